@@ -1,0 +1,10 @@
+//! The SDK that every routing protocol of Isthmus is written with, ours and yours.
+//!
+//! A protocol is a [`ProtocolCore`](core::ProtocolCore): a state machine without input or output. The shell runs a core in a process of a VR:
+//! it joins the core to sockets, timers, the configuration, the RIB and `show`. The same core runs in a unit test,
+//! where the test plays the shell.
+//!
+//! Read first: `core` (the trait and what passes through it), `rib` (routes), `shell` (the process around a core).
+
+pub mod core;
+pub mod rib;

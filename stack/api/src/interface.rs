@@ -1,0 +1,61 @@
+//! Interfaces as the stack has them, told to every process that wants to know.
+
+use ipc::{InterfaceName, VrId};
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// Schema of the channel, for the hello.
+pub const SCHEMA: &str = "interfaces";
+
+/// An interface of a VR.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceState {
+    /// The VR that it belongs to.
+    pub vr: VrId,
+    /// Its name there.
+    pub name: InterfaceName,
+    /// What is behind it. A protocol has no reason to look.
+    pub kind: InterfaceKind,
+    /// Its addresses with the lengths of their subnets.
+    pub addresses: Vec<IpNet>,
+    /// IP MTU in bytes.
+    pub mtu: u32,
+    /// Up: not shut, and the medium has a carrier.
+    pub up: bool,
+    /// MAC address where there is one.
+    pub mac: Option<[u8; 6]>,
+}
+
+/// What is behind an interface.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InterfaceKind {
+    /// A port of a line card.
+    Port,
+    /// Always up, reaches nobody.
+    Loopback,
+    /// Another VR of this box.
+    InterVr {
+        /// Which.
+        peer: VrId,
+    },
+}
+
+/// From the stack to a subscriber. The first one is the whole; a restarted stack begins anew.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum InterfaceEvent {
+    /// All interfaces of the VR (of all VRs for a process of the router).
+    Snapshot(Vec<InterfaceState>),
+    /// One is new or changed.
+    Changed(InterfaceState),
+    /// One is gone.
+    Removed {
+        /// Of which VR.
+        vr: VrId,
+        /// Which.
+        name: InterfaceName,
+    },
+}
+
+/// A subscriber has nothing to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Nothing {}

@@ -1,0 +1,208 @@
+//! Messages between a socket library and the socket server.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+use ipc::{InterfaceName, Pathname};
+use serde::{Deserialize, Serialize};
+
+/// Schema of a library's channel, for the hello.
+pub const SCHEMA: &str = "sockets";
+
+/// The founding idea's process message, as far as it is not payload: who sends, and who is meant. The terms of every
+/// open of a TCP listener's pathname, from the peer's library and from the socket server alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Address and port of the sender.
+    pub source: SocketAddr,
+    /// Address and port of the receiver.
+    pub destination: SocketAddr,
+}
+
+/// A TCP connection wanted through the stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Connect {
+    /// The peer.
+    pub to: SocketAddr,
+    /// Own address; `None`: the address of the interface that the route leads over.
+    pub from: Option<IpAddr>,
+    /// Own port; `None`: an ephemeral one.
+    pub from_port: Option<u16>,
+    /// TTL or hop limit of its packets; `None`: 64.
+    pub ttl: Option<u8>,
+}
+
+/// First record of a channel opened for a [`Connect`]; after [`ConnectResult::Connected`] the channel carries bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConnectResult {
+    /// The connection stands.
+    Connected {
+        /// Own address and port.
+        local: SocketAddr,
+    },
+    /// It does not; the channel ends.
+    Failed(SocketError),
+}
+
+/// From a socket library to the socket server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SocketRequest {
+    /// Take a port and deliver its connections to a pathname. Answered by `Done` or `Failed`.
+    Listen {
+        /// Comes back in the answer.
+        ticket: u32,
+        /// The process's own endpoint: the socket server opens it for each connection, with [`Addresses`] as terms.
+        listener: Pathname,
+        /// The one local address, or any.
+        local: Option<IpAddr>,
+        /// The one interface, or any.
+        interface: Option<InterfaceName>,
+        /// Connections that may wait for `accept`.
+        backlog: u16,
+    },
+    /// Give a listener's port back.
+    Unlisten {
+        /// As in `Listen`.
+        listener: Pathname,
+        /// As in `Listen`.
+        local: Option<IpAddr>,
+    },
+    /// A block of ports for connections that do not pass the stack, so that both ends see ports as on a wire.
+    /// Answered by `Ports` or `Failed`.
+    LeasePorts {
+        /// Comes back in the answer.
+        ticket: u32,
+    },
+    /// After a restart of the stack: these blocks are in use.
+    HoldPorts {
+        /// First ports of the blocks.
+        first: Vec<u16>,
+    },
+}
+
+/// From the socket server to a socket library.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SocketReply {
+    /// Done.
+    Done {
+        /// From the request.
+        ticket: u32,
+    },
+    /// Not done.
+    Failed {
+        /// From the request.
+        ticket: u32,
+        /// Why.
+        error: SocketError,
+    },
+    /// A block of ports.
+    Ports {
+        /// From the request.
+        ticket: u32,
+        /// The first.
+        first: u16,
+        /// How many.
+        count: u16,
+    },
+}
+
+/// Why a socket call failed: the cause, in the words of errno.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[repr(u32)]
+pub enum SocketError {
+    /// Nobody listens there (ECONNREFUSED).
+    ConnectionRefused = 1,
+    /// The peer broke the connection (ECONNRESET).
+    ConnectionReset,
+    /// No answer in time (ETIMEDOUT).
+    TimedOut,
+    /// No route (ENETUNREACH).
+    NetworkUnreachable,
+    /// The neighbor does not answer, or a router says so (EHOSTUNREACH).
+    HostUnreachable,
+    /// The port is taken (EADDRINUSE).
+    AddressInUse,
+    /// Not an address of this VR (EADDRNOTAVAIL).
+    AddressNotAvailable,
+    /// Not connected (ENOTCONN).
+    NotConnected,
+    /// Written after the end (EPIPE).
+    BrokenPipe,
+    /// The caller may not (EACCES).
+    PermissionDenied,
+    /// No memory, descriptors or ports left (ENOBUFS).
+    NoBuffers,
+    /// The call makes no sense for this socket (EINVAL).
+    InvalidArgument,
+    /// This kind of socket is not there yet (EOPNOTSUPP).
+    NotSupported,
+    /// The stack's process went away (ENETDOWN).
+    NetworkDown,
+}
+
+impl SocketError {
+    /// All causes, in the order of their codes.
+    pub const ALL: [SocketError; 14] = [
+        SocketError::ConnectionRefused,
+        SocketError::ConnectionReset,
+        SocketError::TimedOut,
+        SocketError::NetworkUnreachable,
+        SocketError::HostUnreachable,
+        SocketError::AddressInUse,
+        SocketError::AddressNotAvailable,
+        SocketError::NotConnected,
+        SocketError::BrokenPipe,
+        SocketError::PermissionDenied,
+        SocketError::NoBuffers,
+        SocketError::InvalidArgument,
+        SocketError::NotSupported,
+        SocketError::NetworkDown,
+    ];
+
+    /// The code that a channel's reset carries. Never 0.
+    pub fn code(self) -> u32 {
+        self as u32
+    }
+
+    /// The cause behind a reset's code; a code that nobody gave counts as a reset.
+    pub fn from_code(code: u32) -> Self {
+        Self::ALL.into_iter().find(|error| error.code() == code).unwrap_or(SocketError::ConnectionReset)
+    }
+}
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            SocketError::ConnectionRefused => "connection refused",
+            SocketError::ConnectionReset => "connection reset by peer",
+            SocketError::TimedOut => "connection timed out",
+            SocketError::NetworkUnreachable => "network is unreachable",
+            SocketError::HostUnreachable => "no route to host",
+            SocketError::AddressInUse => "address already in use",
+            SocketError::AddressNotAvailable => "cannot assign requested address",
+            SocketError::NotConnected => "not connected",
+            SocketError::BrokenPipe => "broken pipe",
+            SocketError::PermissionDenied => "permission denied",
+            SocketError::NoBuffers => "no buffer space available",
+            SocketError::InvalidArgument => "invalid argument",
+            SocketError::NotSupported => "not supported",
+            SocketError::NetworkDown => "network is down",
+        })
+    }
+}
+
+impl std::error::Error for SocketError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_code_reads_back_and_an_unknown_one_is_a_reset() {
+        for error in SocketError::ALL {
+            assert_eq!(SocketError::from_code(error.code()), error);
+        }
+        assert_eq!(SocketError::from_code(0), SocketError::ConnectionReset);
+        assert_eq!(SocketError::from_code(999), SocketError::ConnectionReset);
+    }
+}

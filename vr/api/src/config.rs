@@ -1,0 +1,149 @@
+//! The configuration as processes see it: a tree of checked lines, pushed to whoever subscribed.
+//!
+//! A process opens `/0/config` with a [`Subscribe`] as the terms of the open. `config` answers with a
+//! [`ConfigUpdate::Verify`] of the blocks that concern it; the process answers with a [`Verdict`]; then follows
+//! [`ConfigUpdate::Apply`] or [`ConfigUpdate::Discard`]. So a change is applied by all whom it concerns, or by none.
+
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// Schema of the configuration channel, for the hello.
+pub const SCHEMA: &str = "config";
+
+/// Which blocks a process wants, by their leading keywords: `["router bgp", "route-policy"]`. A process of a VR gets
+/// those of its own VR, one of the router gets those at the top level (`["linecard", "vr"]`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Subscribe {
+    /// Leading keywords of the blocks.
+    pub blocks: Vec<String>,
+}
+
+/// One line of the configuration and what stands inside it. Values are in canonical spelling and of the type that the
+/// command declared.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Node {
+    /// The line's words: `["neighbor", "10.0.0.1"]`.
+    pub words: Vec<String>,
+    /// Lines of its block.
+    pub children: Vec<Node>,
+}
+
+impl Node {
+    /// The first child that starts with these keywords: `node.find("bgp router-id")`.
+    pub fn find(&self, keywords: &str) -> Option<&Node> {
+        self.children.iter().find(|child| child.starts_with(keywords))
+    }
+
+    /// All children that start with these keywords.
+    pub fn all<'a>(&'a self, keywords: &'a str) -> impl Iterator<Item = &'a Node> {
+        self.children.iter().filter(move |child| child.starts_with(keywords))
+    }
+
+    /// Whether the line starts with these keywords.
+    pub fn starts_with(&self, keywords: &str) -> bool {
+        let mut words = self.words.iter();
+        keywords.split_whitespace().all(|keyword| words.next().is_some_and(|word| word == keyword))
+    }
+
+    /// Word `index` of the line as a value. The error names the line.
+    pub fn value<T: FromStr>(&self, index: usize) -> Result<T, ValueError> {
+        let word = self.words.get(index).ok_or_else(|| ValueError::Missing { line: self.line(), index })?;
+        word.parse().map_err(|_| ValueError::Type { line: self.line(), word: word.clone() })
+    }
+
+    /// The line as it is printed.
+    pub fn line(&self) -> String {
+        self.words.join(" ")
+    }
+}
+
+/// A line that passed the parser but does not carry what its reader expects: the declared words and the reader of a
+/// class disagree.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ValueError {
+    /// Fewer words than expected.
+    #[error("`{line}`: word {index} is missing")]
+    Missing {
+        /// The line.
+        line: String,
+        /// Which word.
+        index: usize,
+    },
+    /// Another type than expected.
+    #[error("`{line}`: {word:?} has the wrong type")]
+    Type {
+        /// The line.
+        line: String,
+        /// The word.
+        word: String,
+    },
+}
+
+/// From `config` to a subscriber.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ConfigUpdate {
+    /// Could this become your configuration? The whole of it, not a difference.
+    Verify {
+        /// Number of this configuration, growing.
+        generation: u64,
+        /// The subscribed blocks.
+        blocks: Vec<Node>,
+    },
+    /// The verified configuration is in force from now.
+    Apply {
+        /// Its number.
+        generation: u64,
+    },
+    /// Forget the verified configuration: another process refused it.
+    Discard {
+        /// Its number.
+        generation: u64,
+    },
+}
+
+/// From a subscriber to `config`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// Number of the configuration that was verified.
+    pub generation: u64,
+    /// The reason why it cannot be applied, for the operator, if there is one.
+    pub refused: Option<String>,
+}
+
+/// From the shell to `config`, over a channel opened with [`Operator`] as terms.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperatorRequest {
+    /// Add lines in the language of the configuration file; `no` before a line takes it away. At once or not at all.
+    Change {
+        /// One line each, outer block first: `["vr red", "interface blue", "shutdown"]`.
+        lines: Vec<String>,
+    },
+    /// Print the configuration in force.
+    RunningConfig,
+}
+
+/// Answer to an [`OperatorRequest`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OperatorReply {
+    /// In force everywhere.
+    Applied,
+    /// Nothing changed; the reason.
+    Refused(String),
+    /// The configuration in force: text, and as a tree.
+    RunningConfig {
+        /// As a file would hold it.
+        text: String,
+        /// The same as a tree.
+        tree: Vec<Node>,
+    },
+}
+
+/// Terms of an open of `/0/config`: who one wants to be there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Terms {
+    /// A process that wants its blocks.
+    Subscriber(Subscribe),
+    /// The shell.
+    Operator,
+}
