@@ -1,1 +1,16 @@
-//! (being written)
+//! The socket server and everything under it.
+//!
+//! ```text
+//!   processes ── channel a socket ──┐                       ┌── FIB download, punt, inject ──┐
+//!                                   ▼                       ▼                                ▼
+//!                     server ── transport ── internet ── fib, ifib ── linecard: FP Rx ─ FP Tx ── media ── wire
+//!                               tcp, ports   ip, icmp,    one for     stages on vectors          cable,
+//!                                            arp          all VRs     of packets                 AF_PACKET
+//! ```
+//!
+//! What meets here: a connection that missed the vrFIB, and every packet that a port receives. What does not: connections between
+//! two VRs of this box that hit; of those the stack sees no byte.
+//!
+//! Read first: [`wire`], the packets.
+
+pub mod wire;
