@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use ipc::ServiceName;
 use serde::{Deserialize, Serialize};
 
+use crate::config::Node;
 use crate::show::ShowTable;
 
 /// One configuration command: a line that stands alone, or one that opens a block.
@@ -21,6 +22,8 @@ pub struct Command {
     pub block: Option<Vec<Command>>,
     /// How often the line may stand in its block.
     pub repeat: Repeat,
+    /// A word of its own that ends the block, beside `!` and `exit`: `end-policy`.
+    pub closed_by: Option<Cow<'static, str>>,
 }
 
 /// A word of a command.
@@ -66,8 +69,15 @@ pub enum ParameterType {
     Port,
     /// A path of the host's file system; a relative one counts from the configuration file's folder.
     Path,
-    /// A name of the user's choice: a route policy.
+    /// A name of the user's choice, of a kind. Where a block `route-policy <>` defines names of the kind
+    /// `route-policy`, every other line with a name of that kind refers to such a block of the same VR, and it is an
+    /// error if there is none. A kind that no block defines (`device`) is free.
     Name(Cow<'static, str>),
+    /// One value out of a few: `point-to-point` or `broadcast`. Unlike the keywords of a [`Word::OneOf`], two of them
+    /// are one value set twice.
+    Choice(Vec<Cow<'static, str>>),
+    /// The rest of the line, as it was typed: a description. It is the last word of its command.
+    Text(Cow<'static, str>),
 }
 
 /// How often a command may stand in its block.
@@ -83,7 +93,7 @@ pub enum Repeat {
 impl Command {
     /// A line that opens no block.
     pub fn line(words: &'static str, help: &'static str, parameters: Vec<ParameterType>) -> Self {
-        Self { words: split(words, parameters), help: help.into(), block: None, repeat: Repeat::Once }
+        Self { words: split(words, parameters), help: help.into(), block: None, repeat: Repeat::Once, closed_by: None }
     }
 
     /// A line that opens a block.
@@ -94,6 +104,11 @@ impl Command {
         inside: Vec<Command>,
     ) -> Self {
         Self { block: Some(inside), ..Self::line(words, help, parameters) }
+    }
+
+    /// The same block, ended by a word of its own: `end-policy`.
+    pub fn closed_by(self, word: &'static str) -> Self {
+        Self { closed_by: Some(word.into()), ..self }
     }
 
     /// The same command, allowed once for each value of its parameters.
@@ -130,6 +145,26 @@ pub struct Declaration {
     pub tables: Vec<ShowTable>,
     /// Commands that it obeys at run time: `clear bgp <>`. Their `block` and `repeat` say nothing.
     pub commands: Vec<Command>,
+}
+
+impl Declaration {
+    /// Whether the class runs in a VR of this configuration: `vr` is the VR's line with what stands inside it.
+    pub fn runs_in(&self, vr: &Node) -> bool {
+        match self.runs {
+            Runs::Always => true,
+            Runs::WhereConfigured => vr.children.iter().any(|line| {
+                self.blocks.iter().any(|block| {
+                    let mut words = line.words.iter();
+                    block.words.iter().all(|word| match (word, words.next()) {
+                        (Word::Keyword(keyword), Some(typed)) => keyword == typed,
+                        (Word::OneOf(keywords), Some(typed)) => keywords.iter().any(|keyword| keyword == typed),
+                        (Word::Parameter(_), typed) => typed.is_some(),
+                        (Word::Keyword(_) | Word::OneOf(_), None) => false,
+                    })
+                })
+            }),
+        }
+    }
 }
 
 /// Where a class runs.

@@ -8,8 +8,10 @@
 //! | [`config`] | `config` and every process that has a block of the configuration |
 //! | [`show`] | the shell and every process that answers a table |
 //! | [`manager`] | the VR connection manager, socket libraries and `rib` |
+//! | [`interface`] | nobody: how interfaces are named, for all who read or print such a name |
 
 pub mod command;
 pub mod config;
+pub mod interface;
 pub mod manager;
 pub mod show;
