@@ -1,6 +1,6 @@
 //! Interfaces as the stack has them, told to every process that wants to know.
 
-use ipc::{InterfaceName, VrId};
+use ipc::{InterfaceName, VrName};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
@@ -11,7 +11,7 @@ pub const SCHEMA: &str = "interfaces";
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InterfaceState {
     /// The VR that it belongs to.
-    pub vr: VrId,
+    pub vr: VrName,
     /// Its name there.
     pub name: InterfaceName,
     /// What is behind it. A protocol has no reason to look.
@@ -27,7 +27,7 @@ pub struct InterfaceState {
 }
 
 /// What is behind an interface.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InterfaceKind {
     /// A port of a line card.
     Port,
@@ -36,7 +36,7 @@ pub enum InterfaceKind {
     /// Another VR of this box.
     InterVr {
         /// Which.
-        peer: VrId,
+        peer: VrName,
     },
 }
 
@@ -50,7 +50,7 @@ pub enum InterfaceEvent {
     /// One is gone.
     Removed {
         /// Of which VR.
-        vr: VrId,
+        vr: VrName,
         /// Which.
         name: InterfaceName,
     },
