@@ -13,4 +13,7 @@
 //!
 //! Read first: [`wire`], the packets.
 
+pub mod fib;
+pub mod ids;
+pub mod packet;
 pub mod wire;
