@@ -1,0 +1,62 @@
+//! Addresses of one VR: no address twice, no two interfaces in one subnet.
+
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+
+use crate::config::tree::Line;
+use crate::config::words::INTERFACE;
+use crate::error::{ConfigError, Problem};
+
+struct Configured<'t, 'w> {
+    network: Ipv4Net,
+    interface: &'t str,
+    line: &'t Line<'w>,
+}
+
+impl Configured<'_, '_> {
+    fn last(&self) -> Ipv4Addr {
+        self.network.broadcast()
+    }
+}
+
+pub(super) fn check(vr: &Line<'_>, errors: &mut Vec<ConfigError>) {
+    let interfaces = vr.inside.lines().iter().filter(|line| line.is(&[INTERFACE]));
+    let mut configured: Vec<Configured<'_, '_>> = interfaces
+        .flat_map(|interface| interface.inside.lines().iter().map(move |line| (interface.word(1), line)))
+        .filter(|(_, line)| line.is(&["ipv4", "address"]))
+        .filter_map(|(interface, line)| {
+            line.word(2).parse().ok().map(|network| Configured { network, interface, line })
+        })
+        .collect();
+    // Subnets nest or are apart: sorted by their first address, one that overlaps an earlier one overlaps the one that
+    // reaches furthest so far. At the same first address the larger subnet goes first.
+    configured.sort_by_key(|one| (one.network.network(), one.network.prefix_len()));
+    let mut furthest: Option<&Configured<'_, '_>> = None;
+    for one in &configured {
+        if let Some(other) = furthest.filter(|other| one.network.network() <= other.last()) {
+            errors.push(collision(one, other));
+        }
+        if furthest.is_none_or(|other| one.last() > other.last()) {
+            furthest = Some(one);
+        }
+    }
+}
+
+/// The error stands at the later line of the file.
+fn collision(one: &Configured<'_, '_>, other: &Configured<'_, '_>) -> ConfigError {
+    let (a, b) = (one.line.source.word(2), other.line.source.word(2));
+    let ((one, at), (other, beside)) = if a.line >= b.line { ((one, a), (other, b)) } else { ((other, b), (one, a)) };
+    let interface = one.interface.to_owned();
+    let problem = if one.network.addr() == other.network.addr() {
+        Problem::AddressTwice { address: one.network.addr(), interface, other: other.interface.to_owned() }
+    } else {
+        Problem::SubnetsOverlap {
+            subnet: one.network.trunc(),
+            interface,
+            other_subnet: other.network.trunc(),
+            other: other.interface.to_owned(),
+        }
+    };
+    ConfigError::at(at, problem).beside(beside)
+}
