@@ -11,9 +11,18 @@
 //! What meets here: a connection that missed the vrFIB, and every packet that a port receives. What does not: connections between
 //! two VRs of this box that hit; of those the stack sees no byte.
 //!
-//! Read first: [`wire`], the packets.
+//! Read first: [`wire`] for the packets, [`transport::tcp`] for the one part with a long memory.
 
+pub mod counters;
 pub mod fib;
 pub mod ids;
+pub mod ifib;
+pub mod interfaces;
+pub mod linecard;
+pub mod media;
 pub mod packet;
+mod persistent;
+pub mod policer;
+pub mod time;
+pub mod transport;
 pub mod wire;

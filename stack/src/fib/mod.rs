@@ -14,7 +14,6 @@
 
 mod adjacency;
 mod next_hop;
-mod persistent;
 mod reader;
 #[cfg(test)]
 mod tests;

@@ -8,9 +8,9 @@ use arc_swap::{ArcSwap, Guard};
 use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 
 use super::next_hop::Group;
-use super::persistent::Chunked;
 use super::trie::Trie;
 use super::{Adjacency, AdjacencyId, Generation, GroupId, NextHop, TableId};
+use crate::persistent::Chunked;
 
 /// The tables of one VR. Both families, each empty until it is used.
 #[derive(Debug, Clone, Default)]

@@ -6,9 +6,9 @@ use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use super::next_hop::Group;
-use super::persistent::Chunked;
 use super::reader::{FibReader, FibSnapshot, Table};
 use super::{Adjacency, AdjacencyId, FibError, Generation, GroupId, NextHop, TableId};
+use crate::persistent::Chunked;
 
 /// One change of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
