@@ -8,8 +8,10 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-/// Schema of the configuration channel, for the hello.
+/// Schema of a subscriber's channel, for the hello.
 pub const SCHEMA: &str = "config";
+/// Schema of an operator's channel, for the hello.
+pub const OPERATOR_SCHEMA: &str = "operator";
 
 /// Which blocks a process wants, by their leading keywords: `["router bgp", "route-policy"]`. A process of a VR gets
 /// those of its own VR, one of the router gets those at the top level (`["linecard", "vr"]`).
@@ -83,7 +85,8 @@ pub enum ValueError {
 /// From `config` to a subscriber.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ConfigUpdate {
-    /// Could this become your configuration? The whole of it, not a difference.
+    /// Could this become your configuration? The whole of it, not a difference. A later one takes the place of one that
+    /// was neither applied nor discarded; only the last verdict counts.
     Verify {
         /// Number of this configuration, growing.
         generation: u64,
@@ -111,7 +114,7 @@ pub struct Verdict {
     pub refused: Option<String>,
 }
 
-/// From the shell to `config`, over a channel opened with [`Operator`] as terms.
+/// From the shell to `config`, over a channel opened with [`Terms::Operator`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperatorRequest {
     /// Add lines in the language of the configuration file; `no` before a line takes it away. At once or not at all.
@@ -126,7 +129,7 @@ pub enum OperatorRequest {
 /// Answer to an [`OperatorRequest`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum OperatorReply {
-    /// In force everywhere.
+    /// In force. A process that is dead or did not answer gets it as soon as it does.
     Applied,
     /// Nothing changed; the reason.
     Refused(String),
