@@ -19,11 +19,13 @@
 
 pub mod change;
 pub mod check;
+pub mod commit;
 mod matching;
 pub mod merge;
 mod nearest;
 pub mod parse;
 pub mod print;
+pub mod store;
 pub mod tree;
 pub mod validate;
 mod value;
