@@ -3,9 +3,8 @@
 //! Established sessions have a class of their own, so that a flood of anything else cannot starve them. The policer
 //! only polices what comes from wires; each worker has one of its own.
 
-use std::time::Duration;
-
 use crate::counters::DropReason;
+use crate::time::Time;
 
 /// What a punted packet is, as far as its rate is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -110,18 +109,18 @@ struct Bucket {
     /// Most that the bucket holds.
     capacity: u64,
     tokens: u64,
-    filled: Duration,
+    filled: Time,
 }
 
 impl Bucket {
     fn new(rate: Rate) -> Self {
         let cost = 1_000_000_000 / u64::from(rate.packets_per_second.max(1));
         let capacity = cost.saturating_mul(u64::from(rate.burst.max(1)));
-        Bucket { cost, capacity, tokens: capacity, filled: Duration::ZERO }
+        Bucket { cost, capacity, tokens: capacity, filled: Time::ZERO }
     }
 
-    fn take(&mut self, now: Duration) -> bool {
-        let passed = now.saturating_sub(self.filled).as_nanos();
+    fn take(&mut self, now: Time) -> bool {
+        let passed = now.since(self.filled).as_nanos();
         self.filled = self.filled.max(now);
         let passed = u64::try_from(passed).unwrap_or(u64::MAX);
         self.tokens = self.tokens.saturating_add(passed).min(self.capacity);
@@ -135,7 +134,7 @@ impl Bucket {
     }
 }
 
-/// The buckets of one worker. Time is an argument: since any fixed start.
+/// The buckets of one worker. Time is an argument.
 #[derive(Debug, Clone)]
 pub struct Policer {
     buckets: [Option<Bucket>; PolicerClass::ALL.len()],
@@ -148,7 +147,7 @@ impl Policer {
     }
 
     /// Whether one more packet of the class may pass at `now`.
-    pub fn admit(&mut self, now: Duration, class: PolicerClass) -> bool {
+    pub fn admit(&mut self, now: Time, class: PolicerClass) -> bool {
         self.buckets[class as usize].as_mut().is_none_or(|bucket| bucket.take(now))
     }
 }
@@ -162,7 +161,7 @@ mod tests {
         let rate = Rate { packets_per_second: 100, burst: 10 };
         let mut policer = Policer::new(&PolicerConfig::unlimited().with(PolicerClass::Unclaimed, rate));
         let mut passed = |from: u64, to: u64| {
-            (from..to).filter(|ms| policer.admit(Duration::from_millis(*ms), PolicerClass::Unclaimed)).count()
+            (from..to).filter(|ms| policer.admit(Time::from_millis(*ms), PolicerClass::Unclaimed)).count()
         };
         assert_eq!(passed(0, 9), 9);
         assert_eq!(passed(1000, 2000), 109);
@@ -171,7 +170,7 @@ mod tests {
     #[test]
     fn a_flood_of_one_class_leaves_the_others_alone() {
         let mut policer = Policer::new(&PolicerConfig::default());
-        let now = Duration::from_secs(1);
+        let now = Time::from_millis(1000);
         let flood = (0..100_000).filter(|_| policer.admit(now, PolicerClass::Unclaimed)).count();
         assert_eq!(flood, 100);
         assert!(policer.admit(now, PolicerClass::Established));
@@ -181,9 +180,9 @@ mod tests {
     fn a_clock_that_stands_or_goes_back_gives_nothing() {
         let rate = Rate { packets_per_second: 1, burst: 1 };
         let mut policer = Policer::new(&PolicerConfig::unlimited().with(PolicerClass::Arp, rate));
-        let second = Duration::from_secs(1);
+        let second = Time::from_millis(1000);
         assert!(policer.admit(second, PolicerClass::Arp));
         assert!(!policer.admit(second, PolicerClass::Arp));
-        assert!(!policer.admit(Duration::ZERO, PolicerClass::Arp));
+        assert!(!policer.admit(Time::ZERO, PolicerClass::Arp));
     }
 }

@@ -7,7 +7,6 @@
 //! the cache.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use ipc::VrId;
@@ -21,6 +20,7 @@ use crate::ids::PortId;
 use crate::interfaces::Interface;
 use crate::packet::{Packet, VECTOR, Vector};
 use crate::policer::PolicerClass;
+use crate::time::Time;
 use crate::wire::ethernet::{self, EtherType, EthernetView};
 
 /// IEEE 802.1Q and 802.1ad tags.
@@ -38,7 +38,7 @@ enum Verdict {
 
 impl Forwarder {
     /// Takes the frames that `port` received and leaves the vector empty.
-    pub fn receive(&mut self, now: Duration, port: PortId, frames: &mut Vector, out: &mut Output) {
+    pub fn receive(&mut self, now: Time, port: PortId, frames: &mut Vector, out: &mut Output) {
         let interfaces = self.parts.interfaces.view();
         let Some((index, interface)) = interfaces.of_port(port) else {
             let count = frames.len() as u64;

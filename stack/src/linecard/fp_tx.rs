@@ -4,7 +4,6 @@
 //! crossing; the control side where a neighbor must be resolved or an ICMP error is due.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use zerocopy::FromBytes;
 
@@ -17,13 +16,14 @@ use crate::ifib::IfibQuery;
 use crate::interfaces::{InterfaceTable, Link};
 use crate::packet::Packet;
 use crate::policer::PolicerClass;
+use crate::time::Time;
 use crate::wire::ethernet::{self, EthernetRepr, MacAddress};
 use crate::wire::ipv4;
 use crate::wire::ipv6::Ipv6Header;
 
 /// The handling of one vector: the time, the tables held still, where results go.
 pub(super) struct Turn<'a> {
-    pub(super) now: Duration,
+    pub(super) now: Time,
     pub(super) fib: &'a FibSnapshot,
     pub(super) interfaces: &'a InterfaceTable,
     pub(super) out: &'a mut Output,
@@ -47,7 +47,7 @@ pub(super) enum Origin {
 
 impl Forwarder {
     /// Takes a packet of the control side.
-    pub fn inject(&mut self, now: Duration, inject: Inject, out: &mut Output) {
+    pub fn inject(&mut self, now: Time, inject: Inject, out: &mut Output) {
         let Inject { target, packet } = inject;
         let interfaces = self.parts.interfaces.view();
         let fib = self.parts.fib.view();

@@ -120,14 +120,12 @@ impl PuntReceiver {
 
 #[cfg(test)]
 mod tests {
-    use std::os::fd::AsFd;
-
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
 
     fn readable(receiver: &PuntReceiver) -> bool {
-        let mut fds = [PollFd::new(receiver.readiness().as_fd(), PollFlags::POLLIN)];
+        let mut fds = [PollFd::new(receiver.readiness(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO).unwrap() == 1
     }
 

@@ -17,6 +17,7 @@ use crate::counters::DropReason;
 use crate::ids::PortId;
 use crate::media::{Driver, LinkState};
 use crate::packet::{Packet, PacketPool, Vector};
+use crate::time::Time;
 
 /// The bell's token; ports have those from 2 on, two each.
 pub(super) const BELL: Token = Token(0);
@@ -91,6 +92,10 @@ impl Worker {
         }
     }
 
+    fn now(&self) -> Time {
+        Time::from_nanos(u64::try_from(self.started.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    }
+
     fn is_busy(&self) -> bool {
         self.ports.iter().flatten().any(|port| port.hot || port.wants_flush())
     }
@@ -144,7 +149,7 @@ impl Worker {
 
     /// What others handed over and the control side injected; returns how many.
     fn handle_messages(&mut self) -> usize {
-        let now = self.started.elapsed();
+        let now = self.now();
         let mut handled = 0;
         while handled < MESSAGES
             && let Ok(message) = self.messages.try_recv()
@@ -187,7 +192,8 @@ impl Worker {
             }
             self.report(id, changed);
             if !vector.is_empty() {
-                self.forwarder.receive(self.started.elapsed(), id, &mut vector, &mut self.output);
+                let now = self.now();
+                self.forwarder.receive(now, id, &mut vector, &mut self.output);
                 self.distribute();
             }
         }
