@@ -278,6 +278,20 @@ pub enum Refusal {
     /// Another version of this protocol.
     #[error("link protocol version {0}; this router speaks {VERSION}")]
     Version(u16),
+    /// A VR's number and name belong to each other already.
+    #[error("virtual router {vr} is {name:?} already")]
+    VrConflict {
+        /// The number.
+        vr: VrId,
+        /// The name.
+        name: VrName,
+    },
+    /// No class that runs in a VR has this name.
+    #[error("no process class {0:?} runs in a virtual router")]
+    NoClass(ServiceName),
+    /// A process has one link to its router in a VR.
+    #[error("PID {0} has a link to this router already")]
+    HasLink(Pid),
 }
 
 /// Part of an answer to a [`Question`].
