@@ -18,6 +18,7 @@ pub mod fib;
 pub mod ids;
 pub mod ifib;
 pub mod interfaces;
+pub mod internet;
 pub mod linecard;
 pub mod media;
 pub mod packet;
