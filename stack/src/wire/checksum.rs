@@ -15,7 +15,7 @@ pub struct Sum(u64);
 impl Sum {
     /// Adds bytes as 16-bit words; an odd last byte is padded with zero.
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Sum {
+    pub fn add(&self, bytes: &[u8]) -> Sum {
         // 32-bit lanes into a 64-bit sum: no carry is lost before 2^32 words, and the loop vectorizes.
         let mut words = bytes.chunks_exact(4);
         let mut total = self.0;

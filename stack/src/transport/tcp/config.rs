@@ -1,0 +1,66 @@
+//! What a connection is told at its birth.
+
+use std::time::Duration;
+
+/// Settings of a connection.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Config {
+    /// The MSS that is announced, and the most that is sent: the interface's MTU without IP and TCP headers.
+    pub max_segment: u16,
+    /// The most bytes that the receive sink ever takes: it decides the window scale, and is the first window.
+    pub receive_bytes: usize,
+    /// Send small segments at once (`TCP_NODELAY`). Off: Nagle's algorithm, RFC 9293 section 3.7.4.
+    pub nodelay: bool,
+    /// Offer window scaling (RFC 7323).
+    pub window_scaling: bool,
+    /// Offer selective acknowledgment (RFC 2018).
+    pub sack: bool,
+    /// Offer timestamps (RFC 7323).
+    pub timestamps: bool,
+    /// The most payload that one [`super::SegmentOut`] may have. Above the MSS, the caller cuts it into segments (GSO).
+    pub gso_bytes: Option<usize>,
+    /// How long an acknowledgment may wait for company (RFC 9293 section 3.8.6.3: below 500 ms; Linux: 40 ms).
+    pub delayed_ack: Duration,
+    /// Lower bound of the retransmission timeout. RFC 6298 says 1 s; Linux and all its peers live with 200 ms.
+    pub minimum_rto: Duration,
+    /// How long an open may take: Linux's six SYN retries.
+    pub connect_timeout: Duration,
+    /// How long data may stay unacknowledged (`TCP_USER_TIMEOUT`); about Linux's `tcp_retries2`.
+    pub user_timeout: Duration,
+    /// Twice the maximum segment lifetime: the length of TIME-WAIT, and of an orphan's FIN-WAIT-2, as on Linux.
+    pub time_wait: Duration,
+    /// Probes on an idle connection; `None`: none.
+    pub keepalive: Option<KeepAlive>,
+}
+
+/// Probing an idle connection (RFC 9293 section 3.8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KeepAlive {
+    /// Silence before the first probe.
+    pub idle: Duration,
+    /// Time between probes.
+    pub interval: Duration,
+    /// Unanswered probes after which the peer is given up.
+    pub probes: u32,
+}
+
+impl Default for Config {
+    /// Ethernet, a window of 256 KiB, no delay: what a routing protocol wants.
+    fn default() -> Self {
+        Config {
+            max_segment: 1460,
+            receive_bytes: 256 * 1024,
+            nodelay: true,
+            window_scaling: true,
+            sack: true,
+            timestamps: true,
+            gso_bytes: None,
+            delayed_ack: Duration::from_millis(40),
+            minimum_rto: Duration::from_millis(200),
+            connect_timeout: Duration::from_secs(127),
+            user_timeout: Duration::from_secs(15 * 60),
+            time_wait: Duration::from_secs(60),
+            keepalive: None,
+        }
+    }
+}
