@@ -1,0 +1,151 @@
+//! What `show route` and `show route summary` print.
+
+use std::net::IpAddr;
+
+use ipc::InterfaceName;
+use ipnet::IpNet;
+use sdk::core::Time;
+use sdk::rib::NextHop;
+use stack_api::fib::FibNextHop;
+use vr_api::interface::NULL;
+use vr_api::show::{Row, ShowTable, Value};
+
+use crate::instance::Rib;
+use crate::table::{Candidate, Entry};
+
+/// The tables.
+pub fn tables() -> Vec<ShowTable> {
+    vec![
+        ShowTable::new(
+            "route",
+            "Best routes; of a prefix, or the one that an address matches",
+            &["vr", "prefix", "protocol", "distance", "metric", "next_hops", "age"],
+        )
+        .with_arguments("[PREFIX|ADDRESS]"),
+        ShowTable::new("route summary", "Best routes of each protocol", &["vr", "protocol", "routes"]),
+    ]
+}
+
+/// Why a table cannot be shown.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ShowError {
+    /// Not one of [`tables`].
+    #[error("no table `{0}`")]
+    NoTable(String),
+    /// Not what the table takes.
+    #[error("`{0}` is neither a prefix nor an address")]
+    Argument(String),
+    /// More than the table takes.
+    #[error("`{0}` is one word too many")]
+    Extra(String),
+}
+
+/// A table being shown, in parts, so that a million routes are never held as rows at once. Routes that come and go
+/// meanwhile are shown as they are when their turn comes.
+#[derive(Debug)]
+pub struct Cursor(State);
+
+#[derive(Debug)]
+enum State {
+    Rows(Vec<Row>),
+    From(Option<IpNet>),
+}
+
+impl Rib {
+    /// Begins to show a table. Rows have no column `vr`.
+    pub fn show(&self, now: Time, table: &str, arguments: &[String]) -> Result<Cursor, ShowError> {
+        let most = usize::from(table == "route");
+        if let Some(extra) = arguments.get(most) {
+            return Err(ShowError::Extra(extra.clone()));
+        }
+        let state = match (table, arguments) {
+            ("route", []) => State::From(FIRST.parse().ok()),
+            ("route", [argument, ..]) => State::Rows(self.matching(now, argument)?.into_iter().collect()),
+            ("route summary", _) => State::Rows(self.summary()),
+            (other, _) => return Err(ShowError::NoTable(other.to_owned())),
+        };
+        Ok(Cursor(state))
+    }
+
+    /// At most `count` more rows; none: the table is done.
+    pub fn show_more(&self, now: Time, cursor: &mut Cursor, count: usize) -> Vec<Row> {
+        match &mut cursor.0 {
+            State::Rows(rows) => rows.drain(..count.min(rows.len())).collect(),
+            State::From(start) => {
+                let Some(first) = start.take() else { return Vec::new() };
+                let mut rest = self.table().from(first).filter(|(_, entry)| entry.best.is_some());
+                let rows =
+                    rest.by_ref().take(count).filter_map(|(prefix, entry)| self.row(now, prefix, entry)).collect();
+                *start = rest.next().map(|(prefix, _)| prefix);
+                rows
+            }
+        }
+    }
+
+    fn matching(&self, now: Time, argument: &str) -> Result<Option<Row>, ShowError> {
+        if let Ok(address) = argument.parse::<IpAddr>() {
+            let mut covering = self.table().covering(address);
+            return Ok(covering.find_map(|(prefix, entry)| self.row(now, prefix, entry)));
+        }
+        let prefix: IpNet = argument.parse().map_err(|_| ShowError::Argument(argument.to_owned()))?;
+        Ok(self.table().get(prefix.trunc()).and_then(|entry| self.row(now, prefix.trunc(), entry)))
+    }
+
+    fn row(&self, now: Time, prefix: IpNet, entry: &Entry) -> Option<Row> {
+        let (candidate, _) = entry.selected()?;
+        Some(vec![
+            Value::text(prefix),
+            self.protocols().name(candidate.source.protocol).into(),
+            u32::from(candidate.distance).into(),
+            candidate.metric.into(),
+            Value::List(self.next_hops(prefix, candidate)),
+            now.since(candidate.since).as_secs().into(),
+        ])
+    }
+
+    /// The next hops as the protocol gave them, those that are reached, with the interface that they are reached by.
+    fn next_hops(&self, prefix: IpNet, candidate: &Candidate) -> Vec<Value> {
+        let Some(set) = self.table().hop_sets.get(candidate.hops) else { return Vec::new() };
+        let shown = set.hops.iter().filter_map(|hop| match hop {
+            NextHop::Address(address) => {
+                let reached = self.reached_for(*address, prefix)?;
+                let interface = match reached.hops.first()? {
+                    FibNextHop::Via { interface, .. } => interface.as_str(),
+                    FibNextHop::Discard => NULL,
+                };
+                Some(next_hop(Some(*address), interface))
+            }
+            NextHop::OnInterface(interface, address) => {
+                self.up(interface).then(|| next_hop(Some(*address), interface.as_str()))
+            }
+            NextHop::Interface(interface) => self.up(interface).then(|| next_hop(None, interface.as_str())),
+            NextHop::Discard => Some(next_hop(None, NULL)),
+        });
+        shown.collect()
+    }
+
+    fn up(&self, interface: &InterfaceName) -> bool {
+        self.interfaces().is_up(interface)
+    }
+
+    fn summary(&self) -> Vec<Row> {
+        let mut counts = std::collections::BTreeMap::new();
+        for (_, entry) in self.table().iter() {
+            if let Some(best) = &entry.best {
+                *counts.entry(best.source.protocol).or_insert(0usize) += 1;
+            }
+        }
+        counts
+            .into_iter()
+            .map(|(protocol, routes)| vec![self.protocols().name(protocol).into(), routes.into()])
+            .collect()
+    }
+}
+
+/// The first prefix of all, in their order.
+const FIRST: &str = "0.0.0.0/0";
+
+fn next_hop(address: Option<IpAddr>, interface: &str) -> Value {
+    let address = address.map_or(Value::Null, Value::text);
+    Value::Object(vec![("address".to_owned(), address), ("interface".to_owned(), interface.into())])
+}
