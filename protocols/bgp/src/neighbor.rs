@@ -1,0 +1,638 @@
+//! A neighbor: its session, and the second connection while two collide. RFC 4271 sections 6.2 and 6.8.
+//!
+//! A neighbor has one state machine (`main`). While both sides open a connection at once there is a second one (`rival`).
+//! Which of the two stays is decided by the BGP Identifiers alone, as soon as both have seen an OPEN, even if one of them
+//! was established meanwhile: so both sides decide alike whatever the order in which the messages came.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use log::Level;
+use sdk::core::{Closed, ConnectionId, Time};
+
+use crate::adj_rib::{AdjRibOut, AttributePool, Receiver};
+use crate::config::{NeighborConfig, OpenMode};
+use crate::fsm::{self, Action, Agreement, Direction, DownReason, Event, Fsm, Link, Session, State, Timer};
+use crate::loc_rib::{Destination, Path, Peer};
+use crate::outbox::Outbox;
+use crate::packet::{self, AddressFamily, AsWidth, Capability, Cease, Notification, Open, OpenError, PeerKind};
+use crate::policy::Policy;
+
+/// The port of BGP.
+pub const PORT: u16 = 179;
+/// TTL towards an external neighbor on a connected subnet, and towards all others.
+const TTL_DIRECT: u8 = 1;
+const TTL_FAR: u8 = 255;
+
+/// Who we are in a session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Speaker {
+    /// Our AS.
+    pub as_number: u32,
+    /// Our BGP Identifier.
+    pub router_id: Ipv4Addr,
+}
+
+/// The address that we speak from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LocalAddress {
+    /// That of the interface on the way.
+    Any,
+    /// That of the `update-source`.
+    Of(IpAddr),
+    /// The `update-source` has none yet: no session.
+    Missing,
+}
+
+/// What became of the session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing that matters to the routes.
+    None,
+    /// It is established.
+    Up,
+    /// It was.
+    Down,
+    /// One session ended and another one is established.
+    DownUp,
+}
+
+/// One of the two connections.
+#[derive(Debug, Default)]
+struct Slot {
+    fsm: Fsm,
+    /// Bytes of a message that is not all there yet.
+    partial: Vec<u8>,
+}
+
+/// What is counted for `show`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Messages that could be read, of all types.
+    pub messages_received: u64,
+    /// Messages of all types.
+    pub messages_sent: u64,
+    /// UPDATEs whose routes were treated as withdrawn.
+    pub updates_malformed: u64,
+    /// Attributes that were discarded.
+    pub attributes_discarded: u64,
+    /// Times that a session was established.
+    pub established: u64,
+}
+
+/// A neighbor.
+#[derive(Debug)]
+pub struct Neighbor {
+    /// Its address.
+    pub address: IpAddr,
+    /// Its configuration.
+    pub config: NeighborConfig,
+    /// Internal or external.
+    pub kind: PeerKind,
+    /// Our address.
+    pub local_address: LocalAddress,
+    /// What is counted.
+    pub counters: Counters,
+    /// Paths that it told.
+    pub prefixes_received: u64,
+    /// Why the last session ended.
+    pub last_error: Option<String>,
+    /// Since when the session is established.
+    pub established_at: Option<Time>,
+    /// Whether it has sent all its routes once.
+    pub end_of_rib: bool,
+    /// Who it is in the table of paths, while the session is established.
+    pub peer: Option<Arc<Peer>>,
+    /// What it was told.
+    pub adj_rib_out: AdjRibOut,
+    main: Slot,
+    rival: Option<Slot>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    Main,
+    Rival,
+}
+
+impl Which {
+    fn other(self) -> Self {
+        match self {
+            Which::Main => Which::Rival,
+            Which::Rival => Which::Main,
+        }
+    }
+}
+
+impl Neighbor {
+    /// A neighbor in Idle.
+    pub fn new(address: IpAddr, config: NeighborConfig, kind: PeerKind) -> Self {
+        Self {
+            address,
+            config,
+            kind,
+            local_address: LocalAddress::Any,
+            counters: Counters::default(),
+            prefixes_received: 0,
+            last_error: None,
+            established_at: None,
+            end_of_rib: false,
+            peer: None,
+            adj_rib_out: AdjRibOut::default(),
+            main: Slot::default(),
+            rival: None,
+        }
+    }
+
+    /// The state of the connection that has come further.
+    pub fn state(&self) -> &State {
+        match &self.rival {
+            Some(rival)
+                if matches!(self.main.fsm.state(), State::Idle | State::Connect { .. } | State::Active { .. }) =>
+            {
+                rival.fsm.state()
+            }
+            _ => self.main.fsm.state(),
+        }
+    }
+
+    /// The session, while it is established.
+    pub fn session(&self) -> Option<&Session> {
+        self.main.fsm.established()
+    }
+
+    /// Whether its paths are used and whether it is given some: RFC 8212.
+    pub fn policy(&self, configured: Option<Policy>) -> Policy {
+        configured.unwrap_or(match self.kind {
+            PeerKind::External => Policy::Drop,
+            PeerKind::Internal => Policy::Pass,
+        })
+    }
+
+    /// Leaves Idle.
+    pub fn start(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) {
+        if *self.main.fsm.state() != State::Idle {
+            return;
+        }
+        let event = match self.config.open_mode {
+            OpenMode::Both | OpenMode::ActiveOnly => Event::Start(outbox.fresh_connection()),
+            OpenMode::PassiveOnly => Event::StartPassive { retry: false },
+        };
+        self.step(now, Which::Main, event, speaker, outbox);
+    }
+
+    /// Ends all connections and goes to Idle, to stay there until the next [`start`](Self::start).
+    pub fn stop(&mut self, now: Time, cease: Cease, speaker: Speaker, outbox: &mut Outbox) -> Change {
+        let was_established = self.session().is_some();
+        if self.rival.is_some() {
+            self.step(now, Which::Rival, Event::Stop(cease), speaker, outbox);
+            self.rival = None;
+        }
+        self.step(now, Which::Main, Event::Stop(cease), speaker, outbox);
+        if was_established {
+            self.forget_session();
+            return Change::Down;
+        }
+        Change::None
+    }
+
+    /// Ends all connections and waits for new ones.
+    pub fn reset(&mut self, now: Time, cease: Cease, speaker: Speaker, outbox: &mut Outbox) -> Change {
+        let change = self.stop(now, cease, speaker, outbox);
+        self.wait(now, speaker, outbox);
+        change
+    }
+
+    /// The interface to the neighbor is down: nothing can be sent to it.
+    pub fn link_down(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) -> Change {
+        let down = Event::Failed(Closed::Failed(stack_api::socket::SocketError::NetworkUnreachable));
+        self.observe(now, speaker, outbox, |neighbor, outbox| {
+            for which in [Which::Rival, Which::Main] {
+                let connection = neighbor.slot(which).and_then(|slot| slot.fsm.state().connection());
+                if let Some(connection) = connection {
+                    outbox.close(connection);
+                    neighbor.step(now, which, down.clone(), speaker, outbox);
+                }
+            }
+        })
+    }
+
+    /// The interface to the neighbor is up: no need to wait for the ConnectRetry timer.
+    pub fn link_up(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) {
+        if matches!(self.main.fsm.state(), State::Active { retry_at: Some(_) }) {
+            let event = Event::ConnectRetryExpired(outbox.fresh_connection());
+            self.step(now, Which::Main, event, speaker, outbox);
+        }
+    }
+
+    /// The neighbor opened a connection.
+    pub fn accept(&mut self, now: Time, link: Link, speaker: Speaker, outbox: &mut Outbox) {
+        let event = Event::Connected(link);
+        match self.main.fsm.state() {
+            _ if self.config.open_mode == OpenMode::ActiveOnly => refuse(link, Cease::ConnectionRejected, outbox),
+            State::Idle => self.step(now, Which::Main, event, speaker, outbox),
+            State::Active { .. } => {
+                self.main.partial.clear();
+                self.step(now, Which::Main, event, speaker, outbox);
+            }
+            // Once established, a new connection is a collision that it loses (RFC 4271 section 6.8).
+            State::Established(_) => refuse(link, Cease::ConnectionCollisionResolution, outbox),
+            State::Connect { .. } | State::OpenSent { .. } | State::OpenConfirm(_) => {
+                self.accept_rival(now, event, speaker, outbox);
+            }
+        }
+    }
+
+    /// A second connection. An older one that the neighbor opened is one that it has given up.
+    fn accept_rival(&mut self, now: Time, event: Event, speaker: Speaker, outbox: &mut Outbox) {
+        let old = match self.main.fsm.state().link() {
+            Some(link) if link.direction == Direction::Incoming => Which::Main,
+            _ => Which::Rival,
+        };
+        self.step(now, old, Event::Stop(Cease::ConnectionCollisionResolution), speaker, outbox);
+        let mut slot = Slot::default();
+        slot.fsm.handle(now, Event::StartPassive { retry: false });
+        match old {
+            Which::Main => self.main = slot,
+            Which::Rival => self.rival = Some(slot),
+        }
+        self.step(now, old, event, speaker, outbox);
+    }
+
+    /// A connection that we opened stands.
+    pub fn connected(&mut self, now: Time, link: Link, speaker: Speaker, outbox: &mut Outbox) {
+        let Some(which) = self.find(link.connection) else { return };
+        if let Some(slot) = self.slot_mut(which) {
+            slot.partial.clear();
+        }
+        self.step(now, which, Event::Connected(link), speaker, outbox);
+    }
+
+    /// A connection ended, or did not come about.
+    pub fn closed(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        closed: Closed,
+        speaker: Speaker,
+        outbox: &mut Outbox,
+    ) -> Change {
+        let Some(which) = self.find(connection) else { return Change::None };
+        self.observe(now, speaker, outbox, |neighbor, outbox| {
+            neighbor.step(now, which, Event::Failed(closed), speaker, outbox);
+        })
+    }
+
+    /// Takes the bytes kept of a connection: an unfinished message.
+    pub fn take_partial(&mut self, connection: ConnectionId) -> Vec<u8> {
+        let slot = self.find(connection).and_then(|which| self.slot_mut(which));
+        slot.map(|slot| std::mem::take(&mut slot.partial)).unwrap_or_default()
+    }
+
+    /// Keeps bytes of a connection until more come.
+    pub fn keep_partial(&mut self, connection: ConnectionId, bytes: &[u8]) {
+        if let Some(slot) = self.find(connection).and_then(|which| self.slot_mut(which)) {
+            slot.partial = bytes.to_vec();
+        }
+    }
+
+    /// A message came, or what cannot be one.
+    pub fn received(
+        &mut self,
+        now: Time,
+        connection: ConnectionId,
+        message: Received,
+        speaker: Speaker,
+        outbox: &mut Outbox,
+    ) -> Change {
+        let Some(which) = self.find(connection) else { return Change::None };
+        if !matches!(message, Received::Malformed(_)) {
+            self.counters.messages_received += 1;
+        }
+        let event = match message {
+            Received::Open(open) => match self.agree(&open, speaker) {
+                Ok(agreement) => {
+                    return self.observe(now, speaker, outbox, |neighbor, outbox| {
+                        neighbor.open(now, which, agreement, speaker, outbox);
+                    });
+                }
+                Err(notification) => Event::Malformed(notification),
+            },
+            Received::Keepalive => Event::Keepalive,
+            Received::Update => Event::Update,
+            Received::Notification(notification) => Event::Notification(notification),
+            Received::Malformed(notification) => Event::Malformed(notification),
+        };
+        self.observe(now, speaker, outbox, |neighbor, outbox| neighbor.step(now, which, event, speaker, outbox))
+    }
+
+    /// Whether the neighbor's OPEN suits: RFC 4271 section 6.2.
+    fn agree(&self, open: &Open, speaker: Speaker) -> Result<Agreement, Notification> {
+        if open.as_number() != self.config.remote_as {
+            return Err(OpenError::BadPeerAs.into());
+        }
+        if self.kind == PeerKind::Internal && open.router_id == speaker.router_id {
+            return Err(OpenError::BadBgpIdentifier.into());
+        }
+        if !open.takes_ipv4_unicast() {
+            let missing =
+                Open { capabilities: vec![Capability::Multiprotocol(AddressFamily::IPV4_UNICAST)], ..open.clone() };
+            return Err(Notification::new(OpenError::UnsupportedCapability, &missing.encoded_capabilities()));
+        }
+        let timers = self.config.timers;
+        let hold = Duration::from_secs(timers.hold_seconds.min(open.hold_time_seconds).into());
+        Ok(Agreement {
+            router_id: open.router_id,
+            width: open.four_octet_as().map_or(AsWidth::Two, |_| AsWidth::Four),
+            route_refresh: open.capabilities.contains(&Capability::RouteRefresh),
+            hold,
+            keepalive: timers.keepalive.min(hold / 3),
+        })
+    }
+
+    /// An OPEN that suits. If the other connection stands too, the speaker with the higher BGP Identifier (RFC 6286: then
+    /// with the higher AS) has opened the one that stays.
+    fn open(&mut self, now: Time, which: Which, agreement: Agreement, speaker: Speaker, outbox: &mut Outbox) {
+        let other =
+            self.slot(which.other()).and_then(|slot| slot.fsm.state().link().map(|link| (link, slot.fsm.state())));
+        let own = self.slot(which).and_then(|slot| slot.fsm.state().link());
+        if let (Some((other, other_state)), Some(own)) = (other, own) {
+            let ours = (speaker.router_id, speaker.as_number) > (agreement.router_id, self.config.remote_as);
+            let stays = if ours { Direction::Outgoing } else { Direction::Incoming };
+            let collision = Event::Stop(Cease::ConnectionCollisionResolution);
+            // One that has seen no OPEN might be dead: the loser stays until it has.
+            let proven = matches!(other_state, State::OpenConfirm(_) | State::Established(_));
+            if own.direction == stays {
+                self.step(now, which.other(), collision, speaker, outbox);
+            } else if other.direction == stays && proven {
+                return self.step(now, which, collision, speaker, outbox);
+            }
+        }
+        self.step(now, which, Event::Open(agreement), speaker, outbox);
+    }
+
+    /// The next timer of both connections.
+    pub fn next_timer(&self) -> Option<Time> {
+        let times = [Which::Main, Which::Rival].into_iter().filter_map(|which| self.slot(which)?.fsm.next_timer());
+        times.map(|(at, _)| at).min()
+    }
+
+    /// Timers due by `now` have expired.
+    pub fn handle_timeout(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) -> Change {
+        self.observe(now, speaker, outbox, |neighbor, outbox| {
+            for which in [Which::Main, Which::Rival] {
+                let Some((at, timer)) = neighbor.slot(which).and_then(|slot| slot.fsm.next_timer()) else { continue };
+                if at > now {
+                    continue;
+                }
+                let event = match timer {
+                    Timer::ConnectRetry => Event::ConnectRetryExpired(outbox.fresh_connection()),
+                    Timer::Hold => Event::HoldTimerExpired,
+                    Timer::Keepalive => Event::KeepaliveTimerExpired,
+                };
+                neighbor.step(now, which, event, speaker, outbox);
+            }
+        })
+    }
+
+    /// Does something, tidies up, and tells what became of the session.
+    fn observe(
+        &mut self,
+        now: Time,
+        speaker: Speaker,
+        outbox: &mut Outbox,
+        does: impl FnOnce(&mut Self, &mut Outbox),
+    ) -> Change {
+        let before = self.session().map(|session| session.link.connection);
+        does(self, outbox);
+        self.settle(now, speaker, outbox);
+        let after = self.session().copied();
+        match (before, after) {
+            (before, Some(session)) if before != Some(session.link.connection) => {
+                self.forget_session();
+                self.remember_session(now, &session);
+                if before.is_some() { Change::DownUp } else { Change::Up }
+            }
+            (Some(_), None) => {
+                self.forget_session();
+                Change::Down
+            }
+            (None, None) | (Some(_), Some(_)) | (None, Some(_)) => Change::None,
+        }
+    }
+
+    /// Puts the connection that matters into `main`, and starts anew if none is left.
+    fn settle(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) {
+        let idle = |slot: &Slot| *slot.fsm.state() == State::Idle;
+        self.rival = self.rival.take().filter(|rival| !idle(rival));
+        let main_is_without = matches!(self.main.fsm.state(), State::Idle | State::Active { .. });
+        let rival_is_ahead = |rival: &mut Slot| main_is_without || rival.fsm.established().is_some();
+        if let Some(rival) = self.rival.take_if(rival_is_ahead) {
+            let old = std::mem::replace(&mut self.main, rival);
+            self.rival = Some(old).filter(|_| !main_is_without);
+        }
+        // An attempt at a second connection ends when the first is established; one that stands awaits its OPEN.
+        let attempt = |slot: &Slot| slot.fsm.state().link().is_none();
+        if self.session().is_some() && self.rival.as_ref().is_some_and(attempt) {
+            self.step(now, Which::Rival, Event::Stop(Cease::ConnectionCollisionResolution), speaker, outbox);
+            self.rival = None;
+        }
+        self.wait(now, speaker, outbox);
+    }
+
+    /// From Idle to waiting for the neighbor, with a try of our own after the ConnectRetry time.
+    fn wait(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) {
+        if *self.main.fsm.state() == State::Idle {
+            let retry = self.config.open_mode != OpenMode::PassiveOnly;
+            self.step(now, Which::Main, Event::StartPassive { retry }, speaker, outbox);
+        }
+    }
+
+    fn step(&mut self, now: Time, which: Which, event: Event, speaker: Speaker, outbox: &mut Outbox) {
+        let Some(slot) = self.slot_mut(which) else { return };
+        let phase = if slot.fsm.established().is_some() { Phase::Established } else { Phase::Before };
+        for action in slot.fsm.handle(now, event) {
+            match action {
+                Action::Connect(connection) => self.connect(connection, outbox),
+                Action::Close(connection) => outbox.close(connection),
+                Action::SendOpen(connection) => {
+                    let open = Open::ours(speaker.as_number, self.config.timers.hold_seconds, speaker.router_id);
+                    self.send(connection, outbox, |bytes| open.encode(bytes));
+                }
+                Action::SendKeepalive(connection) => self.send(connection, outbox, packet::encode_keepalive),
+                Action::SendNotification(connection, notification) => {
+                    self.send(connection, outbox, |bytes| notification.encode(bytes));
+                }
+                Action::Established(session) => {
+                    let hold = session.agreement.hold.as_secs();
+                    outbox.log(Level::Info, format!("neighbor {}: Established, hold time {hold} s", self.address));
+                }
+                Action::Ended(reason) => self.ended(phase, reason, outbox),
+            }
+        }
+    }
+
+    fn connect(&self, connection: ConnectionId, outbox: &mut Outbox) {
+        let from = match self.local_address {
+            LocalAddress::Of(address) => Some(address),
+            LocalAddress::Any | LocalAddress::Missing => None,
+        };
+        let ttl = match (self.kind, self.config.ebgp_multihop) {
+            (PeerKind::External, hops) => hops.unwrap_or(TTL_DIRECT),
+            (PeerKind::Internal, _) => TTL_FAR,
+        };
+        outbox.connect(connection, SocketAddr::new(self.address, PORT), from, ttl);
+    }
+
+    fn send(&mut self, connection: ConnectionId, outbox: &mut Outbox, write: impl FnOnce(&mut Vec<u8>)) {
+        let mut bytes = Vec::new();
+        write(&mut bytes);
+        self.counters.messages_sent += 1;
+        outbox.send(connection, bytes);
+    }
+
+    /// Tells the operator once why a connection ended. An attempt that failed is no news: it is repeated for ever.
+    fn ended(&mut self, phase: Phase, reason: DownReason, outbox: &mut Outbox) {
+        let collision = Notification::from(Cease::ConnectionCollisionResolution);
+        let level = match &reason {
+            DownReason::Sent(notification) | DownReason::Received(notification) if *notification == collision => {
+                Level::Debug
+            }
+            DownReason::Sent(notification) | DownReason::Received(notification) if fsm::is_error(notification) => {
+                Level::Warn
+            }
+            DownReason::Sent(_) | DownReason::Received(_) => Level::Info,
+            DownReason::Closed(_) => match phase {
+                Phase::Established => Level::Info,
+                Phase::Before => Level::Debug,
+            },
+        };
+        let what = match phase {
+            Phase::Established => "session down",
+            Phase::Before => "no session",
+        };
+        outbox.log(level, format!("neighbor {}: {what}: {reason}", self.address));
+        if level != Level::Debug || self.last_error.is_none() {
+            self.last_error = Some(reason.to_string());
+        }
+    }
+
+    fn remember_session(&mut self, now: Time, session: &Session) {
+        self.counters.established += 1;
+        self.established_at = Some(now);
+        self.peer = Some(Arc::new(Peer {
+            address: self.address,
+            remote_as: self.config.remote_as,
+            router_id: session.agreement.router_id,
+            kind: self.kind,
+        }));
+    }
+
+    fn forget_session(&mut self) {
+        self.established_at = None;
+        self.peer = None;
+        self.prefixes_received = 0;
+        self.end_of_rib = false;
+        self.adj_rib_out = AdjRibOut::default();
+    }
+
+    /// Notes what the neighbor is to be told of a prefix.
+    pub fn stage(
+        &mut self,
+        prefix: ipnet::Ipv4Net,
+        destination: Option<&Destination>,
+        local_as: u32,
+        pool: &mut AttributePool,
+    ) {
+        let Some(receiver) = self.receiver(local_as) else { return };
+        // What came from the neighbor is not told to it.
+        let best = destination.and_then(Destination::best).filter(|path| self.gets(path));
+        self.adj_rib_out.stage(prefix, best, &receiver, pool);
+    }
+
+    fn gets(&self, path: &Path) -> bool {
+        self.policy(self.config.export) == Policy::Pass && path.from() != Some(self.address)
+    }
+
+    fn receiver(&self, local_as: u32) -> Option<Receiver> {
+        let session = self.session()?;
+        let IpAddr::V4(local_address) = session.link.local.ip() else { return None };
+        Some(Receiver { kind: self.kind, local_as, local_address, width: session.agreement.width })
+    }
+
+    /// Sends what was staged; at the end of the first table also the End-of-RIB marker (RFC 4724).
+    pub fn flush(&mut self, end_of_rib: EndOfRib, outbox: &mut Outbox) {
+        let Some(session) = self.session().copied() else { return };
+        let mut bytes = Vec::new();
+        let flushed = self.adj_rib_out.flush(session.agreement.width, &mut bytes);
+        self.counters.messages_sent += flushed.messages as u64;
+        for too_long in flushed.too_long {
+            outbox.log(Level::Warn, format!("neighbor {}: routes not announced: {too_long}", self.address));
+        }
+        if end_of_rib == EndOfRib::Send {
+            packet::encode_end_of_rib(&mut bytes);
+            self.counters.messages_sent += 1;
+        }
+        outbox.send(session.link.connection, bytes);
+    }
+
+    fn find(&self, connection: ConnectionId) -> Option<Which> {
+        [Which::Main, Which::Rival]
+            .into_iter()
+            .find(|which| self.slot(*which).is_some_and(|slot| slot.fsm.state().connection() == Some(connection)))
+    }
+
+    fn slot(&self, which: Which) -> Option<&Slot> {
+        match which {
+            Which::Main => Some(&self.main),
+            Which::Rival => self.rival.as_ref(),
+        }
+    }
+
+    fn slot_mut(&mut self, which: Which) -> Option<&mut Slot> {
+        match which {
+            Which::Main => Some(&mut self.main),
+            Which::Rival => self.rival.as_mut(),
+        }
+    }
+}
+
+/// Whether a flush ends with the End-of-RIB marker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EndOfRib {
+    /// The first table ends here.
+    Send,
+    /// A change among others.
+    Omit,
+}
+
+/// How far a connection had come when it ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Before,
+    Established,
+}
+
+/// A message as far as the state machine is concerned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Received {
+    /// OPEN.
+    Open(Open),
+    /// KEEPALIVE.
+    Keepalive,
+    /// UPDATE or ROUTE-REFRESH.
+    Update,
+    /// NOTIFICATION.
+    Notification(Notification),
+    /// Something else, and the answer to it.
+    Malformed(Notification),
+}
+
+/// Refuses a connection: a NOTIFICATION and no OPEN.
+fn refuse(link: Link, cease: Cease, outbox: &mut Outbox) {
+    let mut bytes = Vec::new();
+    Notification::from(cease).encode(&mut bytes);
+    outbox.send(link.connection, bytes);
+    outbox.close(link.connection);
+}
