@@ -61,9 +61,10 @@ impl ConfigError {
         Self { place: Some(Box::new(place)), ..Self::of_file(problem) }
     }
 
-    /// The same error with what is accepted.
+    /// The same error with what is accepted, if that is anything.
     pub fn expecting(self, expected: Expected) -> Self {
-        Self { expected: Some(Box::new(expected)), ..self }
+        let expected = (!expected.words.is_empty()).then(|| Box::new(expected));
+        Self { expected, ..self }
     }
 
     /// The same error with the other line of the contradiction.

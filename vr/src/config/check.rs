@@ -75,13 +75,23 @@ pub fn load<'w>(path: &Path, words: &'w Words) -> Result<Tree<'w>, Vec<ConfigErr
 
 /// Reads and validates a text that stands for a whole configuration, without a look at the file system.
 pub fn tree_of<'w>(text: &str, words: &'w Words, source: &Source) -> Result<Tree<'w>, Vec<ConfigError>> {
+    let tree = read_tree(text, words, source)?;
+    let errors = validate(&tree, None);
+    if errors.is_empty() { Ok(tree) } else { Err(errors) }
+}
+
+/// Reads a text that was in force: it may hold interfaces that lie dormant (see `validate`).
+pub fn tree_in_force<'w>(text: &str, words: &'w Words, source: &Source) -> Result<Tree<'w>, Vec<ConfigError>> {
+    let tree = read_tree(text, words, source)?;
+    let errors = validate(&tree, Some(&tree));
+    if errors.is_empty() { Ok(tree) } else { Err(errors) }
+}
+
+fn read_tree<'w>(text: &str, words: &'w Words, source: &Source) -> Result<Tree<'w>, Vec<ConfigError>> {
     let mut tree = Tree::default();
     let (statements, mut errors) = parse(text, words, source, Kind::File);
     if errors.is_empty() {
         errors = merge(&mut tree, statements, Kind::File);
-    }
-    if errors.is_empty() {
-        errors = validate(&tree, None);
     }
     if errors.is_empty() { Ok(tree) } else { Err(errors) }
 }

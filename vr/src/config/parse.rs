@@ -132,11 +132,7 @@ impl<'w> Reader<'w, '_> {
         if let Err(Mismatch { problem, span, expected }) = closes_or_errs {
             let line = self.line(number, text, vec![span]);
             let block = self.open.last().map(|block| block.statement.line.text.trim().to_owned());
-            let error = ConfigError::at(line.place(), problem);
-            self.errors.push(match expected.is_empty() {
-                true => error,
-                false => error.expecting(Expected { block, words: expected }),
-            });
+            self.errors.push(ConfigError::at(line.place(), problem).expecting(Expected { block, words: expected }));
             self.skip_beyond = Some(first.column);
         }
     }

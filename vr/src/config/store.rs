@@ -59,6 +59,16 @@ impl Store {
         })
     }
 
+    /// Removes the file: the router stops in order and leaves nothing behind.
+    pub fn remove(&self) {
+        match fs::remove_file(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!("{} stays behind: {error}", self.path.display());
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+
     /// Where the text is kept.
     pub fn path(&self) -> &Path {
         &self.path
@@ -89,6 +99,8 @@ mod tests {
         store.save("vr blue\n!\n").unwrap();
         assert_eq!(Store::new(folder.path()).load().as_deref(), Some("vr blue\n!\n"));
         assert_eq!(Store::under(folder.path(), "PID 1 started 0 boot x").load(), None);
+        store.remove();
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }
 
     #[test]

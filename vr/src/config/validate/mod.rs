@@ -14,7 +14,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::nearest::nearest;
 use super::tree::{Line, Tree};
 use super::words::{CONNECT, LINECARD};
-use crate::error::{ConfigError, Problem};
+use crate::error::{ConfigError, Expected, Problem};
 
 /// All errors of a configuration. `before` is what was in force until now; `None` at a start.
 pub fn validate(tree: &Tree<'_>, before: Option<&Tree<'_>>) -> Vec<ConfigError> {
@@ -57,7 +57,8 @@ fn assignments<'t>(
             let (name, port) = (vr.word(1), line.word(2));
             if !ports.contains(port) {
                 let problem = Problem::UnknownPort { port: port.to_owned() };
-                errors.push(ConfigError::at(line.source.word(2), problem));
+                let error = ConfigError::at(line.source.word(2), problem);
+                errors.push(error.expecting(one_of(ports.iter().map(String::as_str))));
             }
             if let Some((other, at)) = assigned.get(port) {
                 let problem =
@@ -81,8 +82,10 @@ fn connects<'t>(
     for line in tree.top.lines().iter().filter(|line| line.is(&[CONNECT])) {
         let (a, b) = (line.word(1), line.word(2));
         for (index, vr) in [(1, a), (2, b)] {
-            let unknown = unknown_vr(vr, names);
-            errors.extend(unknown.map(|problem| ConfigError::at(line.source.word(index), problem)));
+            if let Some(problem) = unknown_vr(vr, names) {
+                let error = ConfigError::at(line.source.word(index), problem);
+                errors.push(error.expecting(one_of(names.iter().copied())));
+            }
         }
         if a == b {
             errors.push(ConfigError::at(line.source.place(), Problem::ConnectedToItself { vr: a.to_owned() }));
@@ -94,6 +97,16 @@ fn connects<'t>(
         }
     }
     joined.into_keys().collect()
+}
+
+/// What is defined, as far as a reader takes it in.
+fn one_of<'t>(defined: impl Iterator<Item = &'t str>) -> Expected {
+    const SHOWN: usize = 16;
+    let mut words: Vec<String> = defined.take(SHOWN + 1).map(str::to_owned).collect();
+    if let Some(one_too_many) = words.get_mut(SHOWN) {
+        *one_too_many = "...".to_owned();
+    }
+    Expected { block: None, words }
 }
 
 fn unknown_vr(name: &str, names: &BTreeSet<&str>) -> Option<Problem> {
