@@ -17,9 +17,19 @@
 //! Read first: `pathname` (what is named), `channel` (what is opened), `link` (how), `service` (a client that survives
 //! the restart of what it talks to).
 
+pub mod channel;
+pub mod doorbell;
+pub mod error;
+pub mod fd;
+pub mod link;
+pub mod memory;
+pub mod message;
 pub mod name;
 pub mod pathname;
 pub mod protocol;
+pub mod reactor;
+pub mod ring;
+pub mod service;
 
 pub use name::{InterfaceName, NameError, ServiceName, VrName};
 pub use pathname::{Criteria, Family, IpProtocol, OsiProtocol, Pathname, PathnameError, Pid, VrId};

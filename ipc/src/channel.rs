@@ -1,0 +1,547 @@
+//! A channel: two rings and a doorbell, between two processes that procmgr has joined.
+//!
+//! ```text
+//!   opener                                        listener
+//!   tx ──▶ ring 0 ───────────────────────────────▶ rx
+//!   rx ◀── ring 1 ◀─────────────────────────────── tx
+//!   own bell ◀─ pipe ─ rings   rings ─ pipe ─▶ own bell
+//! ```
+//!
+//! Three ways to wait:
+//!
+//! - blocking: [`Channel::wait_readable`], [`Channel::wait_writable`];
+//! - with mio: register the channel; on each event call [`Channel::acknowledge_bell`], then go on in **both** directions
+//!   until [`Channel::arm_read`] says `true` and, if something is left to write, [`Channel::arm_write`] does too. One
+//!   bell serves both directions, so whoever silences it must look at both;
+//! - not at all: a busy process looks at its channels in turn, and arms before it sleeps.
+//!
+//! ```
+//! use ipc::channel::Channel;
+//!
+//! let (mut a, mut b) = Channel::pair()?;
+//! assert_eq!(a.write(b"hello")?, 5);
+//! assert!(b.wait_readable(None)?);
+//! let mut buffer = [0; 16];
+//! assert_eq!(b.read(&mut buffer)?, 5);
+//! a.close();
+//! assert_eq!(b.read(&mut buffer)?, 0);
+//! assert!(b.is_finished());
+//! # Ok::<(), ipc::error::ChannelError>(())
+//! ```
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::doorbell::{Doorbell, make_bell};
+use crate::error::{ChannelError, PeerFault};
+use crate::memory::{self, Memory, Slot};
+use crate::ring::{self, CHANNEL_BYTES, Consumer, Producer};
+
+/// Rings without any progress after which the peer is taken to be hostile. A correct peer rings only when it has written,
+/// read or closed; the margin is for what a later version may ring for.
+const MAX_FRUITLESS_RINGS: u32 = 4096;
+
+/// Looks at the ring between two looks at the clock, while spinning.
+const SPINS_PER_LOOK: u32 = 64;
+
+/// Which end of a channel: who opened it, or who was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// Writes ring 0.
+    Opener,
+    /// Writes ring 1.
+    Listener,
+}
+
+/// The descriptors of one end, as they are passed to its holder.
+#[derive(Debug)]
+pub struct ChannelParts {
+    /// The sealed memfd.
+    pub memory: OwnedFd,
+    /// The own bell, to listen on.
+    pub bell_in: OwnedFd,
+    /// The peer's bell, to ring.
+    pub bell_out: OwnedFd,
+    /// Which end.
+    pub side: Side,
+}
+
+impl ChannelParts {
+    /// Makes a channel's descriptors: the opener's end and the listener's.
+    pub fn pair() -> Result<(Self, Self), ChannelError> {
+        Self::pair_named("isthmus-channel")
+    }
+
+    /// The same, with a name that `/proc/PID/maps` of both holders shows: the pathname that was opened.
+    pub fn pair_named(name: &str) -> Result<(Self, Self), ChannelError> {
+        let kernel = |what| move |error| ChannelError::Kernel { what, error };
+        let memory = memory::create_sealed_named(name, CHANNEL_BYTES)?;
+        let copy = memory.try_clone().map_err(kernel("duplicate a memfd"))?;
+        let (opener_in, listener_out) = make_bell().map_err(kernel("make a doorbell"))?;
+        let (listener_in, opener_out) = make_bell().map_err(kernel("make a doorbell"))?;
+        Ok((
+            Self { memory, bell_in: opener_in, bell_out: opener_out, side: Side::Opener },
+            Self { memory: copy, bell_in: listener_in, bell_out: listener_out, side: Side::Listener },
+        ))
+    }
+
+    /// Descriptors in the order in which they are passed: memory, own bell, peer's bell.
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; 3] {
+        [self.memory.as_fd(), self.bell_in.as_fd(), self.bell_out.as_fd()]
+    }
+
+    /// An end from descriptors in that order.
+    pub fn from_fds(fds: Vec<OwnedFd>, side: Side) -> Result<Self, ChannelError> {
+        let fds: Result<[OwnedFd; 3], _> = fds.try_into();
+        let [memory, bell_in, bell_out] =
+            fds.map_err(|fds: Vec<_>| ChannelError::Descriptors { found: fds.len(), wanted: 3 })?;
+        Ok(Self { memory, bell_in, bell_out, side })
+    }
+}
+
+/// Two rings and a doorbell. Dropping it tells the peer that this end is gone; [`close`](Self::close) says so in order.
+#[derive(Debug)]
+pub struct Channel {
+    /// What the peer writes. After consuming from it directly call [`notify`](Channel::notify).
+    pub rx: Consumer,
+    /// What the peer reads. After writing to it directly call [`notify`](Channel::notify).
+    pub tx: Producer,
+    doorbell: Doorbell,
+    side: Side,
+    gate_closed: bool,
+    /// The end of what the peer wrote was handed out: nothing more is to be waited for.
+    end_reported: bool,
+    spin: Spin,
+    fruitless_rings: u32,
+    /// The peer's progress when it last rang.
+    progress: (u64, u64, u64),
+}
+
+/// How long to look at the ring before going to sleep.
+#[derive(Debug, Default)]
+struct Spin {
+    bound: Duration,
+    /// Present length: halved when spinning was in vain, back at the bound when it was not.
+    now: Duration,
+}
+
+/// What an empty ring means.
+enum Empty {
+    /// It was filled meanwhile.
+    NotEmpty,
+    /// More may come.
+    ForNow,
+    /// The peer has closed in order.
+    Finished,
+}
+
+impl Channel {
+    /// Takes over an end. Its memory is checked before it is mapped.
+    pub fn from_parts(parts: ChannelParts) -> Result<Self, ChannelError> {
+        let memory = Arc::new(Memory::map(parts.memory.as_fd(), CHANNEL_BYTES)?);
+        let writes_ring = match parts.side {
+            Side::Opener => 0,
+            Side::Listener => 1,
+        };
+        let (tx, rx) = ring::open_ends(&memory, Slot::new()?, writes_ring);
+        Ok(Self {
+            rx,
+            tx,
+            doorbell: Doorbell::new(parts.bell_in, parts.bell_out),
+            side: parts.side,
+            gate_closed: false,
+            end_reported: false,
+            spin: Spin::default(),
+            fruitless_rings: 0,
+            progress: (0, 0, 0),
+        })
+    }
+
+    /// Both ends of a new channel in this process: opener and listener.
+    pub fn pair() -> Result<(Self, Self), ChannelError> {
+        let (opener, listener) = ChannelParts::pair()?;
+        Ok((Self::from_parts(opener)?, Self::from_parts(listener)?))
+    }
+
+    /// Which end this is.
+    pub fn side(&self) -> Side {
+        self.side
+    }
+
+    /// Writes bytes and wakes the peer if it sleeps; returns how many fitted (0: full).
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
+        self.check_writable()?;
+        let written = self.tx.write(bytes)?;
+        if self.tx.wake_reader() {
+            self.ring()?;
+        }
+        Ok(written)
+    }
+
+    /// Reads bytes and wakes the peer if it waits for room. 0: nothing now, or the end: [`is_finished`](Self::is_finished)
+    /// tells.
+    #[inline]
+    pub fn read(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
+        if self.gate_closed {
+            return Ok(0);
+        }
+        loop {
+            let read = self.rx.read(into)?;
+            if read > 0 {
+                if self.rx.wake_writer() {
+                    self.ring()?;
+                }
+                return Ok(read);
+            }
+            match self.why_empty()? {
+                Empty::NotEmpty if !into.is_empty() => {}
+                Empty::NotEmpty | Empty::ForNow | Empty::Finished => return Ok(0),
+            }
+        }
+    }
+
+    /// Copies from `ahead` bytes past the first unconsumed one, without consuming. 0: nothing there now, or the end.
+    #[inline]
+    pub fn peek(&mut self, ahead: usize, into: &mut [u8]) -> Result<usize, ChannelError> {
+        if self.gate_closed {
+            return Ok(0);
+        }
+        let read = self.rx.peek(ahead, into)?;
+        if read > 0 {
+            return Ok(read);
+        }
+        match self.why_empty()? {
+            Empty::NotEmpty => Ok(self.rx.peek(ahead, into)?),
+            Empty::ForNow | Empty::Finished => Ok(0),
+        }
+    }
+
+    /// Consumes at most `bytes` and wakes the peer if it waits for the room; returns how many there were.
+    #[inline]
+    pub fn consume(&mut self, bytes: usize) -> Result<usize, ChannelError> {
+        let consumed = self.rx.consume(bytes)?;
+        if self.rx.wake_writer() {
+            self.ring()?;
+        }
+        Ok(consumed)
+    }
+
+    /// Writes a record, whole or not at all, and wakes the peer if it sleeps. `false`: it does not fit now.
+    #[inline]
+    pub fn write_record(&mut self, record: &[u8]) -> Result<bool, ChannelError> {
+        self.check_writable()?;
+        let written = self.tx.write_record(record)?;
+        if written && self.tx.wake_reader() {
+            self.ring()?;
+        }
+        Ok(written)
+    }
+
+    /// Reads a record and wakes the peer if it waits for room. `false`: none now, or the end.
+    #[inline]
+    pub fn read_record(&mut self, into: &mut Vec<u8>) -> Result<bool, ChannelError> {
+        if self.gate_closed {
+            return Ok(false);
+        }
+        loop {
+            if self.rx.read_record(into)? {
+                if self.rx.wake_writer() {
+                    self.ring()?;
+                }
+                return Ok(true);
+            }
+            match self.why_empty()? {
+                Empty::NotEmpty => {}
+                Empty::ForNow | Empty::Finished => return Ok(false),
+            }
+        }
+    }
+
+    /// Wakes the peer if it sleeps and waits for what was done to `tx` and `rx` directly.
+    pub fn notify(&mut self) -> Result<(), ChannelError> {
+        let reader = self.tx.wake_reader();
+        if self.rx.wake_writer() || reader {
+            self.ring()?;
+        }
+        Ok(())
+    }
+
+    /// Whether the peer closed its writing in order and everything was read.
+    pub fn is_finished(&self) -> bool {
+        !self.gate_closed && self.rx.is_finished().unwrap_or(false)
+    }
+
+    /// Whether the last holder of the other end is known to be gone. Bytes may still be there to read.
+    pub fn peer_closed(&self) -> bool {
+        self.doorbell.peer_gone()
+    }
+
+    /// Bytes written that the peer has not consumed: a peer that died and left some has broken the connection off.
+    pub fn unread_by_peer(&self) -> Result<usize, ChannelError> {
+        Ok(self.tx.unread()?)
+    }
+
+    /// Ends the own writing: the peer reads what was written, then the end.
+    pub fn close_write(&mut self) {
+        self.tx.close();
+        self.notify_end();
+    }
+
+    /// Ends the own reading: the peer's writes fail.
+    pub fn close_read(&mut self) {
+        self.rx.close();
+        self.notify_end();
+    }
+
+    /// Ends both directions in order.
+    pub fn close(&mut self) {
+        self.tx.close();
+        self.rx.close();
+        self.notify_end();
+    }
+
+    /// Breaks the channel off. The peer still gets what was written, then [`ChannelError::Reset`] with this code.
+    pub fn reset(&mut self, code: u32) {
+        self.tx.reset(code);
+        self.rx.reset(code);
+        self.notify_end();
+    }
+
+    /// Closes or opens this end's gate. While it is closed nothing is delivered here, and writes fill the ring. After
+    /// opening it, read again: no bell rings for what had come before.
+    pub fn set_gate(&mut self, closed: bool) {
+        self.gate_closed = closed;
+        self.rx.note_gate(closed);
+        self.tx.note_gate(closed);
+    }
+
+    /// Whether the gate is closed.
+    pub fn gate_is_closed(&self) -> bool {
+        self.gate_closed
+    }
+
+    /// Silences the bell after a wake; returns whether it was rung. Then look at both directions.
+    pub fn acknowledge_bell(&mut self) -> Result<bool, ChannelError> {
+        let rung = self.doorbell.drain().map_err(|error| ChannelError::Kernel { what: "silence a doorbell", error })?;
+        if rung {
+            self.count_ring()?;
+        }
+        Ok(rung)
+    }
+
+    /// Prepares to sleep until something can be read. `true`: armed, and there is really nothing: the bell rings.
+    /// `false`: read on.
+    pub fn arm_read(&mut self) -> Result<bool, ChannelError> {
+        self.arm_peek(0)
+    }
+
+    /// As [`arm_read`](Self::arm_read), for a reader that leaves `ahead` bytes in the ring.
+    pub fn arm_peek(&mut self, ahead: usize) -> Result<bool, ChannelError> {
+        if self.gate_closed || self.end_reported {
+            self.rx.disarm();
+            return Ok(true);
+        }
+        if self.doorbell.peer_gone() {
+            return Ok(false);
+        }
+        Ok(self.rx.arm(ahead, 0)?)
+    }
+
+    /// Prepares to sleep until `minimum` bytes can be written (more than a window counts as a whole one). `true`: armed,
+    /// and there is really no room: the bell rings. `false`: there is, or writing fails.
+    pub fn arm_write(&mut self, minimum: usize) -> Result<bool, ChannelError> {
+        if self.doorbell.peer_gone() || self.tx.is_closed() {
+            return Ok(false);
+        }
+        Ok(self.tx.arm(minimum)?)
+    }
+
+    /// Lets [`wait_readable`](Self::wait_readable) and [`wait_writable`](Self::wait_writable) look at the ring for at most
+    /// this long before they sleep. Never done while the peer last waited on the same CPU. Zero, the default: not at all.
+    pub fn set_spin(&mut self, bound: Duration) {
+        self.spin = Spin { bound, now: bound };
+    }
+
+    /// Blocks until something can be read: bytes, the end, or an error. `false`: the time is over, or the gate is closed.
+    pub fn wait_readable(&mut self, timeout: Option<Duration>) -> Result<bool, ChannelError> {
+        if self.gate_closed {
+            return Ok(false);
+        }
+        if self.end_reported || self.readable()? || self.spin(Self::readable)? {
+            return Ok(true);
+        }
+        self.sleep_while(timeout, Self::arm_read)
+    }
+
+    /// Blocks until `minimum` bytes can be written, or writing fails. `false`: the time is over.
+    pub fn wait_writable(&mut self, minimum: usize, timeout: Option<Duration>) -> Result<bool, ChannelError> {
+        if self.check_writable().is_err() || self.spin(|channel| Ok(channel.tx.free()? >= minimum))? {
+            return Ok(true);
+        }
+        self.sleep_while(timeout, |channel| Ok(channel.check_writable().is_ok() && channel.arm_write(minimum)?))
+    }
+
+    /// Blocks until the bell rings, for whatever was armed, and silences it. `false`: it did not, in time or for a signal.
+    pub fn wait_bell(&mut self, timeout: Option<Duration>) -> Result<bool, ChannelError> {
+        let kernel = |what| move |error: io::Error| ChannelError::Kernel { what, error };
+        let mut bells = [PollFd::new(self.doorbell.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut bells, poll_timeout(timeout)) {
+            Ok(_) => {}
+            Err(nix::Error::EINTR) => return Ok(false),
+            Err(error) => return Err(kernel("wait for a doorbell")(error.into())),
+        }
+        let events = bells.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
+        if events.contains(PollFlags::POLLIN) && self.doorbell.drain_once().map_err(kernel("silence a doorbell"))? {
+            self.count_ring()?;
+        }
+        if events.contains(PollFlags::POLLHUP) {
+            self.doorbell.note_peer_gone();
+        }
+        Ok(!events.is_empty())
+    }
+
+    #[inline]
+    fn check_writable(&self) -> Result<(), ChannelError> {
+        if self.tx.is_closed() {
+            return Err(ChannelError::Closed);
+        }
+        if let Some(code) = self.tx.reset_by_peer() {
+            return Err(ChannelError::Reset(code));
+        }
+        if self.tx.peer_closed_reading() {
+            return Err(ChannelError::PeerClosedReading);
+        }
+        if self.doorbell.peer_gone() { Err(ChannelError::PeerGone) } else { Ok(()) }
+    }
+
+    /// Called when nothing was found.
+    fn why_empty(&mut self) -> Result<Empty, ChannelError> {
+        // In this order: whoever ends has written before.
+        let gone = self.doorbell.peer_gone();
+        let reset = self.rx.reset_by_peer();
+        if self.rx.available()? > 0 {
+            return Ok(Empty::NotEmpty);
+        }
+        let finished = self.rx.is_finished()?;
+        self.end_reported = finished || gone || reset.is_some();
+        match reset {
+            Some(code) => Err(ChannelError::Reset(code)),
+            None if finished => Ok(Empty::Finished),
+            None if gone => Err(ChannelError::PeerGone),
+            None => Ok(Empty::ForNow),
+        }
+    }
+
+    /// Rings for an end, whatever becomes of it.
+    fn notify_end(&mut self) {
+        if let Err(error) = self.notify() {
+            log::debug!("tell the peer of the end of a channel: {error}");
+        }
+    }
+
+    #[cold]
+    fn ring(&mut self) -> Result<(), ChannelError> {
+        self.doorbell.ring().map_err(|error| ChannelError::Kernel { what: "ring a doorbell", error })
+    }
+
+    fn count_ring(&mut self) -> Result<(), ChannelError> {
+        let progress =
+            (self.rx.progress()?, self.tx.progress()?, self.rx.flags() ^ self.tx.peer_flags().rotate_left(8));
+        if progress != self.progress {
+            self.progress = progress;
+            self.fruitless_rings = 0;
+            return Ok(());
+        }
+        self.fruitless_rings += 1;
+        if self.fruitless_rings > MAX_FRUITLESS_RINGS {
+            return Err(PeerFault::RingsWithoutProgress { rings: self.fruitless_rings }.into());
+        }
+        Ok(())
+    }
+
+    fn readable(&mut self) -> Result<bool, ChannelError> {
+        Ok(self.rx.available()? > 0 || self.rx.flags() != 0)
+    }
+
+    /// Looks at the ring for a while, unless the peer could not run meanwhile.
+    fn spin(&mut self, mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>) -> Result<bool, ChannelError> {
+        let cpu = nix::sched::sched_getcpu().map_or(0, |cpu| cpu as u64 + 1);
+        self.tx.note_cpu(cpu);
+        let peer_cpu = self.rx.peer_cpu();
+        if self.spin.now.is_zero() || peer_cpu == 0 || peer_cpu == cpu {
+            return Ok(false);
+        }
+        let start = Instant::now();
+        loop {
+            for _ in 0..SPINS_PER_LOOK {
+                if ready(self)? {
+                    self.spin.now = self.spin.bound;
+                    return Ok(true);
+                }
+                std::hint::spin_loop();
+            }
+            if start.elapsed() >= self.spin.now {
+                self.spin.now = (self.spin.now / 2).max(self.spin.bound / 16);
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Sleeps as long as `arm` says that it may.
+    fn sleep_while(
+        &mut self,
+        timeout: Option<Duration>,
+        mut arm: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
+    ) -> Result<bool, ChannelError> {
+        let until = timeout.map(|timeout| Instant::now() + timeout);
+        loop {
+            if !arm(self)? {
+                return Ok(true);
+            }
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if !self.wait_bell(left)? && left.is_some_and(|left| left.is_zero()) {
+                return Ok(false);
+            }
+        }
+    }
+}
+
+/// poll(2) counts in milliseconds: rounded up, so that a wait is never too short.
+fn poll_timeout(left: Option<Duration>) -> PollTimeout {
+    let Some(left) = left else { return PollTimeout::NONE };
+    let milliseconds = left.as_nanos().div_ceil(1_000_000);
+    i32::try_from(milliseconds).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)
+}
+
+impl AsFd for Channel {
+    /// The bell: readable when rung or when the peer is gone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.doorbell.as_fd()
+    }
+}
+
+/// Always waits for the bell, whatever the interests: the bell rings for both directions.
+impl Source for Channel {
+    fn register(&mut self, registry: &Registry, token: Token, _: Interest) -> io::Result<()> {
+        SourceFd(&self.doorbell.own_raw()).register(registry, token, Interest::READABLE)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, _: Interest) -> io::Result<()> {
+        SourceFd(&self.doorbell.own_raw()).reregister(registry, token, Interest::READABLE)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.doorbell.own_raw()).deregister(registry)
+    }
+}
+
+#[cfg(test)]
+mod tests;

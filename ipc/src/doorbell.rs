@@ -1,0 +1,105 @@
+//! Waking a sleeping peer, and noticing its death.
+//!
+//! A doorbell is a pipe of one page per direction: a side holds the read end of its own bell and the write end of its
+//! peer's. A ring is one byte; a full pipe is rung enough. When the last holder of the peer's end is gone, a forked
+//! child's included, the kernel says so on the bell itself (end of file, POLLHUP): no second descriptor is to be
+//! watched.
+//!
+//! Chosen by `cargo bench -p isthmus-ipc --bench doorbell`: see there for what was compared.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+
+use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::unistd::{pipe2, read, write};
+
+use crate::memory::PAGE_BYTES;
+
+/// Both ends of one bell: what listens, what rings.
+pub(crate) fn make_bell() -> io::Result<(OwnedFd, OwnedFd)> {
+    let (listen, ring) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
+    // A pipe's buffers count against its user's limit; one page of single bytes is more than enough.
+    let page = i32::try_from(PAGE_BYTES).unwrap_or(i32::MAX);
+    fcntl(&ring, FcntlArg::F_SETPIPE_SZ(page))?;
+    Ok((listen, ring))
+}
+
+/// One side's two bells.
+#[derive(Debug)]
+pub struct Doorbell {
+    own: OwnedFd,
+    peers: OwnedFd,
+    peer_gone: bool,
+}
+
+impl Doorbell {
+    /// The read end of the own bell and the write end of the peer's.
+    pub fn new(own: OwnedFd, peers: OwnedFd) -> Self {
+        Self { own, peers, peer_gone: false }
+    }
+
+    /// Wakes the peer. Its death is no error here; [`peer_gone`](Self::peer_gone) says it.
+    pub fn ring(&mut self) -> io::Result<()> {
+        loop {
+            match write(&self.peers, &[1]) {
+                Ok(_) | Err(Errno::EAGAIN) => return Ok(()),
+                Err(Errno::EPIPE) => {
+                    self.peer_gone = true;
+                    return Ok(());
+                }
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Silences the own bell; returns whether it was rung. Goes on to the pipe's end: a peer that rings and dies gives
+    /// one edge for both.
+    pub fn drain(&mut self) -> io::Result<bool> {
+        let mut rung = false;
+        while self.drain_once()? {
+            rung = true;
+        }
+        Ok(rung)
+    }
+
+    /// Takes what rang up to now, without looking for the peer's death: for a caller of poll(2), which told it.
+    pub(crate) fn drain_once(&mut self) -> io::Result<bool> {
+        let mut rings = [0; PAGE_BYTES];
+        loop {
+            match read(&self.own, &mut rings) {
+                Ok(0) => {
+                    self.peer_gone = true;
+                    return Ok(false);
+                }
+                Ok(_) => return Ok(true),
+                Err(Errno::EAGAIN) => return Ok(false),
+                Err(Errno::EINTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Whether the last holder of the other end is known to be gone.
+    pub fn peer_gone(&self) -> bool {
+        self.peer_gone
+    }
+
+    /// Notes that poll(2) said so.
+    pub(crate) fn note_peer_gone(&mut self) {
+        self.peer_gone = true;
+    }
+
+    /// The own bell's descriptor, for mio.
+    pub(crate) fn own_raw(&self) -> RawFd {
+        self.own.as_raw_fd()
+    }
+}
+
+impl AsFd for Doorbell {
+    /// The own bell: readable when rung or when the peer is gone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.own.as_fd()
+    }
+}

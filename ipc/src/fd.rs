@@ -1,0 +1,199 @@
+//! Passing descriptors between processes, and system calls that nix lacks or that leak where it fails.
+#![allow(unsafe_code)]
+
+use std::fs::OpenOptions;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::path::Path;
+use std::ptr;
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::socket::{
+    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, setsockopt,
+    socket, socketpair, sockopt,
+};
+use nix::unistd::dup2_stdin;
+
+/// Most descriptors that the kernel passes with one message (SCM_MAX_FD).
+pub const MAX_FDS: usize = 253;
+
+/// Room for the control messages of one packet: [`MAX_FDS`] descriptors and the sender's credentials, each with its
+/// header, rounded up; in `u64` so that headers are aligned.
+const CONTROL_WORDS: usize = 160;
+
+/// Who sent a message, as the kernel attests.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Credentials {
+    /// Process ID.
+    pub pid: i32,
+    /// User ID.
+    pub uid: u32,
+    /// Group ID.
+    pub gid: u32,
+}
+
+/// A message and what came with it.
+#[derive(Debug)]
+pub struct Received {
+    /// Its length in bytes; 0 at end of file.
+    pub length: usize,
+    /// Descriptors, in the sender's order.
+    pub fds: Vec<OwnedFd>,
+    /// The sender, if [`enable_credentials`] was called on the receiving socket.
+    pub credentials: Option<Credentials>,
+}
+
+/// Sends one packet with descriptors. `WouldBlock`: the socket is full; `BrokenPipe`: nobody reads.
+pub fn send_with_fds(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    let raw: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
+    let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
+    let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
+    let parts = [io::IoSlice::new(bytes)];
+    loop {
+        let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
+        match nix::sys::socket::sendmsg::<UnixAddr>(socket.as_raw_fd(), &parts, control, flags, None) {
+            Ok(_) => return Ok(()),
+            Err(nix::Error::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// Receives one packet. A packet that is longer than `into`, or whose descriptors do not fit into this process's table,
+/// is an error, and its descriptors are closed.
+pub fn receive_with_fds(socket: BorrowedFd<'_>, into: &mut [u8]) -> io::Result<Received> {
+    let mut control = [0u64; CONTROL_WORDS];
+    let mut part = libc::iovec { iov_base: into.as_mut_ptr().cast(), iov_len: into.len() };
+    // SAFETY: A `msghdr` of zeros is one without buffers.
+    let mut message: libc::msghdr = unsafe { mem::zeroed() };
+    message.msg_iov = &raw mut part;
+    message.msg_iovlen = 1;
+    message.msg_control = control.as_mut_ptr().cast();
+    message.msg_controllen = mem::size_of_val(&control) as _;
+    let length = loop {
+        // SAFETY: `message` points to `part` and `control`, which live on and have the lengths given.
+        let length = unsafe { libc::recvmsg(socket.as_raw_fd(), &raw mut message, libc::MSG_CMSG_CLOEXEC) };
+        match usize::try_from(length) {
+            Ok(length) => break length,
+            Err(_) => {
+                let error = io::Error::last_os_error();
+                if error.kind() != io::ErrorKind::Interrupted {
+                    return Err(error);
+                }
+            }
+        }
+    };
+    let (fds, credentials) = read_control(&message);
+    if message.msg_flags & libc::MSG_CTRUNC != 0 {
+        return Err(io::Error::other("a message's descriptors do not fit into this process's descriptor limit"));
+    }
+    if message.msg_flags & libc::MSG_TRUNC != 0 {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a message is longer than any that is expected"));
+    }
+    Ok(Received { length, fds, credentials })
+}
+
+/// All that came beside the bytes. Descriptors become owned at once, so that none leaks whatever follows.
+fn read_control(message: &libc::msghdr) -> (Vec<OwnedFd>, Option<Credentials>) {
+    let mut fds = Vec::new();
+    let mut credentials = None;
+    // SAFETY: `message` was filled in by `recvmsg` and its control buffer lives on.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: `next` is null or points to a header inside the control buffer.
+    while let Some(header) = unsafe { next.as_ref() } {
+        // SAFETY: The header lies inside the control buffer, and its data behind it.
+        let data = unsafe { libc::CMSG_DATA(next) };
+        // SAFETY: Only computes a length.
+        let header_bytes = unsafe { libc::CMSG_LEN(0) } as usize;
+        let data_bytes = (header.cmsg_len as usize).saturating_sub(header_bytes);
+        match (header.cmsg_level, header.cmsg_type) {
+            (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
+                for index in 0..data_bytes / size_of::<RawFd>() {
+                    // SAFETY: The kernel wrote `data_bytes` bytes of descriptors here; `index` is below their number.
+                    let at = unsafe { data.cast::<RawFd>().add(index) };
+                    // SAFETY: As above; the data need not be aligned.
+                    let raw = unsafe { ptr::read_unaligned(at) };
+                    // SAFETY: The kernel has just opened this descriptor for us; nobody else owns it.
+                    fds.push(unsafe { OwnedFd::from_raw_fd(raw) });
+                }
+            }
+            (libc::SOL_SOCKET, libc::SCM_CREDENTIALS) if data_bytes >= size_of::<libc::ucred>() => {
+                // SAFETY: The kernel wrote a `ucred` here; it need not be aligned.
+                let found = unsafe { ptr::read_unaligned(data.cast::<libc::ucred>()) };
+                credentials = Some(Credentials { pid: found.pid, uid: found.uid, gid: found.gid });
+            }
+            _ => {}
+        }
+        // SAFETY: `message` and `next` belong together, as above.
+        next = unsafe { libc::CMSG_NXTHDR(message, next) };
+    }
+    (fds, credentials)
+}
+
+/// Two joined SOCK_SEQPACKET sockets.
+pub fn seqpacket_pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
+/// Connects to a listening SOCK_SEQPACKET socket in the file system.
+pub fn connect_seqpacket(path: &Path) -> io::Result<OwnedFd> {
+    let fd = socket(AddressFamily::Unix, SockType::SeqPacket, SockFlag::SOCK_CLOEXEC, None)?;
+    connect(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    Ok(fd)
+}
+
+/// Listens on a SOCK_SEQPACKET socket at a path that does not exist yet. Non-blocking.
+pub fn listen_seqpacket(path: &Path) -> io::Result<OwnedFd> {
+    let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+    let fd = socket(AddressFamily::Unix, SockType::SeqPacket, flags, None)?;
+    bind(fd.as_raw_fd(), &UnixAddr::new(path)?)?;
+    listen(&fd, Backlog::MAXCONN)?;
+    Ok(fd)
+}
+
+/// Takes one connection, non-blocking as well. `WouldBlock`: there is none.
+pub fn accept_seqpacket(listener: BorrowedFd<'_>) -> io::Result<OwnedFd> {
+    let raw = accept4(listener.as_raw_fd(), SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK)?;
+    // SAFETY: The kernel has just opened this descriptor for us; nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(raw) })
+}
+
+/// From now on the kernel attests the sender of each message received on this socket (SO_PASSCRED).
+pub fn enable_credentials(socket: BorrowedFd<'_>) -> io::Result<()> {
+    Ok(setsockopt(&socket, sockopt::PassCred, &true)?)
+}
+
+/// Who connected, or made the pair (SO_PEERCRED).
+pub fn peer_credentials(socket: BorrowedFd<'_>) -> io::Result<Credentials> {
+    let found = getsockopt(&socket, sockopt::PeerCredentials)?;
+    Ok(Credentials { pid: found.pid(), uid: found.uid(), gid: found.gid() })
+}
+
+/// Makes a descriptor non-blocking, for all who share its open file.
+pub fn set_nonblocking(fd: BorrowedFd<'_>) -> io::Result<()> {
+    let flags = OFlag::from_bits_retain(fcntl(fd, FcntlArg::F_GETFL)?);
+    fcntl(fd, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// Takes the link that a process inherits as standard input, and puts `/dev/null` there.
+pub fn take_link_descriptor() -> io::Result<OwnedFd> {
+    let link = io::stdin().as_fd().try_clone_to_owned()?;
+    if getsockopt(&link, sockopt::SockType)? != SockType::SeqPacket {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "standard input is no link to procmgr"));
+    }
+    let null = OpenOptions::new().read(true).open("/dev/null")?;
+    dup2_stdin(&null)?;
+    Ok(link)
+}
+
+/// Raises the soft limit of open descriptors to the hard one; returns it.
+pub fn raise_descriptor_limit() -> io::Result<u64> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < hard {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+    }
+    Ok(hard)
+}

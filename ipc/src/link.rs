@@ -1,0 +1,312 @@
+//! A process's link to procmgr: identity, publishing, opening.
+//!
+//! The link is non-blocking. A request is queued if the socket is full; an answer arrives as a [`LinkEvent`]. At end of
+//! file procmgr is gone, and the process ends too: no process outlives its router.
+
+use std::collections::VecDeque;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use mio::event::Source;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry, Token};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
+
+use crate::channel::{Channel, ChannelParts, Side};
+use crate::error::LinkError;
+use crate::fd;
+use crate::name::{ServiceName, VrName};
+use crate::pathname::Pathname;
+use crate::protocol::{
+    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_TERMS, Notice, Order, Question, Refusal, Request, Ticket,
+    VERSION,
+};
+
+/// Requests queued while procmgr does not read; beyond that the process gives up on it.
+const MAX_QUEUED: usize = 65_536;
+
+/// What procmgr said.
+#[derive(Debug)]
+pub enum LinkEvent {
+    /// An open succeeded: this end of the channel.
+    Opened {
+        /// Of the open.
+        ticket: Ticket,
+        /// This process's end.
+        channel: Channel,
+        /// Who holds the other one.
+        peer: Identity,
+    },
+    /// Somebody opened a pathname of this process.
+    Incoming {
+        /// Which pathname.
+        pathname: Pathname,
+        /// This process's end.
+        channel: Channel,
+        /// Who opened it, as procmgr attests.
+        peer: Identity,
+        /// What it said.
+        terms: Vec<u8>,
+    },
+    /// A request was carried out.
+    Done {
+        /// Which one.
+        ticket: Ticket,
+    },
+    /// A request was refused.
+    Refused {
+        /// Which one.
+        ticket: Ticket,
+        /// Why.
+        refusal: Refusal,
+    },
+    /// Part of an answer.
+    Answer {
+        /// To which question.
+        ticket: Ticket,
+        /// The part.
+        answer: Answer,
+        /// Whether it is the last.
+        last: bool,
+    },
+    /// Connections may be opened.
+    Go,
+    /// Stop in order.
+    Stop,
+}
+
+/// The process's end of its link.
+#[derive(Debug)]
+pub struct Link {
+    socket: OwnedFd,
+    identity: Identity,
+    next_ticket: u32,
+    queue: VecDeque<Vec<u8>>,
+    buffer: Vec<u8>,
+}
+
+impl Link {
+    /// The link that procmgr gave to this process at its start, on descriptor [`LINK_FD`](crate::protocol::LINK_FD).
+    /// Standard input is `/dev/null` from then on, and the process dies with procmgr even while it is stopped.
+    pub fn inherited() -> Result<Self, LinkError> {
+        let version = std::env::var(LINK_ENV).map_err(|_| LinkError::NotStartedByProcmgr)?;
+        if version != VERSION.to_string() {
+            return Err(LinkError::Version(version));
+        }
+        let socket = fd::take_link_descriptor().map_err(LinkError::Socket)?;
+        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).map_err(|e| LinkError::Socket(e.into()))?;
+        Self::from_socket(socket)
+    }
+
+    /// Joins a running router: this process becomes one of `vr`'s, or of the router's for `None`.
+    pub fn attach(control_socket: &Path, vr: Option<VrName>, name: ServiceName) -> Result<Self, LinkError> {
+        let socket = fd::connect_seqpacket(control_socket)
+            .map_err(|error| LinkError::Connect { path: control_socket.to_owned(), error })?;
+        let request = encode(&Request::Attach { version: VERSION, vr, name })?;
+        fd::send_with_fds(socket.as_fd(), &request, &[]).map_err(LinkError::Socket)?;
+        Self::from_socket(socket)
+    }
+
+    /// A link over a socket whose other end is procmgr's. Waits for procmgr's first message.
+    pub fn from_socket(socket: OwnedFd) -> Result<Self, LinkError> {
+        fd::set_nonblocking(socket.as_fd()).map_err(LinkError::Socket)?;
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let notice = loop {
+            match receive(&socket, &mut buffer)? {
+                Some((notice, _)) => break notice,
+                None => wait_readable(socket.as_fd(), PollTimeout::NONE)?,
+            }
+        };
+        let identity = match notice {
+            Notice::Welcome(identity) => identity,
+            Notice::Refused { refusal, .. } => return Err(LinkError::Refused(refusal)),
+            _ => return Err(LinkError::NoWelcome),
+        };
+        Ok(Self { socket, identity, next_ticket: 0, queue: VecDeque::new(), buffer })
+    }
+
+    /// Who this process is, as procmgr says.
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// Says that this process works.
+    pub fn ready(&mut self) -> Result<(), LinkError> {
+        self.send(&Request::Ready)
+    }
+
+    /// Publishes a service of the own VR.
+    pub fn publish(&mut self, name: ServiceName) -> Result<Ticket, LinkError> {
+        self.request(|ticket| Request::Publish { ticket, name })
+    }
+
+    /// Opens a pathname. Returns at once; [`LinkEvent::Opened`] or [`LinkEvent::Refused`] follows.
+    pub fn open(
+        &mut self,
+        pathname: &Pathname,
+        generation: Option<Generation>,
+        terms: &[u8],
+    ) -> Result<Ticket, LinkError> {
+        if terms.len() > MAX_TERMS {
+            return Err(LinkError::Terms(terms.len()));
+        }
+        let (pathname, terms) = (pathname.clone(), terms.to_vec());
+        self.request(|ticket| Request::Open { ticket, pathname, generation, terms })
+    }
+
+    /// Gives up an open. An [`LinkEvent::Opened`] may still have been under way.
+    pub fn cancel(&mut self, ticket: Ticket) -> Result<(), LinkError> {
+        self.send(&Request::Cancel { ticket })
+    }
+
+    /// Asks about the router.
+    pub fn ask(&mut self, question: Question) -> Result<Ticket, LinkError> {
+        self.request(|ticket| Request::Ask { ticket, question })
+    }
+
+    /// Orders, as the VR connection manager.
+    pub fn manage(&mut self, order: Order) -> Result<Ticket, LinkError> {
+        self.request(|ticket| Request::Manage { ticket, order })
+    }
+
+    /// The next thing that procmgr said; `None`: nothing more now. Also sends what was queued.
+    pub fn poll_event(&mut self) -> Result<Option<LinkEvent>, LinkError> {
+        self.flush()?;
+        loop {
+            let Some((notice, fds)) = receive(&self.socket, &mut self.buffer)? else { return Ok(None) };
+            if let Some(event) = self.event(notice, fds)? {
+                return Ok(Some(event));
+            }
+        }
+    }
+
+    /// Waits until procmgr says something.
+    pub fn wait_event(&mut self) -> Result<LinkEvent, LinkError> {
+        loop {
+            if let Some(event) = self.poll_event()? {
+                return Ok(event);
+            }
+            wait_readable(self.socket.as_fd(), PollTimeout::NONE)?;
+        }
+    }
+
+    /// Waits at most `timeout` for procmgr to say something.
+    pub fn wait_event_timeout(&mut self, timeout: Duration) -> Result<Option<LinkEvent>, LinkError> {
+        let until = Instant::now() + timeout;
+        loop {
+            if let Some(event) = self.poll_event()? {
+                return Ok(Some(event));
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(None);
+            }
+            // Rounded up, so that the last wait is not a busy loop.
+            let milliseconds = u16::try_from(left.as_millis() + 1).unwrap_or(u16::MAX);
+            wait_readable(self.socket.as_fd(), milliseconds.into())?;
+        }
+    }
+
+    fn event(&mut self, notice: Notice, fds: Vec<OwnedFd>) -> Result<Option<LinkEvent>, LinkError> {
+        Ok(Some(match notice {
+            Notice::Opened { ticket, peer } => {
+                let channel = Channel::from_parts(ChannelParts::from_fds(fds, Side::Opener)?)?;
+                LinkEvent::Opened { ticket, channel, peer }
+            }
+            Notice::Incoming { pathname, peer, terms } => {
+                self.send(&Request::Taken { count: 1 })?;
+                let channel = Channel::from_parts(ChannelParts::from_fds(fds, Side::Listener)?)?;
+                LinkEvent::Incoming { pathname, channel, peer, terms }
+            }
+            Notice::Done { ticket } => LinkEvent::Done { ticket },
+            Notice::Refused { ticket, refusal } => LinkEvent::Refused { ticket, refusal },
+            Notice::Answer { ticket, answer, last } => LinkEvent::Answer { ticket, answer, last },
+            Notice::Go => LinkEvent::Go,
+            Notice::Stop => LinkEvent::Stop,
+            Notice::Welcome(identity) => {
+                self.identity = identity;
+                return Ok(None);
+            }
+        }))
+    }
+
+    fn request(&mut self, make: impl FnOnce(Ticket) -> Request) -> Result<Ticket, LinkError> {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        self.send(&make(ticket))?;
+        Ok(ticket)
+    }
+
+    fn send(&mut self, request: &Request) -> Result<(), LinkError> {
+        if self.queue.len() >= MAX_QUEUED {
+            return Err(LinkError::Overflow);
+        }
+        self.queue.push_back(encode(request)?);
+        self.flush()
+    }
+
+    fn flush(&mut self) -> Result<(), LinkError> {
+        while let Some(message) = self.queue.front() {
+            match fd::send_with_fds(self.socket.as_fd(), message, &[]) {
+                Ok(()) => self.queue.pop_front(),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(LinkError::ProcmgrGone),
+                Err(error) => return Err(LinkError::Socket(error)),
+            };
+        }
+        Ok(())
+    }
+}
+
+impl AsFd for Link {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+impl Source for Link {
+    fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).register(registry, token, interests)
+    }
+
+    fn reregister(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).reregister(registry, token, interests)
+    }
+
+    fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
+        SourceFd(&self.socket.as_raw_fd()).deregister(registry)
+    }
+}
+
+fn encode(request: &Request) -> Result<Vec<u8>, LinkError> {
+    let message = postcard::to_stdvec(request).map_err(LinkError::Encode)?;
+    if message.len() > MAX_MESSAGE {
+        return Err(LinkError::TooLarge(message.len()));
+    }
+    Ok(message)
+}
+
+/// One message and its descriptors; `None`: nothing there now.
+fn receive(socket: &OwnedFd, buffer: &mut [u8]) -> Result<Option<(Notice, Vec<OwnedFd>)>, LinkError> {
+    let received = match fd::receive_with_fds(socket.as_fd(), buffer) {
+        Ok(received) => received,
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionReset => return Err(LinkError::ProcmgrGone),
+        Err(error) => return Err(LinkError::Socket(error)),
+    };
+    let bytes = buffer.get(..received.length).unwrap_or_default();
+    if bytes.is_empty() {
+        return Err(LinkError::ProcmgrGone);
+    }
+    Ok(Some((postcard::from_bytes(bytes).map_err(LinkError::Decode)?, received.fds)))
+}
+
+/// Waits until there is something to read, a signal comes, or the time is up.
+fn wait_readable(socket: BorrowedFd<'_>, timeout: PollTimeout) -> Result<(), LinkError> {
+    match nix::poll::poll(&mut [PollFd::new(socket, PollFlags::POLLIN)], timeout) {
+        Ok(_) | Err(nix::errno::Errno::EINTR) => Ok(()),
+        Err(error) => Err(LinkError::Socket(error.into())),
+    }
+}

@@ -1,0 +1,281 @@
+//! Memory shared with another process: sealed memfds, mapping, offsets; and the private slots of channel ends.
+//!
+//! What a peer wrote is an allegation: this face hands out copies and atomics, never a `&[u8]` into memory that somebody
+//! else may change. Bytes are copied while the peer may write them; such a copy may be torn, and whoever uses it must
+//! not care (the ring's indices say which bytes the peer has promised not to touch; a peer that breaks its promise
+//! garbles its own data only).
+//!
+//! A memfd is sealed against shrinking before it is mapped: a peer that could shrink it would kill us by SIGBUS.
+#![allow(unsafe_code)]
+
+use std::ffi::c_void;
+use std::io;
+use std::num::NonZeroUsize;
+use std::ops::{Deref, Range};
+use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use nix::fcntl::{FcntlArg, SealFlag, fcntl};
+use nix::sys::memfd::{MFdFlags, memfd_create};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
+use nix::unistd::{Pid, ftruncate, getpid};
+
+use crate::error::MemoryError;
+
+/// Granularity of windows and of giving memory back, in bytes.
+pub const PAGE_BYTES: usize = 4096;
+
+/// Seals of shared memory: its size is final, and so are the seals. Not sealed against writing.
+const SEALS: SealFlag = SealFlag::F_SEAL_SHRINK.union(SealFlag::F_SEAL_GROW).union(SealFlag::F_SEAL_SEAL);
+
+/// A type that may lie in shared memory.
+///
+/// # Safety
+///
+/// Every bit pattern is valid, it has no padding that matters and no destructor, and every field is an atomic: other
+/// processes change it at any time.
+pub(crate) unsafe trait Shared: Sync {}
+
+/// Makes a sealed memfd of its final size. It costs no memory until it is touched.
+pub fn create_sealed(length: usize) -> Result<OwnedFd, MemoryError> {
+    create_sealed_named("isthmus-channel", length)
+}
+
+/// The same, with a name that `/proc/PID/maps` shows.
+pub fn create_sealed_named(name: &str, length: usize) -> Result<OwnedFd, MemoryError> {
+    let kernel = |what| move |error: nix::Error| MemoryError::Kernel { what, error: error.into() };
+    let fd = memfd_create(name, MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).map_err(kernel("memfd_create"))?;
+    let size = libc::off_t::try_from(length).unwrap_or(libc::off_t::MAX);
+    ftruncate(&fd, size).map_err(kernel("size a memfd"))?;
+    fcntl(&fd, FcntlArg::F_ADD_SEALS(SEALS)).map_err(kernel("seal a memfd"))?;
+    Ok(fd)
+}
+
+/// A mapping, shared with other processes.
+#[derive(Debug)]
+pub struct Memory {
+    base: NonNull<u8>,
+    length: usize,
+}
+
+// SAFETY: The mapping belongs to the process, not to a thread, and stands until drop.
+unsafe impl Send for Memory {}
+// SAFETY: All access through `&self` is by atomics, or by copies that may be torn as the module says.
+unsafe impl Sync for Memory {}
+
+impl Memory {
+    /// Maps a memfd that somebody else made, if it is sealed and has exactly `length` bytes.
+    pub fn map(fd: BorrowedFd<'_>, length: usize) -> Result<Self, MemoryError> {
+        let kernel = |what| move |error: nix::Error| MemoryError::Kernel { what, error: error.into() };
+        let found = fcntl(fd, FcntlArg::F_GET_SEALS).map_err(kernel("read the seals of a memfd"))?;
+        if found & SEALS.bits() != SEALS.bits() {
+            return Err(MemoryError::Unsealed { found, wanted: SEALS.bits() });
+        }
+        // Read after the seals: from here on it cannot change.
+        let size = nix::sys::stat::fstat(fd).map_err(kernel("stat a memfd"))?.st_size;
+        let wanted = length as u64;
+        let found = u64::try_from(size).unwrap_or(0);
+        let mapped = NonZeroUsize::new(length).filter(|_| found == wanted);
+        let Some(mapped) = mapped else { return Err(MemoryError::Size { found, wanted }) };
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: A new mapping at an address that the kernel chooses overlaps nothing of ours.
+        let base = unsafe { mmap(None, mapped, protection, MapFlags::MAP_SHARED, fd, 0) };
+        Ok(Self { base: base.map_err(kernel("map a memfd"))?.cast(), length })
+    }
+
+    /// Zeroed memory that forked children will share.
+    fn anonymous(length: NonZeroUsize) -> Result<Self, MemoryError> {
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: A new mapping at an address that the kernel chooses overlaps nothing of ours.
+        let base = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_SHARED) };
+        let base = base.map_err(|error| MemoryError::Kernel { what: "map memory", error: error.into() })?;
+        Ok(Self { base: base.cast(), length: length.get() })
+    }
+
+    /// Size in bytes.
+    pub fn len(&self) -> usize {
+        self.length
+    }
+
+    /// Whether there is none; never so for a mapping.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Copies `bytes` to `offset`.
+    ///
+    /// # Panics
+    ///
+    /// If they do not lie inside: an error of this process, since offsets are never taken from shared memory unchecked.
+    #[inline]
+    pub fn copy_in(&self, offset: usize, bytes: &[u8]) {
+        let to = self.range(offset, bytes.len());
+        // SAFETY: `range` checked that the target lies in the mapping; `bytes` is private memory, so they do not overlap.
+        unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
+    }
+
+    /// Copies from `offset` into `into`.
+    ///
+    /// # Panics
+    ///
+    /// As [`copy_in`](Self::copy_in).
+    #[inline]
+    pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
+        let from = self.range(offset, into.len());
+        // SAFETY: `range` checked that the source lies in the mapping; `into` is private memory, so they do not overlap.
+        unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) }
+    }
+
+    /// Gives the memory of `range` back to the system, for all who map it; it reads as zeros from then on.
+    ///
+    /// # Panics
+    ///
+    /// If the range is not of whole pages inside: an error of this process.
+    pub fn punch(&self, range: Range<usize>) -> io::Result<()> {
+        let length = range.len();
+        assert!(range.start.is_multiple_of(PAGE_BYTES) && length.is_multiple_of(PAGE_BYTES), "whole pages only");
+        let start = NonNull::new(self.range(range.start, length).cast::<c_void>()).unwrap_or(NonNull::dangling());
+        // SAFETY: The range lies in our mapping. No `&[u8]` into it exists; zeros are valid for atomics and bytes.
+        unsafe { madvise(start, length, MmapAdvise::MADV_REMOVE) }.map_err(io::Error::from)
+    }
+
+    #[inline]
+    fn range(&self, offset: usize, length: usize) -> *mut u8 {
+        assert!(offset <= self.length && length <= self.length - offset, "offset outside of shared memory");
+        // SAFETY: `offset` is at most the mapping's length, just checked.
+        unsafe { self.base.as_ptr().add(offset) }
+    }
+}
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // SAFETY: Mapped by `map` or `anonymous` with this length; every view holds an `Arc` of the mapping.
+        if let Err(error) = unsafe { munmap(self.base.cast(), self.length) } {
+            log::error!("unmap {} bytes: {error}", self.length);
+        }
+    }
+}
+
+/// A structure of atomics at a fixed place in shared memory.
+#[derive(Debug)]
+pub(crate) struct View<T> {
+    at: NonNull<T>,
+    memory: Arc<Memory>,
+}
+
+// SAFETY: A `View` is a shared reference to a `T`, which is `Sync` by `Shared`, into memory that it keeps mapped.
+unsafe impl<T: Shared> Send for View<T> {}
+// SAFETY: As above.
+unsafe impl<T: Shared> Sync for View<T> {}
+
+impl<T: Shared> View<T> {
+    /// The structure at `offset`.
+    ///
+    /// # Panics
+    ///
+    /// If it does not lie inside, or not aligned: an error of this process.
+    pub fn new(memory: Arc<Memory>, offset: usize) -> Self {
+        let at = memory.range(offset, size_of::<T>()).cast::<T>();
+        assert!(at.is_aligned(), "unaligned structure in shared memory");
+        Self { at: NonNull::new(at).unwrap_or(NonNull::dangling()), memory }
+    }
+
+    /// The mapping that it lies in.
+    #[inline]
+    pub fn memory(&self) -> &Memory {
+        &self.memory
+    }
+}
+
+impl<T: Shared> Deref for View<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: `new` checked place and alignment; `memory` keeps it mapped; `Shared` says that any bits are a `T` and
+        // that all change goes through atomics.
+        unsafe { self.at.as_ref() }
+    }
+}
+
+/// Size of a slot in bytes: two cache lines, which the adjacent-line prefetcher fetches as a pair.
+pub(crate) const SLOT_BYTES: usize = 128;
+
+/// Slots are mapped so many at a time; a page of them is touched only when used.
+const SLOTS_PER_AREA: usize = 1024;
+
+/// Free slots of this process.
+#[derive(Debug)]
+struct Pool {
+    /// Process that owns the free slots.
+    owner: Option<Pid>,
+    free: Vec<FreeSlot>,
+}
+
+#[derive(Debug)]
+struct FreeSlot {
+    area: Arc<Memory>,
+    offset: usize,
+}
+
+static POOL: Mutex<Pool> = Mutex::new(Pool { owner: None, free: Vec::new() });
+
+/// Private memory of a channel's end that forked children of this process share: an idle end costs 128 bytes.
+#[derive(Debug)]
+pub(crate) struct Slot<T: Shared> {
+    view: View<T>,
+    area: Arc<Memory>,
+    offset: usize,
+    owner: Pid,
+}
+
+impl<T: Shared> Slot<T> {
+    /// A zeroed slot.
+    pub fn new() -> Result<Self, MemoryError> {
+        const { assert!(size_of::<T>() <= SLOT_BYTES) };
+        let owner = getpid();
+        let FreeSlot { area, offset } = take_free(owner)?;
+        area.copy_in(offset, &[0; SLOT_BYTES]);
+        Ok(Self { view: View::new(area.clone(), offset), area, offset, owner })
+    }
+}
+
+/// After a fork both processes would take the same free slot: a child starts with an area of its own.
+fn take_free(owner: Pid) -> Result<FreeSlot, MemoryError> {
+    let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    if pool.owner != Some(owner) {
+        pool.owner = Some(owner);
+        pool.free.clear();
+    }
+    if let Some(free) = pool.free.pop() {
+        return Ok(free);
+    }
+    const LENGTH: NonZeroUsize = NonZeroUsize::new(SLOTS_PER_AREA * SLOT_BYTES).unwrap();
+    let area = Arc::new(Memory::anonymous(LENGTH)?);
+    // Lowest offsets last: they are taken first, so that used slots share pages.
+    pool.free.extend((1..SLOTS_PER_AREA).rev().map(|n| FreeSlot { area: area.clone(), offset: n * SLOT_BYTES }));
+    Ok(FreeSlot { area, offset: 0 })
+}
+
+impl<T: Shared> Deref for Slot<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        &self.view
+    }
+}
+
+impl<T: Shared> Drop for Slot<T> {
+    fn drop(&mut self) {
+        // A child gives back nothing of its parent's, which may still use it.
+        if getpid() != self.owner {
+            return;
+        }
+        let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+        if pool.owner == Some(self.owner) {
+            pool.free.push(FreeSlot { area: self.area.clone(), offset: self.offset });
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! The one event loop of a process: its link and everything that it registered, on one mio poll.
+//!
+//! A process is made of components (a socket library, service clients and servers, a line card's handle). Each takes
+//! an [`Event`] by value and gives it back if it is not its own:
+//!
+//! ```no_run
+//! # use ipc::{reactor::{Event, Reactor, ReactorError}, link::{Link, LinkEvent}};
+//! # struct Client; impl Client { fn handle(&mut self, _: &mut Reactor, event: Event) -> Option<Event> { Some(event) } }
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let mut client = Client;
+//! let mut reactor = Reactor::new(Link::inherited()?)?;
+//! loop {
+//!     reactor.wait(None)?;
+//!     while let Some(event) = reactor.next_event()? {
+//!         let Some(event) = client.handle(&mut reactor, event) else { continue };
+//!         if let Event::Link(LinkEvent::Stop) = event {
+//!             return Ok(());
+//!         }
+//!     }
+//! }
+//! # }
+//! ```
+
+use std::collections::VecDeque;
+use std::io;
+use std::time::Duration;
+
+use mio::event::Source;
+use mio::{Events, Interest, Poll, Token};
+
+use crate::error::LinkError;
+use crate::link::{Link, LinkEvent};
+
+/// Token of the link itself; components get later ones.
+const LINK: Token = Token(0);
+
+/// Something happened.
+#[derive(Debug)]
+pub enum Event {
+    /// procmgr said something.
+    Link(LinkEvent),
+    /// What was registered under this token may be ready. Edge-triggered: go on until there is nothing more.
+    Ready(Token),
+}
+
+/// Why the loop cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum ReactorError {
+    /// The link to procmgr failed; without it no process lives.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The kernel refused to wait.
+    #[error("poll: {0}")]
+    Poll(io::Error),
+}
+
+/// The event loop of a process.
+#[derive(Debug)]
+pub struct Reactor {
+    /// The process's link to procmgr.
+    pub link: Link,
+    poll: Poll,
+    events: Events,
+    inbox: VecDeque<Event>,
+    link_ready: bool,
+    next_token: usize,
+}
+
+impl Reactor {
+    /// A loop around a link.
+    pub fn new(mut link: Link) -> Result<Self, ReactorError> {
+        let poll = Poll::new().map_err(ReactorError::Poll)?;
+        link.register(poll.registry(), LINK, Interest::READABLE | Interest::WRITABLE).map_err(ReactorError::Poll)?;
+        let events = Events::with_capacity(256);
+        Ok(Self { link, poll, events, inbox: VecDeque::new(), link_ready: true, next_token: LINK.0 + 1 })
+    }
+
+    /// Registers a source; its events come as [`Event::Ready`] with the token returned.
+    pub fn register(&mut self, source: &mut dyn Source) -> io::Result<Token> {
+        let token = self.token();
+        self.poll.registry().register(source, token, Interest::READABLE)?;
+        Ok(token)
+    }
+
+    /// Ends what [`register`](Self::register) began.
+    pub fn deregister(&mut self, source: &mut dyn Source) -> io::Result<()> {
+        self.poll.registry().deregister(source)
+    }
+
+    /// A token never given before, for a source that is registered with [`registry`](Self::registry).
+    pub fn token(&mut self) -> Token {
+        let token = Token(self.next_token);
+        self.next_token += 1;
+        token
+    }
+
+    /// mio's own face, for a waker or a source with other interests.
+    pub fn registry(&self) -> &mio::Registry {
+        self.poll.registry()
+    }
+
+    /// Tells the loop itself that the component behind `token` has more to do, so that a long piece of work can let
+    /// others go first.
+    pub fn again(&mut self, token: Token) {
+        self.inbox.push_back(Event::Ready(token));
+    }
+
+    /// Waits until something happens, at most for `timeout`. Returns at once while events are undelivered.
+    pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), ReactorError> {
+        let timeout = if self.link_ready || !self.inbox.is_empty() { Some(Duration::ZERO) } else { timeout };
+        match self.poll.poll(&mut self.events, timeout) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
+            Err(error) => return Err(ReactorError::Poll(error)),
+            Ok(()) => {}
+        }
+        for event in &self.events {
+            match event.token() {
+                LINK => self.link_ready = true,
+                token => self.inbox.push_back(Event::Ready(token)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The next event; `None`: wait again. procmgr's words come first.
+    pub fn next_event(&mut self) -> Result<Option<Event>, ReactorError> {
+        if self.link_ready {
+            match self.link.poll_event()? {
+                Some(event) => return Ok(Some(Event::Link(event))),
+                None => self.link_ready = false,
+            }
+        }
+        Ok(self.inbox.pop_front())
+    }
+}
