@@ -1,0 +1,62 @@
+//! What the person or the program that started the router sees while it comes up.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+/// Progress on standard output, and the news that the router is up on a descriptor.
+#[derive(Debug)]
+pub(crate) struct Console {
+    lines: bool,
+    waiting: Option<File>,
+}
+
+impl Console {
+    /// `lines`: progress for a person. `waiting`: gets `up` once, or the reason why not.
+    pub(crate) fn new(lines: bool, waiting: Option<OwnedFd>) -> Self {
+        Self { lines, waiting: waiting.map(File::from) }
+    }
+
+    /// procmgr itself works.
+    pub(crate) fn procmgr_ready(&self) {
+        self.line(&format!("procmgr ready (PID {})", std::process::id()));
+    }
+
+    /// A process works for the first time.
+    pub(crate) fn process_ready(&self, who: &str, after: Duration) {
+        self.line(&format!("{who} ready in {:.2} s", after.as_secs_f64()));
+    }
+
+    /// Something is wrong while the router comes up.
+    pub(crate) fn warn(&self, text: &str) {
+        self.line(text);
+    }
+
+    /// All that can be ready is. Nothing is printed from now on: a shell may have the terminal.
+    pub(crate) fn up(&mut self, router: &str, processes: usize, after: Duration) {
+        self.line(&format!("router {router} is up: {processes} processes in {:.1} s", after.as_secs_f64()));
+        self.lines = false;
+        self.tell("up");
+    }
+
+    /// The router cannot be brought up.
+    pub(crate) fn failed(&mut self, why: &str) {
+        self.tell(why);
+    }
+
+    fn tell(&mut self, text: &str) {
+        let Some(mut waiting) = self.waiting.take() else { return };
+        if let Err(error) = writeln!(waiting, "{text}") {
+            log::debug!("nobody waits for the router to come up: {error}");
+        }
+    }
+
+    fn line(&self, text: &str) {
+        if self.lines
+            && let Err(error) = writeln!(io::stdout(), "{text}")
+        {
+            log::debug!("standard output: {error}");
+        }
+    }
+}

@@ -1,0 +1,146 @@
+//! What a process asks on its link.
+
+use ipc::protocol::{Generation, MAX_UNTAKEN, Notice, Order, Question, Refusal, Request, Ticket};
+use ipc::{Pathname, ServiceName, VrId, VrName};
+
+use super::Router;
+use crate::broker::Open;
+use crate::processes::{Kind, Process, ProcessKey};
+use crate::supervisor::Event;
+
+impl Router<'_> {
+    /// Does what a process asks.
+    pub(super) fn request(&mut self, key: ProcessKey, request: Request) {
+        match request {
+            Request::Attach { .. } => self.fault(key, "a second introduction"),
+            Request::Ready => self.step(key, Event::SaidReady),
+            Request::Publish { ticket, name } => {
+                let done = self.publish(key, name);
+                self.answer_done(key, ticket, done);
+            }
+            Request::Open { ticket, pathname, generation, terms } => {
+                let Some(process) = self.processes.get(key) else { return };
+                let opener_vr = process.identity.vr;
+                let open = Open { opener: key, opener_vr, ticket, pathname, generation, terms };
+                self.broker.open(&self.directory, &self.vrs, open);
+            }
+            Request::Cancel { ticket } => self.broker.cancel(key, ticket),
+            Request::Taken { count } => {
+                let surplus = self.broker.taken(&self.directory, &self.vrs, key, count);
+                if surplus > 0 {
+                    self.fault(key, &format!("word that it took {surplus} channels more than it got"));
+                }
+            }
+            Request::Ask { ticket, question } => self.ask(key, ticket, question),
+            Request::Manage { ticket, order } => {
+                let done = self.manage(key, order);
+                self.answer_done(key, ticket, done);
+            }
+        }
+    }
+
+    fn answer_done(&mut self, key: ProcessKey, ticket: Ticket, done: Result<(), Refusal>) {
+        let notice = match done {
+            Ok(()) => Notice::Done { ticket },
+            Err(refusal) => Notice::Refused { ticket, refusal },
+        };
+        self.notify(key, &notice);
+    }
+
+    /// A service of the process's own VR. The name of a class belongs to the process of that class.
+    fn publish(&mut self, key: ProcessKey, name: ServiceName) -> Result<(), Refusal> {
+        let Some(process) = self.processes.get(key) else { return Ok(()) };
+        let identity = &process.identity;
+        let of_a_class = self.processes.at(&(identity.vr, name.clone())).is_some_and(|owner| owner != key);
+        if of_a_class {
+            return Err(Refusal::NotPermitted(identity.clone()));
+        }
+        let pathname = Pathname::service(identity.vr, name);
+        let pid_of = |owner| self.processes.get(owner).map_or(identity.pid, |process| process.identity.pid);
+        self.directory.publish_service(pathname.clone(), key, pid_of, MAX_UNTAKEN)?;
+        self.broker.published(&self.directory, &self.vrs, &pathname);
+        Ok(())
+    }
+
+    fn ask(&mut self, key: ProcessKey, ticket: Ticket, question: Question) {
+        let Some(process) = self.processes.get(key) else { return };
+        let behind = process.link.as_ref().is_some_and(|(link, _)| link.is_behind());
+        let refusal = if !process.privileges.ask {
+            Some(Refusal::NotPermitted(process.identity.clone()))
+        } else if behind {
+            Some(Refusal::Resources("earlier answers wait to be read".to_owned()))
+        } else {
+            None
+        };
+        match refusal {
+            Some(refusal) => self.notify(key, &Notice::Refused { ticket, refusal }),
+            None => self.answer(key, ticket, &question),
+        }
+    }
+
+    /// An order of the VR connection manager.
+    fn manage(&mut self, key: ProcessKey, order: Order) -> Result<(), Refusal> {
+        let Some(process) = self.processes.get(key) else { return Ok(()) };
+        if !process.privileges.manage {
+            return Err(Refusal::NotPermitted(process.identity.clone()));
+        }
+        match order {
+            Order::Vr { vr, name, classes } => self.set_vr(vr, name, classes),
+            Order::RemoveVr { vr } => self.remove_vr(vr),
+            Order::Join { a, b, joined } => self.vrs.join(a, b, joined),
+            Order::PublishEndpoint { pathname, generation, backlog } => {
+                self.publish_endpoint(pathname, generation, backlog)
+            }
+            Order::WithdrawEndpoint { pathname } => self.withdraw_endpoint(pathname),
+        }
+    }
+
+    fn set_vr(&mut self, vr: VrId, name: VrName, classes: Vec<ServiceName>) -> Result<(), Refusal> {
+        if let Some(unknown) = self.unknown_class(&classes) {
+            return Err(Refusal::NoClass(unknown.clone()));
+        }
+        let change = self.vrs.set(vr, name.clone(), classes)?;
+        let stop: Vec<ProcessKey> =
+            change.stop.into_iter().filter_map(|class| self.processes.at(&(vr, class))).collect();
+        self.stop_processes(&stop, true);
+        self.start_classes(vr, Some(&name), &change.start);
+        Ok(())
+    }
+
+    /// Its processes are stopped; those that attached to it are told to, and are no longer processes of the router.
+    fn remove_vr(&mut self, vr: VrId) -> Result<(), Refusal> {
+        let classes = self.vrs.remove(vr)?;
+        let keys: Vec<ProcessKey> = classes.into_iter().filter_map(|class| self.processes.at(&(vr, class))).collect();
+        self.stop_processes(&keys, true);
+        let attached = |(key, process): (ProcessKey, &Process)| {
+            (process.identity.vr == vr && matches!(process.kind, Kind::Attached(_))).then_some(key)
+        };
+        let attached: Vec<ProcessKey> = self.processes.iter().filter_map(attached).collect();
+        for key in attached {
+            self.notify(key, &Notice::Stop);
+            self.broken.push((key, crate::link::LinkFault::Closed));
+        }
+        Ok(())
+    }
+
+    fn publish_endpoint(&mut self, pathname: Pathname, generation: Generation, backlog: u16) -> Result<(), Refusal> {
+        let owner = self.processes.owner(&pathname).and_then(|key| Some((key, self.processes.get(key)?)));
+        let Some((owner, process)) = owner else { return Err(Refusal::NoProcess(pathname)) };
+        self.directory.publish_endpoint(pathname.clone(), (owner, &process.identity), generation, backlog)?;
+        self.broker.published(&self.directory, &self.vrs, &pathname);
+        Ok(())
+    }
+
+    fn withdraw_endpoint(&mut self, pathname: Pathname) -> Result<(), Refusal> {
+        let endpoint = matches!(pathname, Pathname::Endpoint { .. });
+        let owner = self.directory.find(&pathname, None).map(|found| found.owner);
+        match owner {
+            Some(owner) if endpoint => {
+                self.directory.withdraw(&pathname);
+                self.broker.withdrawn(owner, &pathname);
+                Ok(())
+            }
+            Some(_) | None => Err(Refusal::NotPublished(pathname)),
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! procmgr's beginning and end.
+
+use std::fs::DirBuilder;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use ipc::protocol::Identity;
+use ipc::{Pid, ServiceName, VrId, fd};
+
+use crate::class::{ClassSpec, ClassTable, PROCMGR};
+use crate::console::Console;
+use crate::error::ProcmgrError;
+use crate::folder::Folder;
+use crate::log::Log;
+use crate::router::{Parts, Router};
+use crate::signals::Signals;
+
+/// What a router is to be.
+#[derive(Debug)]
+pub struct RunOptions {
+    /// Its name: one router of a name runs at a time.
+    pub name: String,
+    /// Its own runtime folder, `.../isthmus/NAME`: control socket and lock. Made if it is not there, removed at the end.
+    pub runtime_dir: PathBuf,
+    /// Its own state folder, for the log; `None`: nothing is written.
+    pub state_dir: Option<PathBuf>,
+    /// What runs in it.
+    pub classes: Vec<ClassSpec>,
+    /// What a [`Program::Role`](crate::class::Program) executes; `None`: this executable, as it is now on the disk or
+    /// was when it was replaced there.
+    pub executable: Option<PathBuf>,
+    /// Whether the runtime folder goes at the end with everything that others put there.
+    pub ephemeral: bool,
+    /// Whether progress is printed on standard output until the router is up.
+    pub console: bool,
+    /// Gets one line and is closed: `up` as soon as the router is, or why it cannot be. End of file without a line:
+    /// procmgr was killed.
+    pub ready_fd: Option<OwnedFd>,
+}
+
+/// Runs a router until SIGTERM, SIGINT, SIGHUP, SIGQUIT or an operator stops it.
+///
+/// To be called in a process's first thread while it is the only one, by a process that has no other children: signals
+/// are blocked meanwhile, and every child is reaped.
+pub fn run(mut options: RunOptions) -> Result<(), ProcmgrError> {
+    let mut console = Console::new(options.console, options.ready_fd.take());
+    let result = run_with(options, &mut console);
+    if let Err(error) = &result {
+        console.failed(&error.to_string());
+    }
+    result
+}
+
+fn run_with(options: RunOptions, console: &mut Console) -> Result<(), ProcmgrError> {
+    let started = Instant::now();
+    let classes = ClassTable::new(options.classes)?;
+    let folder = Folder::take(&options.name, &options.runtime_dir)?;
+    if let Some(state_dir) = &options.state_dir {
+        make_state_folder(state_dir)?;
+    }
+    nix::sys::prctl::set_child_subreaper(true).map_err(|e| system("become the reaper of orphans")(e.into()))?;
+    fd::raise_descriptor_limit().map_err(system("raise the limit of open descriptors"))?;
+    let name = ServiceName::new(PROCMGR).map_err(|e| system("own name")(io::Error::other(e)))?;
+    let own = Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(std::process::id()), name };
+    let mut router = Router::new(Parts {
+        name: options.name,
+        executable: options.executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+        started,
+        classes,
+        signals: Signals::take().map_err(system("take signals"))?,
+        control: folder.listen()?,
+        log: Log::new(own.clone(), options.state_dir.as_deref()),
+        own,
+        console,
+    })
+    .map_err(system("event loop"))?;
+    let result = router.run().map_err(system("event loop"));
+    drop(router);
+    let removed = folder.remove(options.ephemeral);
+    result.and(removed.map_err(|error| ProcmgrError::Folder { path: options.runtime_dir, error }))
+}
+
+fn make_state_folder(path: &Path) -> Result<(), ProcmgrError> {
+    let wrong = |error| ProcmgrError::Folder { path: path.to_owned(), error };
+    DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(wrong)
+}
+
+fn system(what: &'static str) -> impl Fn(io::Error) -> ProcmgrError {
+    move |error| ProcmgrError::System { what, error }
+}
