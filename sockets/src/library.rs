@@ -1,0 +1,436 @@
+//! The library of one process: its sockets, its vrFIB, its links to the manager and the socket server.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use ipc::channel::Channel;
+use ipc::link::LinkEvent;
+use ipc::message::Schema;
+use ipc::protocol::{Identity, Ticket};
+use ipc::reactor::{Event, Reactor};
+use ipc::service::{ClientEvent, ServiceClient};
+use ipc::{Criteria, InterfaceName, Pathname, ServiceName, VrId};
+use mio::Token;
+use stack_api::Terms;
+use stack_api::socket::{Addresses, SocketError, SocketReply, SocketRequest};
+use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdate};
+
+use crate::counters::{self, AcceptDrop, Drops, Traffic};
+use crate::error::LibraryError;
+use crate::listen::Authority;
+use crate::open::encode;
+use crate::ports::PortLease;
+use crate::socket::{Socket, SocketId};
+use crate::stream::Path;
+use crate::vrfib::VrFib;
+
+/// How long data may lie unsent behind a closed gate: what Linux's `tcp_retries2` of 15 comes to.
+const USER_TIMEOUT: Duration = Duration::from_secs(924);
+
+/// Something happened to a socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LibraryEvent {
+    /// A socket listens: on the stack, and for every joined VR.
+    Listening {
+        /// Which one.
+        listener: SocketId,
+    },
+    /// A socket does not listen, or no longer; it is bound as before.
+    ListenFailed {
+        /// Which one.
+        listener: SocketId,
+        /// Why.
+        error: SocketError,
+    },
+    /// A connection waits for [`accept`](Library::accept).
+    Incoming {
+        /// At which socket.
+        listener: SocketId,
+    },
+    /// A connection stands.
+    Connected {
+        /// Which one.
+        socket: SocketId,
+    },
+    /// A connection did not come about; its socket is gone.
+    ConnectFailed {
+        /// Which one.
+        socket: SocketId,
+        /// Why.
+        error: SocketError,
+    },
+    /// There are bytes, an end, or an error to [`receive`](Library::receive): do so until `NothingYet`.
+    Readable {
+        /// Where.
+        socket: SocketId,
+    },
+    /// There is room again after a [`send`](Library::send) that took less than it was given.
+    Writable {
+        /// Where.
+        socket: SocketId,
+    },
+}
+
+/// The client socket library of a process.
+#[derive(Debug)]
+pub struct Library {
+    pub(crate) identity: Identity,
+    pub(crate) vrfib: VrFib,
+    pub(crate) manager: ServiceClient<LibraryRequest, LibraryUpdate>,
+    pub(crate) server: ServiceClient<SocketRequest, SocketReply>,
+    pub(crate) server_pathname: Pathname,
+    pub(crate) sockets: HashMap<SocketId, Socket>,
+    pub(crate) by_token: HashMap<Token, SocketId>,
+    /// Opens that procmgr has not answered.
+    pub(crate) opening: HashMap<Ticket, SocketId>,
+    pub(crate) listeners: HashMap<Criteria, Vec<SocketId>>,
+    pub(crate) events: VecDeque<LibraryEvent>,
+    pub(crate) drops: Drops,
+    ports: PortLease,
+    vrfib_known: bool,
+    /// Sockets that wait for the vrFIB's first copy or for ports.
+    waiting: Vec<SocketId>,
+    supplies_came: bool,
+    manager_was_up: bool,
+    server_was_up: bool,
+    /// What the manager and the socket server were asked, by ticket.
+    asked: HashMap<u32, Asked>,
+    next_ask: u32,
+    next_socket: u64,
+    timers: BTreeSet<(Instant, SocketId)>,
+    due: HashMap<SocketId, Instant>,
+    user_timeout: Duration,
+    /// Of connections that are closed.
+    past_traffic: HashMap<InterfaceName, Traffic>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Listener(Authority, SocketId),
+    Ports,
+}
+
+impl Library {
+    /// The library of the process behind `reactor`'s link. It opens `/0/vrmgr` and `/0/stack`, and opens them again when
+    /// they restart.
+    pub fn new(reactor: &mut Reactor) -> Result<Self, LibraryError> {
+        let identity = reactor.link.identity().clone();
+        let server_pathname = router_service("stack");
+        let manager_terms = vr_api::manager::Terms::Library;
+        let manager_terms = encode(&manager_terms).unwrap_or_default();
+        let server_terms = encode(&Terms::Sockets).unwrap_or_default();
+        let mut library = Self {
+            identity,
+            vrfib: VrFib::default(),
+            manager: ServiceClient::new(
+                router_service("vrmgr"),
+                manager_terms,
+                Schema::new(vr_api::manager::LIBRARY_SCHEMA),
+            ),
+            server: ServiceClient::new(server_pathname.clone(), server_terms, Schema::new(stack_api::socket::SCHEMA)),
+            server_pathname,
+            sockets: HashMap::new(),
+            by_token: HashMap::new(),
+            opening: HashMap::new(),
+            listeners: HashMap::new(),
+            events: VecDeque::new(),
+            drops: Drops::default(),
+            ports: PortLease::default(),
+            vrfib_known: false,
+            waiting: Vec::new(),
+            supplies_came: false,
+            manager_was_up: false,
+            server_was_up: false,
+            asked: HashMap::new(),
+            next_ask: 0,
+            next_socket: 0,
+            timers: BTreeSet::new(),
+            due: HashMap::new(),
+            user_timeout: USER_TIMEOUT,
+            past_traffic: HashMap::new(),
+        };
+        library.manager.start(reactor)?;
+        library.server.start(reactor)?;
+        Ok(library)
+    }
+
+    /// Takes an event if it is the library's; call [`poll`](Self::poll) afterwards until `None`.
+    pub fn handle(&mut self, reactor: &mut Reactor, event: Event) -> Option<Event> {
+        let event = self.dispatch(reactor, event);
+        if event.is_none() {
+            self.apply_updates(reactor);
+        }
+        event
+    }
+
+    fn dispatch(&mut self, reactor: &mut Reactor, event: Event) -> Option<Event> {
+        let event = self.manager.handle(reactor, event)?;
+        let event = self.server.handle(reactor, event)?;
+        match event {
+            Event::Ready(token) => match self.by_token.get(&token) {
+                Some(&socket) => self.ready(reactor, socket),
+                None => return Some(event),
+            },
+            Event::Link(LinkEvent::Opened { ticket, channel, peer }) => match self.opening.remove(&ticket) {
+                Some(socket) => self.opened(reactor, socket, channel),
+                None => return Some(Event::Link(LinkEvent::Opened { ticket, channel, peer })),
+            },
+            Event::Link(LinkEvent::Refused { ticket, refusal }) => match self.opening.remove(&ticket) {
+                Some(socket) => self.refused(socket, &refusal),
+                None => return Some(Event::Link(LinkEvent::Refused { ticket, refusal })),
+            },
+            Event::Link(LinkEvent::Incoming {
+                pathname: Pathname::Endpoint { criteria, .. },
+                channel,
+                peer,
+                terms,
+            }) => {
+                self.incoming(criteria, channel, &peer, &terms);
+            }
+            Event::Link(_) => return Some(event),
+        }
+        None
+    }
+
+    /// What happened to a socket since the last call. Call until `None` after each event that the library took, and
+    /// after each call that it answers with an event.
+    pub fn poll(&mut self, reactor: &mut Reactor) -> Option<LibraryEvent> {
+        self.apply_updates(reactor);
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timers.first().map(|(due, _)| *due)
+    }
+
+    /// Time has passed: silent peers are asked again, and given up in the end.
+    pub fn handle_timeout(&mut self, reactor: &mut Reactor, now: Instant) {
+        while let Some(&(due, socket)) = self.timers.first()
+            && due <= now
+        {
+            self.set_timer(socket, None);
+            match self.sockets.get(&socket) {
+                Some(Socket::Opening(_)) => self.opening_expired(reactor, socket, now),
+                Some(Socket::Connected { .. }) => self.gate_expired(socket),
+                Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
+            }
+        }
+    }
+
+    /// How long data may lie unsent behind a closed gate before the connection ends (ETIMEDOUT). Holds for gates that
+    /// close from now on.
+    pub fn set_user_timeout(&mut self, timeout: Duration) {
+        self.user_timeout = timeout;
+    }
+
+    pub(crate) fn user_timeout(&self) -> Duration {
+        self.user_timeout
+    }
+
+    /// This process's vrFIB.
+    pub fn vrfib(&self) -> &VrFib {
+        &self.vrfib
+    }
+
+    /// What went over each inter-VR interface that this process used.
+    pub fn inter_vr_counters(&self) -> Vec<InterVrCounters> {
+        let mut traffic = self.past_traffic.clone();
+        for socket in self.sockets.values() {
+            if let Socket::Connected { stream, .. } = socket
+                && let Path::InterVr(interface) = stream.path()
+            {
+                traffic.entry(interface.clone()).or_default().add(stream.traffic());
+            }
+        }
+        counters::inter_vr(&self.vrfib, &traffic)
+    }
+
+    /// How many connections were dropped for a reason before they reached a listener.
+    pub fn drops(&self, reason: AcceptDrop) -> u64 {
+        self.drops.of(reason)
+    }
+
+    /// Takes in everything that lies in the rings of the manager and the socket server.
+    pub(crate) fn apply_updates(&mut self, reactor: &mut Reactor) {
+        while let Some(event) = self.manager.poll(reactor) {
+            self.manager_event(reactor, event);
+        }
+        while let Some(event) = self.server.poll(reactor) {
+            self.server_event(reactor, event);
+        }
+        if std::mem::take(&mut self.supplies_came) {
+            self.resume_waiting(reactor);
+        }
+    }
+
+    fn manager_event(&mut self, reactor: &mut Reactor, event: ClientEvent<LibraryUpdate>) {
+        match event {
+            ClientEvent::Up => {
+                self.manager_was_up = true;
+                self.ask_for_all(Authority::Manager);
+            }
+            // Hits go on: the vrFIB is this process's own.
+            ClientEvent::Down => self.authority_left(Authority::Manager),
+            ClientEvent::Message(LibraryUpdate::VrFib(update)) => self.update_vrfib(update),
+            ClientEvent::Message(LibraryUpdate::Published { ticket, .. }) => self.answered(reactor, ticket, Ok(())),
+            ClientEvent::Message(LibraryUpdate::Refused { ticket, reason }) => {
+                log::warn!("the VR connection manager does not publish a listener: {reason}");
+                self.answered(reactor, ticket, Err(SocketError::PermissionDenied));
+            }
+            ClientEvent::Message(LibraryUpdate::CountersWanted { ticket }) => {
+                let counters = self.inter_vr_counters();
+                self.manager.send(&LibraryRequest::Counters { ticket, counters });
+            }
+        }
+    }
+
+    fn update_vrfib(&mut self, update: VrFibUpdate) {
+        let is_whole = matches!(update, VrFibUpdate::Snapshot { .. });
+        match self.vrfib.apply(update) {
+            Ok(()) => {
+                self.supplies_came |= is_whole && !self.vrfib_known;
+                self.vrfib_known |= is_whole;
+                self.move_gates();
+            }
+            Err(error) => log::error!("update of the VR connection manager refused: {error}"),
+        }
+    }
+
+    fn server_event(&mut self, reactor: &mut Reactor, event: ClientEvent<SocketReply>) {
+        match event {
+            ClientEvent::Up => {
+                self.server_was_up = true;
+                if !self.ports.blocks().is_empty() {
+                    self.server.send(&SocketRequest::HoldPorts { first: self.ports.blocks().to_vec() });
+                }
+                self.lease_if_low();
+                self.ask_for_all(Authority::Server);
+            }
+            ClientEvent::Down => self.authority_left(Authority::Server),
+            ClientEvent::Message(SocketReply::Done { ticket }) => self.answered(reactor, ticket, Ok(())),
+            ClientEvent::Message(SocketReply::Failed { ticket, error }) => self.answered(reactor, ticket, Err(error)),
+            ClientEvent::Message(SocketReply::Ports { ticket, first, count }) => {
+                if self.asked.remove(&ticket) == Some(Asked::Ports) {
+                    match self.ports.add(first, count) {
+                        Ok(()) => self.supplies_came = true,
+                        Err(error) => log::error!("the stack's answer is refused: {error}"),
+                    }
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, reactor: &mut Reactor, ticket: u32, answer: Result<(), SocketError>) {
+        match (self.asked.remove(&ticket), answer) {
+            (Some(Asked::Listener(authority, socket)), Ok(())) => self.agreed(authority, socket),
+            (Some(Asked::Listener(_, socket)), Err(error)) => self.disagreed(reactor, socket, error),
+            (Some(Asked::Ports), Ok(())) | (None, _) => {}
+            (Some(Asked::Ports), Err(error)) => {
+                log::warn!("no ephemeral ports from the stack: {error}");
+                self.fail_waiting_for_ports(error);
+            }
+        }
+    }
+
+    fn authority_left(&mut self, authority: Authority) {
+        self.asked.retain(|_, asked| match asked {
+            Asked::Listener(of, _) => *of != authority,
+            Asked::Ports => authority != Authority::Server,
+        });
+        self.left(authority);
+    }
+
+    pub(crate) fn new_ask(&mut self, authority: Authority, socket: SocketId) -> u32 {
+        // A second question makes the answer to the first one meaningless.
+        let asked = Asked::Listener(authority, socket);
+        self.asked.retain(|_, known| *known != asked);
+        self.next_ask = self.next_ask.wrapping_add(1);
+        self.asked.insert(self.next_ask, asked);
+        self.next_ask
+    }
+
+    pub(crate) fn was_up(&self, authority: Authority) -> bool {
+        match authority {
+            Authority::Manager => self.manager_was_up,
+            Authority::Server => self.server_was_up,
+        }
+    }
+
+    pub(crate) fn vrfib_is_known(&self) -> bool {
+        self.vrfib_known
+    }
+
+    /// An ephemeral port for a connection that does not pass the stack.
+    pub(crate) fn take_port(&mut self) -> Option<u16> {
+        let port = self.ports.take();
+        self.lease_if_low();
+        port
+    }
+
+    pub(crate) fn give_port_back(&mut self, port: u16) {
+        self.ports.give_back(port);
+    }
+
+    /// Ports are asked for before they are needed, so that an open waits for nobody.
+    fn lease_if_low(&mut self) {
+        if self.ports.is_low() && !self.asked.values().any(|asked| *asked == Asked::Ports) {
+            let ticket = self.next_ask.wrapping_add(1);
+            if self.server.send(&SocketRequest::LeasePorts { ticket }) {
+                self.next_ask = ticket;
+                self.asked.insert(ticket, Asked::Ports);
+            }
+        }
+    }
+
+    pub(crate) fn wait_for_supplies(&mut self, socket: SocketId) {
+        self.waiting.push(socket);
+    }
+
+    pub(crate) fn take_waiting(&mut self) -> Vec<SocketId> {
+        std::mem::take(&mut self.waiting)
+    }
+
+    pub(crate) fn new_id(&mut self) -> SocketId {
+        self.next_socket += 1;
+        SocketId(self.next_socket)
+    }
+
+    pub(crate) fn set_timer(&mut self, socket: SocketId, due: Option<Instant>) {
+        if let Some(old) = self.due.remove(&socket) {
+            self.timers.remove(&(old, socket));
+        }
+        if let Some(due) = due {
+            self.timers.insert((due, socket));
+            self.due.insert(socket, due);
+        }
+    }
+
+    pub(crate) fn has_timer(&self, socket: SocketId) -> bool {
+        self.due.contains_key(&socket)
+    }
+
+    pub(crate) fn is_connected(&self, addresses: &Addresses) -> bool {
+        self.sockets
+            .values()
+            .any(|socket| matches!(socket, Socket::Connected { stream, .. } if stream.addresses() == *addresses))
+    }
+
+    pub(crate) fn keep_traffic(&mut self, interface: InterfaceName, traffic: Traffic) {
+        self.past_traffic.entry(interface).or_default().add(Traffic { connections: 0, ..traffic });
+    }
+
+    pub(crate) fn forget_channel(&mut self, reactor: &mut Reactor, channel: &mut Channel, token: Token) {
+        self.by_token.remove(&token);
+        if let Err(error) = reactor.deregister(channel) {
+            log::debug!("a channel that is closed: {error}");
+        }
+    }
+}
+
+/// `/0/NAME`.
+fn router_service(name: &'static str) -> Pathname {
+    // Cannot fail: both callers give a name of letters.
+    let name = ServiceName::new(name).expect("letters are a name");
+    Pathname::service(VrId::ROUTER, name)
+}

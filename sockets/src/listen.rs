@@ -1,0 +1,284 @@
+//! Listening: published on both paths, accepted from both paths.
+
+use std::collections::VecDeque;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+
+use ipc::channel::Channel;
+use ipc::protocol::Identity;
+use ipc::reactor::Reactor;
+use ipc::{Criteria, Family, InterfaceName, Pathname, VrId};
+use stack_api::socket::{Addresses, SocketError, SocketRequest};
+use vr_api::manager::{LibraryRequest, Listener};
+
+use crate::counters::AcceptDrop;
+use crate::library::{Library, LibraryEvent};
+use crate::message::reversed;
+use crate::socket::{Bound, Socket, SocketId};
+use crate::stream::{Path, Stream};
+
+/// Name of the stack's process: from it, and from nobody else, any source address is believed.
+const STACK: &str = "stack";
+
+/// A connection that was accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Accepted {
+    /// Its socket.
+    pub socket: SocketId,
+    /// Who opened it (`source`), and whom it wanted (`destination`).
+    pub addresses: Addresses,
+}
+
+/// A socket that listens, or is about to.
+#[derive(Debug)]
+pub(crate) struct Listening {
+    pub listener: Listener,
+    manager: Consent,
+    server: Consent,
+    announced: bool,
+    queue: VecDeque<Stream>,
+}
+
+/// What one of the two that must agree to a listener has said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Consent {
+    /// It is away, and is asked when it comes.
+    Absent,
+    /// It was asked.
+    Asked,
+    /// It agreed.
+    Given,
+}
+
+/// Who must agree to a listener.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Authority {
+    /// The VR connection manager, which makes the listener known to the joined VRs.
+    Manager,
+    /// The socket server, which owns the VR's ports.
+    Server,
+}
+
+impl Listening {
+    fn consent(&mut self, authority: Authority) -> &mut Consent {
+        match authority {
+            Authority::Manager => &mut self.manager,
+            Authority::Server => &mut self.server,
+        }
+    }
+}
+
+impl Library {
+    /// Makes a bound socket listen. [`LibraryEvent::Listening`] follows once the stack has given the port and every
+    /// process of a joined VR knows of it: a connect after that is accepted on either path.
+    /// [`LibraryEvent::ListenFailed`] leaves the socket bound.
+    pub fn listen(&mut self, reactor: &mut Reactor, socket: SocketId, backlog: u16) -> Result<(), SocketError> {
+        let bound = self.bound(socket)?;
+        let (address, port) = (bound.address.ip(), NonZeroU16::new(bound.address.port()));
+        let criteria = Criteria::Tcp(Family::of(address), port.ok_or(SocketError::InvalidArgument)?);
+        let local = (!address.is_unspecified()).then_some(address);
+        if self.listener_exactly(&criteria, local).is_some() {
+            return Err(SocketError::AddressInUse);
+        }
+        let interface = bound.interface.clone();
+        let listener = Listener { criteria, local, interface, backlog: backlog.max(1) };
+        let (manager, server) = (Consent::Absent, Consent::Absent);
+        let listening = Listening { listener, manager, server, announced: false, queue: VecDeque::new() };
+        self.put(socket, Socket::Listening(listening));
+        self.listeners.entry(criteria).or_default().push(socket);
+        self.apply_updates(reactor);
+        self.ask(Authority::Manager, socket);
+        self.ask(Authority::Server, socket);
+        Ok(())
+    }
+
+    /// The next connection of a listening socket; `None`: nobody waits. Call until `None` after
+    /// [`LibraryEvent::Incoming`].
+    pub fn accept(&mut self, reactor: &mut Reactor, listener: SocketId) -> Result<Option<Accepted>, SocketError> {
+        let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) else {
+            return Err(SocketError::InvalidArgument);
+        };
+        let Some(stream) = listening.queue.pop_front() else { return Ok(None) };
+        let socket = self.new_id();
+        let addresses = reversed(stream.addresses());
+        self.enter(reactor, socket, stream, None)?;
+        Ok(Some(Accepted { socket, addresses }))
+    }
+
+    /// Asks for everything that listens: an authority is there, and knows nothing of this process.
+    pub(crate) fn ask_for_all(&mut self, authority: Authority) {
+        let listeners: Vec<SocketId> = self.listeners.values().flatten().copied().collect();
+        listeners.into_iter().for_each(|socket| self.ask(authority, socket));
+    }
+
+    fn ask(&mut self, authority: Authority, socket: SocketId) {
+        let ticket = self.new_ask(authority, socket);
+        let pathname = |criteria| Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
+        let Some(Socket::Listening(listening)) = self.sockets.get_mut(&socket) else { return };
+        let listener = listening.listener.clone();
+        let asked = match authority {
+            Authority::Manager => self.manager.send(&LibraryRequest::Publish { ticket, listener }),
+            Authority::Server => self.server.send(&SocketRequest::Listen {
+                ticket,
+                listener: pathname(listener.criteria),
+                local: listener.local,
+                interface: listener.interface,
+                backlog: listener.backlog,
+            }),
+        };
+        *listening.consent(authority) = if asked { Consent::Asked } else { Consent::Absent };
+    }
+
+    /// An authority agreed.
+    pub(crate) fn agreed(&mut self, authority: Authority, socket: SocketId) {
+        if let Some(Socket::Listening(listening)) = self.sockets.get_mut(&socket) {
+            *listening.consent(authority) = Consent::Given;
+            self.announce(socket);
+        }
+    }
+
+    /// An authority went away: what it had given stands, what it was asked for is asked again when it is back.
+    pub(crate) fn left(&mut self, authority: Authority) {
+        let listeners: Vec<SocketId> = self.listeners.values().flatten().copied().collect();
+        for socket in listeners {
+            if let Some(Socket::Listening(listening)) = self.sockets.get_mut(&socket) {
+                *listening.consent(authority) = Consent::Absent;
+                self.announce(socket);
+            }
+        }
+    }
+
+    /// Says once that a socket listens: when all authorities agree that are there. At the start both are waited for.
+    fn announce(&mut self, listener: SocketId) {
+        let may_be_absent = |authority| self.was_up(authority);
+        let (manager_may, server_may) = (may_be_absent(Authority::Manager), may_be_absent(Authority::Server));
+        let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) else { return };
+        let stands = match (listening.manager, listening.server) {
+            (Consent::Given, Consent::Given) => true,
+            (Consent::Given, Consent::Absent) => server_may,
+            (Consent::Absent, Consent::Given) => manager_may,
+            (Consent::Asked, _) | (_, Consent::Asked) | (Consent::Absent, Consent::Absent) => false,
+        };
+        if stands && !listening.announced {
+            listening.announced = true;
+            self.events.push_back(LibraryEvent::Listening { listener });
+        }
+    }
+
+    /// An authority refused: the other one is told to forget the listener, and the socket is merely bound again.
+    pub(crate) fn disagreed(&mut self, reactor: &mut Reactor, listener: SocketId, error: SocketError) {
+        let Some(Socket::Listening(listening)) = self.sockets.get(&listener) else { return };
+        let Listener { criteria, local, ref interface, .. } = listening.listener;
+        let Criteria::Tcp(family, port) = criteria else { return };
+        let any = match family {
+            Family::Ipv4 => IpAddr::from([0; 4]),
+            Family::Ipv6 => IpAddr::from([0; 16]),
+        };
+        let address = SocketAddr::new(local.unwrap_or(any), port.get());
+        let bound = Bound { address, interface: interface.clone() };
+        self.close(reactor, listener);
+        self.put(listener, Socket::Bound(bound));
+        self.events.push_back(LibraryEvent::ListenFailed { listener, error });
+    }
+
+    /// Takes a listener back on both paths. Connections that nobody accepted are reset.
+    pub(crate) fn stop_listening(&mut self, socket: SocketId, listening: Listening) {
+        let Listener { criteria, local, .. } = listening.listener;
+        if let Some(sockets) = self.listeners.get_mut(&criteria) {
+            sockets.retain(|known| *known != socket);
+            if sockets.is_empty() {
+                self.listeners.remove(&criteria);
+            }
+        }
+        let listener = Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
+        self.manager.send(&LibraryRequest::Withdraw { criteria, local });
+        self.server.send(&SocketRequest::Unlisten { listener, local });
+        for stream in listening.queue {
+            stream.abort();
+        }
+    }
+
+    /// Somebody opened an endpoint of this process: the library of a peer, or the socket server.
+    pub(crate) fn incoming(&mut self, criteria: Criteria, channel: Channel, peer: &Identity, terms: &[u8]) {
+        match self.admit(criteria, channel, peer, terms) {
+            Ok(listener) => self.events.push_back(LibraryEvent::Incoming { listener }),
+            Err(reason) => {
+                log::debug!("connection of {peer} to {criteria} dropped: {reason}");
+                self.drops.count(reason);
+            }
+        }
+    }
+
+    /// Puts a connection into the backlog of the listener that it is for.
+    fn admit(
+        &mut self,
+        criteria: Criteria,
+        channel: Channel,
+        peer: &Identity,
+        terms: &[u8],
+    ) -> Result<SocketId, AcceptDrop> {
+        let addresses: Addresses = postcard::from_bytes(terms).map_err(|_| AcceptDrop::BadTerms)?;
+        let Addresses { source, destination } = addresses;
+        let path = self.path_from(peer, source.ip())?;
+        let wanted = match criteria {
+            Criteria::Tcp(family, port) => {
+                Family::of(destination.ip()) == family
+                    && Family::of(source.ip()) == family
+                    && destination.port() == port.get()
+                    && source.port() != 0
+            }
+            Criteria::Udp(..) | Criteria::Raw(..) | Criteria::Osi(_) => false,
+        };
+        if !wanted {
+            return Err(AcceptDrop::WrongDestination);
+        }
+        let listener = self.listener_for(&criteria, destination.ip(), &path).ok_or(AcceptDrop::NoListener)?;
+        let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) else {
+            return Err(AcceptDrop::NoListener);
+        };
+        if listening.queue.len() >= usize::from(listening.listener.backlog) {
+            return Err(AcceptDrop::BacklogFull);
+        }
+        listening.queue.push_back(Stream::new(channel, reversed(addresses), path));
+        Ok(listener)
+    }
+
+    /// Which way a connection came, if its opener may use that source address: identity is attested, addresses are
+    /// claimed.
+    fn path_from(&self, peer: &Identity, source: IpAddr) -> Result<Path, AcceptDrop> {
+        if peer.vr == VrId::ROUTER && peer.name.as_str() == STACK {
+            return Ok(Path::Stack);
+        }
+        let interface = self.vrfib.interface_to(peer.vr).ok_or(AcceptDrop::ForgedSource)?;
+        if !interface.peer_addresses.contains(&source) {
+            return Err(AcceptDrop::ForgedSource);
+        }
+        if !interface.up {
+            return Err(AcceptDrop::InterfaceDown);
+        }
+        Ok(Path::InterVr(interface.name.clone()))
+    }
+
+    /// The listener bound to the address, else the one bound to none.
+    fn listener_for(&self, criteria: &Criteria, destination: IpAddr, path: &Path) -> Option<SocketId> {
+        let over_wanted = |interface: &Option<InterfaceName>| match (interface, path) {
+            (None, _) | (Some(_), Path::Stack) => true, // the stack has looked at the interface itself
+            (Some(wanted), Path::InterVr(name)) => wanted == name,
+        };
+        let bound_to = |local: Option<IpAddr>| {
+            self.listeners.get(criteria)?.iter().copied().find(|socket| match self.sockets.get(socket) {
+                Some(Socket::Listening(l)) => l.listener.local == local && over_wanted(&l.listener.interface),
+                _ => false,
+            })
+        };
+        bound_to(Some(destination)).or_else(|| bound_to(None))
+    }
+
+    fn listener_exactly(&self, criteria: &Criteria, local: Option<IpAddr>) -> Option<SocketId> {
+        self.listeners
+            .get(criteria)?
+            .iter()
+            .copied()
+            .find(|socket| matches!(self.sockets.get(socket), Some(Socket::Listening(l)) if l.listener.local == local))
+    }
+}

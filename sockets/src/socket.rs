@@ -1,0 +1,301 @@
+//! The calls on a socket: create, bind, send, receive, shut down, close.
+
+use std::net::SocketAddr;
+use std::time::Instant;
+
+use ipc::reactor::Reactor;
+use ipc::{InterfaceName, IpProtocol};
+use mio::Token;
+use stack_api::socket::{Addresses, SocketError};
+
+use crate::library::{Library, LibraryEvent};
+use crate::listen::Listening;
+use crate::open::Opening;
+use crate::stream::{Gate, Path, Received, Shutdown, Stream};
+
+/// Number of a socket of this process; never given twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SocketId(pub(crate) u64);
+
+/// Kinds of sockets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SocketKind {
+    /// TCP.
+    Stream,
+    /// UDP. Not supported.
+    Datagram,
+    /// An IP protocol without TCP or UDP. Not supported.
+    Raw(IpProtocol),
+}
+
+/// What a socket is bound to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub address: SocketAddr,
+    pub interface: Option<InterfaceName>,
+}
+
+/// A socket by what can be done with it.
+#[derive(Debug)]
+pub(crate) enum Socket {
+    Unbound,
+    Bound(Bound),
+    Listening(Listening),
+    Opening(Opening),
+    Connected { stream: Stream, token: Token },
+}
+
+impl Library {
+    /// A socket, bound to nothing.
+    pub fn create_socket(&mut self, kind: SocketKind) -> Result<SocketId, SocketError> {
+        match kind {
+            SocketKind::Stream => {
+                let socket = self.new_id();
+                self.put(socket, Socket::Unbound);
+                Ok(socket)
+            }
+            SocketKind::Datagram | SocketKind::Raw(_) => Err(SocketError::NotSupported),
+        }
+    }
+
+    /// Binds a socket that is to listen: to an address or, with the unspecified one, to all of its family; to an
+    /// interface or to all. Whether the VR has the address shows in [`listen`](Self::listen).
+    pub fn bind(
+        &mut self,
+        socket: SocketId,
+        address: SocketAddr,
+        interface: Option<InterfaceName>,
+    ) -> Result<(), SocketError> {
+        match self.sockets.get_mut(&socket) {
+            Some(state @ Socket::Unbound) => {
+                *state = Socket::Bound(Bound { address, interface });
+                Ok(())
+            }
+            Some(Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_) | Socket::Connected { .. }) | None => {
+                Err(SocketError::InvalidArgument)
+            }
+        }
+    }
+
+    pub(crate) fn bound(&self, socket: SocketId) -> Result<&Bound, SocketError> {
+        match self.sockets.get(&socket) {
+            Some(Socket::Bound(bound)) => Ok(bound),
+            Some(Socket::Unbound | Socket::Listening(_) | Socket::Opening(_) | Socket::Connected { .. }) | None => {
+                Err(SocketError::InvalidArgument)
+            }
+        }
+    }
+
+    /// Sends bytes; returns how many were taken. If not all were, [`LibraryEvent::Writable`] follows when there is room.
+    pub fn send(&mut self, socket: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
+        let stream = self.stream(socket)?;
+        let sent = stream.send(bytes)?;
+        if stream.gate() == Gate::Closed && !self.has_timer(socket) {
+            let due = Instant::now() + self.user_timeout();
+            self.set_timer(socket, Some(due));
+        }
+        Ok(sent)
+    }
+
+    /// Takes bytes that have arrived. After [`Received::NothingYet`], and only then, [`LibraryEvent::Readable`] follows.
+    pub fn receive(&mut self, socket: SocketId, into: &mut [u8]) -> Result<Received, SocketError> {
+        self.stream(socket)?.receive(into)
+    }
+
+    /// Ends one direction, or both. What was sent still arrives.
+    pub fn shutdown(&mut self, socket: SocketId, how: Shutdown) -> Result<(), SocketError> {
+        self.stream(socket)?.shutdown(how)
+    }
+
+    /// Closes a socket of any state. What a connection has sent still arrives, then its end; but where it leaves bytes
+    /// unread, the peer sees a reset (RFC 9293 section 3.10.4, RFC 2525 section 2.17).
+    pub fn close(&mut self, reactor: &mut Reactor, socket: SocketId) {
+        self.end(reactor, socket, Stream::close);
+    }
+
+    /// Closes a connection with a reset, whatever lies in it.
+    pub fn abort(&mut self, reactor: &mut Reactor, socket: SocketId) {
+        self.end(reactor, socket, Stream::abort);
+    }
+
+    /// Own address and port (`source`) and the peer's (`destination`) of a connection.
+    pub fn addresses(&self, socket: SocketId) -> Result<Addresses, SocketError> {
+        match self.sockets.get(&socket) {
+            Some(Socket::Connected { stream, .. }) => Ok(stream.addresses()),
+            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_)) => {
+                Err(SocketError::NotConnected)
+            }
+            None => Err(SocketError::InvalidArgument),
+        }
+    }
+
+    pub(crate) fn stream(&mut self, socket: SocketId) -> Result<&mut Stream, SocketError> {
+        match self.sockets.get_mut(&socket) {
+            Some(Socket::Connected { stream, .. }) => Ok(stream),
+            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_)) => {
+                Err(SocketError::NotConnected)
+            }
+            None => Err(SocketError::InvalidArgument),
+        }
+    }
+
+    /// An opened connection stands.
+    pub(crate) fn establish(&mut self, reactor: &mut Reactor, socket: SocketId, stream: Stream, token: Option<Token>) {
+        self.set_timer(socket, None);
+        match self.enter(reactor, socket, stream, token) {
+            Ok(()) => {
+                // In this order: whoever reads learns first that there is a connection.
+                let readable = self.events.pop_back_if(|event| *event == LibraryEvent::Readable { socket });
+                self.events.push_back(LibraryEvent::Connected { socket });
+                self.events.extend(readable);
+            }
+            Err(error) => self.events.push_back(LibraryEvent::ConnectFailed { socket, error }),
+        }
+    }
+
+    /// Makes a stream a socket, watched unless it was before.
+    pub(crate) fn enter(
+        &mut self,
+        reactor: &mut Reactor,
+        socket: SocketId,
+        mut stream: Stream,
+        token: Option<Token>,
+    ) -> Result<(), SocketError> {
+        let token = match token.map_or_else(|| reactor.register(stream.channel()), Ok) {
+            Ok(token) => token,
+            Err(error) => {
+                log::error!("cannot wait for a connection's channel: {error}");
+                self.give_port_back(stream.addresses().source.port());
+                stream.abort();
+                return Err(SocketError::NoBuffers);
+            }
+        };
+        self.by_token.insert(token, socket);
+        self.put(socket, Socket::Connected { stream, token });
+        self.move_gate(socket);
+        self.ready(reactor, socket);
+        Ok(())
+    }
+
+    /// A socket's channel has rung.
+    pub(crate) fn ready(&mut self, reactor: &mut Reactor, socket: SocketId) {
+        match self.sockets.get_mut(&socket) {
+            Some(Socket::Connected { stream, .. }) => {
+                let readiness = stream.readiness();
+                if readiness.writable {
+                    self.events.push_back(LibraryEvent::Writable { socket });
+                }
+                if readiness.readable {
+                    self.events.push_back(LibraryEvent::Readable { socket });
+                }
+            }
+            Some(Socket::Opening(_)) => self.handshake(reactor, socket),
+            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
+        }
+    }
+
+    /// The vrFIB changed: gates of connections follow.
+    pub(crate) fn move_gates(&mut self) {
+        let connected = |(id, socket): (&SocketId, &Socket)| match socket {
+            Socket::Connected { stream, .. } if *stream.path() != Path::Stack => Some(*id),
+            _ => None,
+        };
+        let sockets: Vec<SocketId> = self.sockets.iter().filter_map(connected).collect();
+        sockets.into_iter().for_each(|socket| self.move_gate(socket));
+    }
+
+    /// The gate is open while the interface is up and still leads to the peer's address.
+    fn move_gate(&mut self, socket: SocketId) {
+        let Some(Socket::Connected { stream, .. }) = self.sockets.get_mut(&socket) else { return };
+        let Path::InterVr(name) = stream.path() else { return };
+        let interface = self.vrfib.interface(name);
+        let peer = stream.addresses().destination.ip();
+        let leads_there = interface.is_some_and(|interface| interface.peer_addresses.contains(&peer));
+        let gate = match interface {
+            Some(interface) if interface.up && stream.still_leads(leads_there) => Gate::Open,
+            Some(_) | None => Gate::Closed,
+        };
+        if gate == stream.gate() {
+            return;
+        }
+        stream.set_gate(gate);
+        match gate {
+            Gate::Closed => {
+                let due = Instant::now() + self.user_timeout();
+                self.set_timer(socket, Some(due));
+            }
+            Gate::Open => {
+                self.set_timer(socket, None);
+                let readiness = match self.sockets.get_mut(&socket) {
+                    Some(Socket::Connected { stream, .. }) => stream.readiness(),
+                    _ => return,
+                };
+                if readiness.writable {
+                    self.events.push_back(LibraryEvent::Writable { socket });
+                }
+                if readiness.readable {
+                    self.events.push_back(LibraryEvent::Readable { socket });
+                }
+            }
+        }
+    }
+
+    /// A gate was closed for as long as the user waits. A connection that has nothing to send does not notice.
+    pub(crate) fn gate_expired(&mut self, socket: SocketId) {
+        if let Some(Socket::Connected { stream, .. }) = self.sockets.get_mut(&socket)
+            && stream.gate() == Gate::Closed
+            && stream.has_unsent()
+        {
+            stream.fail(SocketError::TimedOut);
+            self.events.push_back(LibraryEvent::Readable { socket });
+        }
+    }
+
+    fn end(&mut self, reactor: &mut Reactor, socket: SocketId, how: fn(Stream)) {
+        self.set_timer(socket, None);
+        match self.sockets.remove(&socket) {
+            None | Some(Socket::Unbound | Socket::Bound(_)) => {}
+            Some(Socket::Listening(listening)) => self.stop_listening(socket, listening),
+            Some(Socket::Opening(opening)) => self.give_up(reactor, opening),
+            Some(Socket::Connected { mut stream, token }) => {
+                self.forget_channel(reactor, stream.channel(), token);
+                if let Path::InterVr(interface) = stream.path() {
+                    self.keep_traffic(interface.clone(), stream.traffic());
+                    self.give_port_back(stream.addresses().source.port());
+                }
+                how(stream);
+            }
+        }
+    }
+
+    fn give_up(&mut self, reactor: &mut Reactor, opening: Opening) {
+        if let Some(port) = opening.port() {
+            self.give_port_back(port);
+        }
+        let (ticket, channel) = opening.give_up();
+        if let Some(ticket) = ticket {
+            self.opening.remove(&ticket);
+            if let Err(error) = reactor.link.cancel(ticket) {
+                log::debug!("{error}");
+            }
+        }
+        if let Some((mut channel, token)) = channel {
+            self.forget_channel(reactor, &mut channel, token);
+        }
+    }
+
+    pub(crate) fn put(&mut self, socket: SocketId, state: Socket) {
+        self.sockets.insert(socket, state);
+    }
+
+    /// An opening socket, out of the table until it is put back.
+    pub(crate) fn take_opening(&mut self, socket: SocketId) -> Option<Opening> {
+        match self.sockets.remove(&socket)? {
+            Socket::Opening(opening) => Some(opening),
+            other @ (Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Connected { .. }) => {
+                self.put(socket, other);
+                None
+            }
+        }
+    }
+}

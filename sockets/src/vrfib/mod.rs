@@ -1,0 +1,275 @@
+//! The vrFIB: which addresses are reached by a channel instead of the stack.
+//!
+//! The VR connection manager writes it, update by update; this process reads its own copy. A look-up is two hash
+//! look-ups at most, takes no lock and no system call, and does not grow with virtual routers, listeners or
+//! interfaces.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use ipc::{Criteria, Family, InterfaceName, Pathname, VrId};
+use vr_api::manager::{InterVrInterface, VrFibEntry, VrFibUpdate};
+
+#[cfg(test)]
+mod tests;
+
+/// What a socket was bound to before it looks for its peer.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Local {
+    /// Own address, or any.
+    pub address: Option<IpAddr>,
+    /// The one interface, or any.
+    pub interface: Option<InterfaceName>,
+}
+
+/// Why an update was refused whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum VrFibError {
+    /// An entry leads over an interface that is not there.
+    #[error("vrFIB entry {to} {listener}: this VR has no inter-VR interface {interface}")]
+    NoInterface {
+        /// Address of the entry.
+        to: IpAddr,
+        /// Its listener.
+        listener: Pathname,
+        /// The interface that it names.
+        interface: InterfaceName,
+    },
+    /// A service has no criteria, so no socket can look for it.
+    #[error("vrFIB entry {to} {listener}: not an endpoint")]
+    NotAnEndpoint {
+        /// Address of the entry.
+        to: IpAddr,
+        /// What it names.
+        listener: Pathname,
+    },
+    /// An IPv4 address with IPv6 criteria, or the reverse.
+    #[error("vrFIB entry {to} {listener}: address and source {source_address} are not of the listener's family")]
+    Family {
+        /// Address of the entry.
+        to: IpAddr,
+        /// Its source address.
+        source_address: IpAddr,
+        /// Its listener.
+        listener: Pathname,
+    },
+}
+
+/// This process's vrFIB.
+#[derive(Debug, Default)]
+pub struct VrFib {
+    ways: HashMap<(IpAddr, Criteria), Vec<Way>>,
+    interfaces: Vec<Interface>,
+    by_name: HashMap<InterfaceName, usize>,
+    by_peer: HashMap<VrId, usize>,
+    /// Interfaces by the addresses of their other side, to tell a miss from traffic that was never ours.
+    by_peer_address: HashMap<IpAddr, Vec<usize>>,
+}
+
+#[derive(Debug)]
+struct Way {
+    entry: Arc<VrFibEntry>,
+    interface: usize,
+    hits: AtomicU64,
+}
+
+#[derive(Debug)]
+struct Interface {
+    state: InterVrInterface,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+impl VrFib {
+    /// The listener on this box behind `to`, or `None`: the miss that leads to the socket server.
+    ///
+    /// Among several listeners for the same address and criteria the first that the manager named answers: it puts
+    /// those bound to the address before those bound to none.
+    pub fn lookup(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Option<Arc<VrFibEntry>> {
+        let ways = self.ways.get(&(to, *criteria)).map(Vec::as_slice).unwrap_or_default();
+        let Some((way, interface)) = ways.iter().find_map(|way| self.usable(way, from)) else {
+            self.count_miss(from, to);
+            return None;
+        };
+        // Relaxed: a counter orders nothing.
+        way.hits.fetch_add(1, Ordering::Relaxed);
+        interface.hits.fetch_add(1, Ordering::Relaxed);
+        Some(Arc::clone(&way.entry))
+    }
+
+    fn usable<'a>(&'a self, way: &'a Way, from: &Local) -> Option<(&'a Way, &'a Interface)> {
+        let interface = self.interfaces.get(way.interface)?;
+        let bound_elsewhere = from.interface.as_ref().is_some_and(|bound| *bound != interface.state.name);
+        let other_family = from.address.is_some_and(|own| Family::of(own) != Family::of(way.entry.to));
+        (interface.state.up && !bound_elsewhere && !other_family).then_some((way, interface))
+    }
+
+    /// Counted only where the address is the other VR's: a connection to anywhere else was never a candidate.
+    fn count_miss(&self, from: &Local, to: IpAddr) {
+        let candidates = self.by_peer_address.get(&to).map(Vec::as_slice).unwrap_or_default();
+        let mut candidates = candidates.iter().filter_map(|index| self.interfaces.get(*index));
+        let bound_here = |interface: &&Interface| from.interface.as_ref().is_none_or(|b| *b == interface.state.name);
+        if let Some(interface) = candidates.find(bound_here) {
+            interface.misses.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// One update of the manager: all of it or, on an error, nothing.
+    pub fn apply(&mut self, update: VrFibUpdate) -> Result<(), VrFibError> {
+        match update {
+            VrFibUpdate::Snapshot { interfaces, entries } => {
+                let is_there = |name: &InterfaceName| interfaces.iter().any(|interface| interface.name == *name);
+                let entries = checked(entries, is_there)?;
+                self.replace(interfaces, entries);
+            }
+            VrFibUpdate::Change { interfaces, added, removed } => {
+                let is_there = |name: &InterfaceName| {
+                    self.by_name.contains_key(name) || interfaces.iter().any(|interface| interface.name == *name)
+                };
+                let added = checked(added, is_there)?;
+                for interface in interfaces {
+                    self.set_interface(interface);
+                }
+                for (to, listener) in removed {
+                    self.remove(to, &listener);
+                }
+                for (criteria, entry) in added {
+                    self.add(criteria, entry);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A snapshot takes the place of everything but the counters.
+    fn replace(&mut self, interfaces: Vec<InterVrInterface>, entries: Vec<(Criteria, VrFibEntry)>) {
+        let old = std::mem::take(self);
+        for interface in interfaces {
+            let name = interface.name.clone();
+            self.set_interface(interface);
+            if let (Some(new), Some(known)) = (self.interface_named(&name), old.interface_named(&name)) {
+                new.hits.store(known.hits.load(Ordering::Relaxed), Ordering::Relaxed);
+                new.misses.store(known.misses.load(Ordering::Relaxed), Ordering::Relaxed);
+            }
+        }
+        for (criteria, entry) in entries {
+            let known = old.ways.get(&(entry.to, criteria)).into_iter().flatten().find(|way| *way.entry == entry);
+            let hits = known.map_or(0, |way| way.hits.load(Ordering::Relaxed));
+            if let Some(way) = self.add(criteria, entry) {
+                way.hits.store(hits, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn set_interface(&mut self, state: InterVrInterface) {
+        let index = match self.by_name.get(&state.name) {
+            Some(index) => *index,
+            None => self.interfaces.len(),
+        };
+        self.by_peer_address.values_mut().for_each(|interfaces| interfaces.retain(|known| *known != index));
+        for address in &state.peer_addresses {
+            let interfaces = self.by_peer_address.entry(*address).or_default();
+            if !interfaces.contains(&index) {
+                interfaces.push(index);
+            }
+        }
+        self.by_peer_address.retain(|_, interfaces| !interfaces.is_empty());
+        self.by_peer.retain(|_, known| *known != index);
+        self.by_peer.insert(state.peer_vr, index);
+        self.by_name.insert(state.name.clone(), index);
+        match self.interfaces.get_mut(index) {
+            Some(interface) => interface.state = state,
+            None => self.interfaces.push(Interface { state, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }),
+        }
+    }
+
+    /// An entry with the same listener keeps its place, and its counter if it is the same publication.
+    fn add(&mut self, criteria: Criteria, entry: VrFibEntry) -> Option<&Way> {
+        let interface = *self.by_name.get(&entry.interface)?;
+        let ways = self.ways.entry((entry.to, criteria)).or_default();
+        let place = ways.iter().position(|way| way.entry.listener == entry.listener);
+        let index = place.unwrap_or(ways.len());
+        let hits = match ways.get(index) {
+            Some(way) if way.entry.generation == entry.generation => way.hits.load(Ordering::Relaxed),
+            Some(_) | None => 0,
+        };
+        let way = Way { entry: Arc::new(entry), interface, hits: AtomicU64::new(hits) };
+        match ways.get_mut(index) {
+            Some(old) => *old = way,
+            None => ways.push(way),
+        }
+        ways.get(index)
+    }
+
+    /// Removing what is not there is no error: the wish is fulfilled.
+    fn remove(&mut self, to: IpAddr, listener: &Pathname) {
+        let Pathname::Endpoint { criteria, .. } = listener else { return };
+        let key = (to, *criteria);
+        if let Some(ways) = self.ways.get_mut(&key) {
+            ways.retain(|way| way.entry.listener != *listener);
+            if ways.is_empty() {
+                self.ways.remove(&key);
+            }
+        }
+    }
+
+    /// All entries, with how often each was hit, for `show vrfib`.
+    pub fn entries(&self) -> impl Iterator<Item = (&VrFibEntry, u64)> {
+        self.ways.values().flatten().map(|way| (&*way.entry, way.hits.load(Ordering::Relaxed)))
+    }
+
+    /// All inter-VR interfaces of the VR.
+    pub fn interfaces(&self) -> impl Iterator<Item = &InterVrInterface> {
+        self.interfaces.iter().map(|interface| &interface.state)
+    }
+
+    /// An inter-VR interface.
+    pub fn interface(&self, name: &InterfaceName) -> Option<&InterVrInterface> {
+        self.interface_named(name).map(|interface| &interface.state)
+    }
+
+    /// The inter-VR interface that leads to a VR.
+    pub fn interface_to(&self, peer: VrId) -> Option<&InterVrInterface> {
+        self.interfaces.get(*self.by_peer.get(&peer)?).map(|interface| &interface.state)
+    }
+
+    /// Hits and misses of look-ups over an interface.
+    pub fn lookups(&self, name: &InterfaceName) -> (u64, u64) {
+        self.interface_named(name).map_or((0, 0), |interface| {
+            (interface.hits.load(Ordering::Relaxed), interface.misses.load(Ordering::Relaxed))
+        })
+    }
+
+    fn interface_named(&self, name: &InterfaceName) -> Option<&Interface> {
+        self.interfaces.get(*self.by_name.get(name)?)
+    }
+}
+
+/// Entries with the criteria of their listeners, if all of them make sense.
+fn checked(
+    entries: Vec<VrFibEntry>,
+    interface_is_there: impl Fn(&InterfaceName) -> bool,
+) -> Result<Vec<(Criteria, VrFibEntry)>, VrFibError> {
+    entries
+        .into_iter()
+        .map(|entry| {
+            let VrFibEntry { to, ref listener, ref interface, source, .. } = entry;
+            let Pathname::Endpoint { criteria, .. } = *listener else {
+                return Err(VrFibError::NotAnEndpoint { to, listener: listener.clone() });
+            };
+            let family = match criteria {
+                Criteria::Tcp(family, _) | Criteria::Udp(family, _) | Criteria::Raw(family, _) => family,
+                Criteria::Osi(_) => Family::of(to),
+            };
+            if Family::of(to) != family || Family::of(source) != family {
+                return Err(VrFibError::Family { to, source_address: source, listener: listener.clone() });
+            }
+            if !interface_is_there(interface) {
+                return Err(VrFibError::NoInterface { to, listener: listener.clone(), interface: interface.clone() });
+            }
+            Ok((criteria, entry))
+        })
+        .collect()
+}
