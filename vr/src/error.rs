@@ -1,10 +1,47 @@
-//! What is wrong with a configuration, where it stands, and what would be accepted there.
+//! What goes wrong in this room: a process that cannot go on, and a configuration with what is wrong in it, where it
+//! stands, and what would be accepted there.
 
 use std::fmt;
 use std::io;
 use std::sync::Arc;
 
+use ipc::error::LinkError;
+use ipc::protocol::Refusal;
+use ipc::reactor::ReactorError;
 use ipc::{InterfaceName, NameError, ServiceName};
+
+/// Why a process of this room ends.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The link to procmgr failed.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The event loop failed.
+    #[error(transparent)]
+    Reactor(#[from] ReactorError),
+    /// procmgr refused what this process cannot do without.
+    #[error("procmgr refused: {0}")]
+    Refused(#[from] Refusal),
+    /// A name that is none.
+    #[error(transparent)]
+    Name(#[from] NameError),
+    /// A message that cannot be encoded.
+    #[error("message: {0}")]
+    Encode(#[from] postcard::Error),
+    /// The classes' declarations contradict each other.
+    #[error(transparent)]
+    Words(#[from] WordsError),
+    /// More virtual routers than there are numbers.
+    #[error(transparent)]
+    NoVrIdLeft(#[from] crate::manager::mapping::NoVrIdLeft),
+    /// The configuration is wrong.
+    #[error("{}", lines(.0))]
+    Config(Vec<ConfigError>),
+}
+
+fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n")
+}
 
 /// A part of a line of a configuration.
 #[derive(Debug, Clone, PartialEq, Eq)]

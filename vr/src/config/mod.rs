@@ -39,6 +39,7 @@ pub mod merge;
 mod nearest;
 pub mod parse;
 pub mod print;
+pub mod run;
 pub mod store;
 pub mod tree;
 pub mod validate;
