@@ -3,7 +3,7 @@
 //! A million routes of BGP have a few hundred sets of next hops. A set knows its routes, so that a change of the way
 //! to a next hop costs what it changes and no scan of the table.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -24,8 +24,8 @@ pub struct HopSetId(u32);
 pub struct HopSet {
     /// Sorted, without duplicates.
     pub hops: Arc<[NextHop]>,
-    /// Prefixes with a route to these hops.
-    pub prefixes: BTreeSet<IpNet>,
+    /// Prefixes with a route to these hops. Their order says nothing: whoever goes through them sorts.
+    pub prefixes: HashSet<IpNet>,
     /// Where packets go in the end; `None` while no hop is reached. Holds for every prefix outside of `consulted`.
     pub resolved: Option<FibHops>,
     /// Prefixes whose routes were looked at for `resolved`, sorted: a route to one of these must not lead through
@@ -62,7 +62,7 @@ impl HopSets {
             return Interned { id, new: false };
         }
         let hops: Arc<[NextHop]> = hops.into();
-        let set = HopSet { hops: Arc::clone(&hops), prefixes: BTreeSet::new(), resolved: None, consulted: Vec::new() };
+        let set = HopSet { hops: Arc::clone(&hops), prefixes: HashSet::new(), resolved: None, consulted: Vec::new() };
         let id = self.store(set);
         for hop in hops.iter() {
             match hop {

@@ -194,6 +194,8 @@ impl Walk<'_> {
 pub struct Resolver {
     evaluations: BTreeMap<Key, Evaluation>,
     by_lookup: BTreeMap<IpAddr, BTreeSet<Key>>,
+    /// Prefixes that evaluations for all routes consulted, and how many did.
+    consulted: BTreeMap<IpNet, usize>,
 }
 
 /// Which evaluation: of an address, for all routes or for those to one prefix.
@@ -237,6 +239,11 @@ impl Resolver {
         self.by_lookup.range(prefix.network()..=prefix.broadcast()).flat_map(|(_, keys)| keys).copied()
     }
 
+    /// Whether an evaluation for all routes looked at the routes to `prefix`.
+    pub fn consults(&self, prefix: IpNet) -> bool {
+        self.consulted.contains_key(&prefix)
+    }
+
     /// Evaluates, for the first time or once more.
     pub fn evaluate(&mut self, view: View<'_>, key: Key) -> Reevaluated {
         let new = evaluate(view, key.address, key.excluding);
@@ -253,6 +260,9 @@ impl Resolver {
         for address in &new.addresses {
             self.by_lookup.entry(*address).or_default().insert(key);
         }
+        if key.excluding.is_none() {
+            new.consulted.iter().for_each(|prefix| *self.consulted.entry(*prefix).or_default() += 1);
+        }
         self.evaluations.insert(key, new);
         Reevaluated { moved, consulted }
     }
@@ -260,6 +270,14 @@ impl Resolver {
     /// Nothing depends on it any more.
     pub fn forget(&mut self, key: Key) {
         let Some(old) = self.evaluations.remove(&key) else { return };
+        for prefix in old.consulted.iter().filter(|_| key.excluding.is_none()) {
+            if let Some(count) = self.consulted.get_mut(prefix) {
+                *count -= 1;
+                if *count == 0 {
+                    self.consulted.remove(prefix);
+                }
+            }
+        }
         for address in old.addresses {
             if let Some(keys) = self.by_lookup.get_mut(&address) {
                 keys.remove(&key);

@@ -36,8 +36,8 @@ pub struct Routes {
 /// What is not yet in force.
 #[derive(Debug, Default)]
 struct Changes {
-    /// Prefixes whose offers changed.
-    dirty: BTreeSet<IpNet>,
+    /// Prefixes whose offers changed, in any order.
+    dirty: Vec<IpNet>,
     /// Addresses to be evaluated for the first time.
     fresh: BTreeSet<IpAddr>,
     /// Sets of next hops to be resolved anew.
@@ -62,7 +62,7 @@ impl Routes {
     pub fn put(&mut self, now: Time, prefix: IpNet, offer: Offer, protocols: &Protocols) -> Option<Epoch> {
         let put = self.table.put(now, prefix, offer, protocols);
         if put.changed {
-            self.changes.dirty.insert(prefix);
+            self.changes.dirty.push(prefix);
             self.changes.released.extend(put.released);
         }
         if put.hops.new {
@@ -82,7 +82,7 @@ impl Routes {
     /// Takes a route back. Returns the life of the protocol in which it was offered, if it was there.
     pub fn take(&mut self, prefix: IpNet, source: Source) -> Option<Epoch> {
         let taken = self.table.take(prefix, source)?;
-        self.changes.dirty.insert(prefix);
+        self.changes.dirty.push(prefix);
         self.changes.released.extend(taken.released);
         Some(taken.epoch)
     }
@@ -125,7 +125,7 @@ impl Routes {
     /// All routes to a prefix are to be kept evaluated, not only the best.
     pub fn track_prefix(&mut self, prefix: IpNet) {
         self.tracked_prefixes.insert(prefix);
-        self.changes.dirty.insert(prefix);
+        self.changes.dirty.push(prefix);
     }
 
     /// No longer.
@@ -160,18 +160,19 @@ impl Routes {
     /// Puts all changes in force.
     pub fn commit(&mut self) -> Commit {
         let mut commit = Commit::default();
-        let Changes { dirty, fresh, mut sets, released } = std::mem::take(&mut self.changes);
+        let Changes { dirty: mut select, fresh, mut sets, released } = std::mem::take(&mut self.changes);
+        in_order(&mut select);
         let mut keys: BTreeSet<Key> = fresh.into_iter().map(Key::shared).collect();
-        for prefix in &dirty {
+        for prefix in &select {
             keys.extend(self.resolver.affected(*prefix));
         }
-        let mut select = dirty;
         for key in keys {
             self.reevaluate(key, &mut sets, &mut select, &mut commit);
         }
         for id in sets {
             self.refresh(id, &mut select);
         }
+        in_order(&mut select);
         for prefix in select {
             if self.select(prefix) {
                 commit.forwarding.push(prefix);
@@ -189,17 +190,11 @@ impl Routes {
         commit
     }
 
-    fn reevaluate(
-        &mut self,
-        key: Key,
-        sets: &mut BTreeSet<HopSetId>,
-        select: &mut BTreeSet<IpNet>,
-        commit: &mut Commit,
-    ) {
+    fn reevaluate(&mut self, key: Key, sets: &mut BTreeSet<HopSetId>, select: &mut Vec<IpNet>, commit: &mut Commit) {
         let view = View { table: &self.table, interfaces: &self.interfaces };
         let news = self.resolver.evaluate(view, key);
         match key.excluding {
-            Some(prefix) if news.moved => _ = select.insert(prefix),
+            Some(prefix) if news.moved => select.push(prefix),
             Some(_) => {}
             None => {
                 if news.moved || !news.consulted.is_empty() {
@@ -215,7 +210,7 @@ impl Routes {
     }
 
     /// Resolves a set of next hops anew; its prefixes are to be selected anew if it leads elsewhere.
-    fn refresh(&mut self, id: HopSetId, select: &mut BTreeSet<IpNet>) {
+    fn refresh(&mut self, id: HopSetId, select: &mut Vec<IpNet>) {
         let Some(set) = self.table.hop_sets.get(id) else { return };
         let resolver = &self.resolver;
         let resolved = resolve_set(&set.hops, &self.interfaces, |address| {
@@ -239,7 +234,9 @@ impl Routes {
 
     /// Selects the best route to a prefix; whether packets go elsewhere now.
     fn select(&mut self, prefix: IpNet) -> bool {
-        self.evaluate_private(prefix);
+        if self.is_private(prefix) {
+            self.evaluate_private(prefix);
+        }
         let Some(entry) = self.table.get(prefix) else { return false };
         let best = entry.candidates.iter().find_map(|candidate| {
             let hops = self.hops_of(prefix, candidate)?;
@@ -250,10 +247,16 @@ impl Routes {
             (None, None) => false,
             (Some(_), None) | (None, Some(_)) => true,
         };
-        if forwarding || entry.best != best || entry.candidates.is_empty() {
+        let moved = forwarding || best.as_ref().map(|best| best.source) != entry.best.as_ref().map(|best| best.source);
+        if moved || entry.candidates.is_empty() {
             self.table.set_best(prefix, best);
         }
         forwarding
+    }
+
+    /// Whether a route to `prefix` may have to be resolved by itself, or was until now.
+    fn is_private(&self, prefix: IpNet) -> bool {
+        self.resolver.consults(prefix) || self.private.contains_key(&prefix)
     }
 
     /// Where a route leads; `None`: nowhere now.
@@ -270,9 +273,6 @@ impl Routes {
     /// Makes the evaluations that the routes to `prefix` need for themselves, and forgets those they no longer need.
     fn evaluate_private(&mut self, prefix: IpNet) {
         let wanted = self.private_addresses(prefix);
-        if wanted.is_empty() && !self.private.contains_key(&prefix) {
-            return;
-        }
         let had = self.private.remove(&prefix).unwrap_or_default();
         for address in had.difference(&wanted) {
             self.resolver.forget(Key { address: *address, excluding: Some(prefix) });
@@ -305,4 +305,9 @@ impl Routes {
         }
         addresses
     }
+}
+
+fn in_order(prefixes: &mut Vec<IpNet>) {
+    prefixes.sort_unstable();
+    prefixes.dedup();
 }
