@@ -64,6 +64,8 @@ counted! {
     DropReason {
         /// The pool had no buffer for a received frame or a segment.
         PoolExhausted = "pool_exhausted",
+        /// The host's socket buffer of a port overflowed before the worker came.
+        SocketBufferFull = "socket_buffer_full",
         /// A frame larger than any buffer.
         FrameTooLong = "frame_too_long",
         /// Less than an Ethernet header.

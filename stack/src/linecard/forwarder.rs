@@ -128,6 +128,14 @@ impl Forwarder {
         self.parts.counters.drop(packet.meta.vr, packet.meta.interface, reason, 1);
     }
 
+    /// Counts packets that a port's driver dropped.
+    pub(super) fn discard_at_port(&mut self, port: PortId, reason: DropReason, count: u64) {
+        match self.parts.interfaces.view().of_port(port) {
+            Some((index, interface)) => self.parts.counters.drop(interface.vr, Some(index), reason, count),
+            None => self.parts.counters.drop(VrId::ROUTER, None, reason, count),
+        }
+    }
+
     /// Hands a packet to the control side, within the rate of its class.
     pub(super) fn punt(&mut self, turn: &mut Turn<'_>, class: PolicerClass, reason: PuntReason, packet: Packet) {
         if !self.parts.policer.admit(turn.now, class) {

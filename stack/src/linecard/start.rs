@@ -234,6 +234,14 @@ impl LineCardHandle {
         closed.recv().map_err(|_| ended())
     }
 
+    /// Has all ports asked for their links; changes are reported as events. A lost carrier makes no noise by itself.
+    pub fn check_links(&self) {
+        for worker in &self.workers {
+            // A worker that has ended has no ports.
+            let _ = worker.command(Command::CheckLinks);
+        }
+    }
+
     /// Hands a packet of the control side to a worker, best to the one that has the port it will leave by. It comes
     /// back where the worker does not keep up.
     pub fn inject(&self, inject: Inject) -> Result<(), Inject> {

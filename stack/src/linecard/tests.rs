@@ -346,7 +346,8 @@ fn a_packet_must_fit_the_outgoing_interface_and_each_segment_of_a_large_one_too(
 fn each_bad_frame_is_dropped_under_its_name() {
     let mut router = Router::new();
     let own = mac(PortId(1));
-    let cases: [(DropReason, MacAddress, EtherType, fn(&mut Packet)); 10] = [
+    type Case = (DropReason, MacAddress, EtherType, fn(&mut Packet));
+    let cases: [Case; 10] = [
         (DropReason::OtherStation, NEIGHBOR, EtherType::IPV4, |_| ()),
         (DropReason::OtherStation, MacAddress::BROADCAST, EtherType::IPV4, |_| ()),
         (DropReason::UnknownEtherType, own, EtherType(0x9000), |_| ()),

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
-use ipc::VrId;
 use mio::{Events, Poll, Token};
 
 use super::forwarder::{Forwarder, Output};
@@ -30,6 +29,8 @@ const MESSAGES: usize = 256;
 pub(super) enum Command {
     /// Take a port over.
     AddPort(PortId, Box<dyn Driver>, Sender<io::Result<()>>),
+    /// Ask all ports for their links, and report those that changed.
+    CheckLinks,
     /// Close a port's driver.
     RemovePort(PortId, Sender<()>),
     /// End.
@@ -64,16 +65,17 @@ impl Worker {
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(64);
         loop {
-            let mut handled = 0;
-            if !self.is_busy() {
+            let mut work_is_left = self.is_busy();
+            if !work_is_left {
                 self.bell.fall_asleep();
                 // The last look: what was queued before is handled now, what comes after rings.
-                handled = self.handle_messages();
+                work_is_left = self.handle_messages() > 0;
             }
             if self.handle_commands() == Next::End {
                 return;
             }
-            let timeout = (handled > 0 || self.is_busy()).then_some(Duration::ZERO);
+            // A worker that is not asleep to the bell must not wait: nobody would wake it.
+            let timeout = (work_is_left || self.is_busy()).then_some(Duration::ZERO);
             match self.poll.poll(&mut events, timeout) {
                 Ok(()) => {}
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -84,7 +86,8 @@ impl Worker {
             }
             self.bell.awake();
             for event in &events {
-                self.note_readiness(event.token(), event.is_readable(), event.is_writable());
+                // An error is fetched by receiving.
+                self.note_readiness(event.token(), event.is_readable() || event.is_error(), event.is_writable());
             }
             self.handle_messages();
             self.receive_from_ports();
@@ -117,6 +120,7 @@ impl Worker {
                     // The control side may have given up waiting.
                     let _ = done.send(result);
                 }
+                Command::CheckLinks => self.check_links(),
                 Command::RemovePort(id, done) => {
                     self.remove_port(id);
                     let _ = done.send(());
@@ -188,7 +192,7 @@ impl Worker {
                 }
             };
             for (reason, count) in port.driver.drops().drain() {
-                self.forwarder.counters().drop(VrId::ROUTER, None, reason, count);
+                self.forwarder.discard_at_port(id, reason, count);
             }
             self.report(id, changed);
             if !vector.is_empty() {
@@ -206,10 +210,18 @@ impl Worker {
                 let id = port.id;
                 let changed = port.flush(&mut self.pool, self.forwarder.counters(), self.poll.registry());
                 for (reason, count) in port.driver.drops().drain() {
-                    self.forwarder.counters().drop(VrId::ROUTER, None, reason, count);
+                    self.forwarder.discard_at_port(id, reason, count);
                 }
                 self.report(id, changed);
             }
+        }
+    }
+
+    fn check_links(&mut self) {
+        for slot in 0..self.ports.len() {
+            let Some(Some(port)) = self.ports.get_mut(slot) else { continue };
+            let (id, changed) = (port.id, port.check_link());
+            self.report(id, changed);
         }
     }
 

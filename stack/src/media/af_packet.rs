@@ -220,6 +220,12 @@ impl Driver for AfPacket {
                 }
             }
         }
+        // Only one who has more to read than a vector can have missed something.
+        if into.is_full()
+            && let Ok(lost @ 1..) = packet_socket::overflows(&self.socket)
+        {
+            self.drops.add(DropReason::SocketBufferFull, lost.into());
+        }
         Ok(into.len() - before)
     }
 

@@ -10,7 +10,12 @@ use super::af_packet::AfPacket;
 use super::cable::Cable;
 use super::loss::{Loss, LossPattern};
 use super::*;
-use crate::counters::DropReason;
+use crate::counters::{Counters, DropReason};
+use crate::fib::FibWriter;
+use crate::ids::PortId;
+use crate::ifib::IfibWriter;
+use crate::interfaces::Interfaces;
+use crate::linecard::{LineCard, LineCardConfig, LineCardEvent, PortDirectory};
 use crate::packet::{ChecksumState, Gso, Packet, PoolLimits};
 use crate::wire::checksum::pseudo_header;
 use crate::wire::ethernet::{EtherType, EthernetRepr, MacAddress};
@@ -250,7 +255,7 @@ fn af_packet_carries_open_checksums_and_large_segments_whole() {
             assert_eq!(received.meta.checksum, ChecksumState::Partial { start: 34, offset: 16 });
             let mut finished = Vec::new();
             finish::finish(received, &mut pool, &mut |frame| finished.push(frame)).unwrap();
-            assert_eq!(finished.len(), (payload as usize).div_ceil(1400));
+            assert_eq!(finished.len(), payload.div_ceil(1400));
             for frame in finished {
                 let ip = Ipv4View::parse(&frame.data()[14..]).unwrap();
                 let tcp = TcpView::parse(ip.payload()).unwrap();
@@ -301,6 +306,47 @@ fn af_packet_says_what_is_wrong_with_a_device() {
         assert!(noarp());
         drop(port);
         assert!(!noarp());
+    }
+}
+
+#[test]
+fn a_device_that_goes_down_and_comes_back_is_reported() {
+    if in_network_namespace("a_device_that_goes_down_and_comes_back_is_reported") {
+        let ip = |arguments: &str| assert!(Command::new("ip").args(arguments.split(' ')).status().unwrap().success());
+        let router = LineCard {
+            fib: FibWriter::new().reader(),
+            ifib: IfibWriter::new().reader(),
+            interfaces: Interfaces::new(),
+            counters: Counters::new(),
+            pool: pool(),
+            ports: PortDirectory::new(),
+        };
+        let (card, mut punts) = router.start(LineCardConfig::new("0/0", 1)).unwrap();
+        card.add_port(PortId(1), Box::new(AfPacket::open("va", "a").unwrap())).unwrap();
+        let mut next = || {
+            let mut events = Vec::new();
+            while events.is_empty() {
+                wait(punts.readiness(), PollFlags::POLLIN);
+                punts.receive(8, &mut events);
+            }
+            match events[..] {
+                [LineCardEvent::Link { port: PortId(1), state }] => state,
+                _ => panic!("{events:?}"),
+            }
+        };
+        ip("link set va down");
+        assert_eq!(next(), LinkState::Down);
+        ip("link set va up");
+        while !String::from_utf8(Command::new("ip").args(["link", "show", "va"]).output().unwrap().stdout)
+            .unwrap()
+            .contains("state UP")
+        {}
+        card.check_links();
+        assert_eq!(next(), LinkState::Up);
+        // Lost carrier: nothing is heard until somebody asks.
+        ip("link set vb down");
+        card.check_links();
+        assert_eq!(next(), LinkState::Down);
     }
 }
 

@@ -78,6 +78,17 @@ pub(super) fn refuse_vlan_tags(socket: &OwnedFd) -> io::Result<()> {
     set_option(socket, libc::SOL_SOCKET, libc::SO_ATTACH_FILTER, &filter)
 }
 
+/// Frames that did not fit the receive buffer since this was last asked.
+pub(super) fn overflows(socket: &OwnedFd) -> io::Result<u32> {
+    let mut statistics = libc::tpacket_stats { tp_packets: 0, tp_drops: 0 };
+    let mut length = size_of::<libc::tpacket_stats>() as socklen_t;
+    let into = (&raw mut statistics).cast::<c_void>();
+    let (level, name) = (libc::SOL_PACKET, libc::PACKET_STATISTICS);
+    // SAFETY: `into` points to a live tpacket_stats of `length` bytes; the kernel writes at most that many.
+    check(unsafe { libc::getsockopt(socket.as_raw_fd(), level, name, into, &raw mut length) })?;
+    Ok(statistics.tp_drops)
+}
+
 /// A device's flags (IFF_UP and so on).
 pub(super) fn device_flags(socket: &OwnedFd, device: &str) -> io::Result<c_int> {
     let mut request = request(device)?;
