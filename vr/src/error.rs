@@ -167,6 +167,15 @@ pub enum Problem {
     #[error("{0}")]
     Words(#[from] WordsError),
 
+    /// More lines than a message carries: every process gets the whole of its blocks in one.
+    #[error("the configuration takes {bytes} bytes in a message, which holds at most {max}")]
+    TooLarge {
+        /// Of the largest message.
+        bytes: usize,
+        /// What is accepted.
+        max: usize,
+    },
+
     /// No open block accepts the word.
     #[error("unknown word `{word}`{}", did_you_mean(.nearest))]
     UnknownWord {

@@ -16,3 +16,5 @@
 
 pub mod config;
 pub mod error;
+pub mod manager;
+pub mod shell;

@@ -1,0 +1,220 @@
+//! The virtual connection database: which VRs are joined, what their interfaces bear, who listens.
+//!
+//! The administrator's `connect` makes an entry, indexed by the two VrIDs; addresses that the VRs' users give to their
+//! inter-VR interfaces go into it, and the pathnames of processes that are willing to communicate. The vrFIB of every
+//! process is a copy of the part that concerns its VR ([`Database::vrfib_of`]).
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::IpAddr;
+
+use ipc::{Family, InterfaceName, Pathname, Pid, VrId, VrName};
+use ipnet::IpNet;
+use vr_api::manager::{InterVrInterface, Listener, VrFibEntry};
+
+/// An interface of a VR, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    /// Its name in the VR.
+    pub name: InterfaceName,
+    /// Addresses with their subnets.
+    pub addresses: Vec<IpNet>,
+    /// `shutdown` stands in its block.
+    pub shut: bool,
+    /// The VR at the other end of an inter-VR interface.
+    pub peer: Option<VrId>,
+}
+
+/// A VR, as configured.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtualRouter {
+    /// Its name.
+    pub name: VrName,
+    /// Its interfaces: those of ports and loopbacks, and one for each VR that it is joined with.
+    pub interfaces: Vec<Interface>,
+}
+
+/// A process that is willing to communicate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Published {
+    /// The process.
+    pub pid: Pid,
+    /// The name of its endpoint.
+    pub pathname: Pathname,
+    /// Which publication.
+    pub generation: u64,
+    /// What it asks.
+    pub listener: Listener,
+}
+
+/// The content of the vrFIBs of one VR's processes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct VrFibContent {
+    /// The VR's inter-VR interfaces.
+    pub interfaces: Vec<InterVrInterface>,
+    /// The entries.
+    pub entries: Vec<VrFibEntry>,
+}
+
+/// The virtual connection database.
+#[derive(Debug, Default)]
+pub struct Database {
+    vrs: BTreeMap<VrId, VirtualRouter>,
+    joined: BTreeSet<(VrId, VrId)>,
+    published: BTreeMap<VrId, Vec<Published>>,
+    /// For each VR: over which interface its best route towards an address of a joined VR leads.
+    routes: BTreeMap<VrId, HashMap<IpAddr, InterfaceName>>,
+}
+
+/// The key of a pair of VRs, whichever is named first.
+pub fn pair(a: VrId, b: VrId) -> (VrId, VrId) {
+    (a.min(b), a.max(b))
+}
+
+impl Database {
+    /// Puts a configuration in force: VRs with their interfaces, and the joined pairs.
+    pub fn configure(&mut self, vrs: BTreeMap<VrId, VirtualRouter>, joined: BTreeSet<(VrId, VrId)>) {
+        self.published.retain(|vr, _| vrs.contains_key(vr));
+        self.routes.retain(|vr, _| vrs.contains_key(vr));
+        self.vrs = vrs;
+        self.joined = joined;
+    }
+
+    /// The VRs.
+    pub fn vrs(&self) -> &BTreeMap<VrId, VirtualRouter> {
+        &self.vrs
+    }
+
+    /// The joined pairs, lower VrID first.
+    pub fn joined(&self) -> &BTreeSet<(VrId, VrId)> {
+        &self.joined
+    }
+
+    /// The VRs that `vr` is joined with.
+    pub fn peers(&self, vr: VrId) -> impl Iterator<Item = VrId> {
+        self.joined.iter().filter_map(move |&(a, b)| match vr {
+            _ if vr == a => Some(b),
+            _ if vr == b => Some(a),
+            _ => None,
+        })
+    }
+
+    /// Who listens in `vr`.
+    pub fn published(&self, vr: VrId) -> &[Published] {
+        self.published.get(&vr).map_or(&[], Vec::as_slice)
+    }
+
+    /// A process listens. It takes the place of the same process's earlier listener with the same name and address.
+    pub fn publish(&mut self, vr: VrId, new: Published) {
+        let list = self.published.entry(vr).or_default();
+        list.retain(|old| old.pathname != new.pathname || old.listener.local != new.listener.local);
+        list.push(new);
+    }
+
+    /// A process listens no longer under `pathname`, at `local`. Whether it still does there at another address.
+    pub fn withdraw(&mut self, vr: VrId, pathname: &Pathname, local: Option<IpAddr>) -> bool {
+        let Some(list) = self.published.get_mut(&vr) else { return false };
+        list.retain(|entry| entry.pathname != *pathname || entry.listener.local != local);
+        list.iter().any(|entry| entry.pathname == *pathname)
+    }
+
+    /// A process is gone, and all that it published. Whether that changes anything.
+    pub fn withdraw_all(&mut self, vr: VrId, pid: Pid) -> bool {
+        let Some(list) = self.published.get_mut(&vr) else { return false };
+        let before = list.len();
+        list.retain(|entry| entry.pid != pid);
+        list.len() != before
+    }
+
+    /// The RIB of `vr` says where addresses are reached. Whether that changes anything.
+    pub fn set_routes(&mut self, vr: VrId, answers: Vec<(IpAddr, Option<InterfaceName>)>) -> bool {
+        let routes = self.routes.entry(vr).or_default();
+        let mut changed = false;
+        for (address, interface) in answers {
+            changed |= match interface {
+                Some(interface) => routes.insert(address, interface.clone()).as_ref() != Some(&interface),
+                None => routes.remove(&address).is_some(),
+            };
+        }
+        changed
+    }
+
+    /// Addresses that the RIB of `vr` must be asked about: all of the joined VRs that are not on the wire between.
+    pub fn tracked(&self, vr: VrId) -> Vec<IpAddr> {
+        let mut tracked = BTreeSet::new();
+        for peer in self.peers(vr) {
+            let between = self.interface(peer, vr).map_or(&[][..], |interface| &interface.addresses);
+            tracked.extend(self.addresses(peer).filter(|address| !between.iter().any(|net| net.addr() == *address)));
+        }
+        tracked.into_iter().collect()
+    }
+
+    /// What belongs into the vrFIB of each process of `vr`.
+    pub fn vrfib_of(&self, vr: VrId) -> VrFibContent {
+        let mut content = VrFibContent::default();
+        for peer in self.peers(vr) {
+            let (Some(own), Some(far)) = (self.interface(vr, peer), self.interface(peer, vr)) else { continue };
+            let Some(peer_router) = self.vrs.get(&peer) else { continue };
+            let up = !own.shut && !far.shut;
+            content.interfaces.push(InterVrInterface {
+                name: own.name.clone(),
+                peer_vr: peer,
+                peer_name: peer_router.name.clone(),
+                addresses: own.addresses.iter().map(IpNet::addr).collect(),
+                peer_addresses: self.addresses(peer).collect(),
+                up,
+            });
+            if up {
+                self.entries(vr, peer, own, far, &mut content.entries);
+            }
+        }
+        content
+    }
+
+    /// Entries of `vr` for the listeners of `peer`, over the interface `own`, whose other end is `far`.
+    fn entries(&self, vr: VrId, peer: VrId, own: &Interface, far: &Interface, entries: &mut Vec<VrFibEntry>) {
+        let routes = self.routes.get(&vr);
+        for to in self.addresses(peer) {
+            let on_the_wire =
+                far.addresses.iter().any(|net| net.addr() == to) && own.addresses.iter().any(|net| net.contains(&to));
+            let routed = || routes.and_then(|routes| routes.get(&to)) == Some(&own.name);
+            if !on_the_wire && !routed() {
+                continue;
+            }
+            let Some(source) = own.addresses.iter().map(IpNet::addr).find(|own| Family::of(*own) == Family::of(to))
+            else {
+                continue;
+            };
+            let willing = self.published(peer).iter().filter(|published| {
+                published.listener.interface.as_ref().is_none_or(|bound| *bound == far.name)
+                    && published.listener.local.is_none_or(|local| local == to)
+                    && family(&published.pathname) == Some(Family::of(to))
+            });
+            entries.extend(willing.map(|published| VrFibEntry {
+                to,
+                listener: published.pathname.clone(),
+                generation: published.generation,
+                interface: own.name.clone(),
+                source,
+            }));
+        }
+    }
+
+    /// The inter-VR interface of `vr` towards `peer`.
+    pub fn interface(&self, vr: VrId, peer: VrId) -> Option<&Interface> {
+        self.vrs.get(&vr)?.interfaces.iter().find(|interface| interface.peer == Some(peer))
+    }
+
+    /// All addresses of a VR whose interface is not shut.
+    fn addresses(&self, vr: VrId) -> impl Iterator<Item = IpAddr> {
+        let interfaces = self.vrs.get(&vr).map_or(&[][..], |router| &router.interfaces);
+        interfaces.iter().filter(|interface| !interface.shut).flat_map(|i| i.addresses.iter().map(IpNet::addr))
+    }
+}
+
+fn family(pathname: &Pathname) -> Option<Family> {
+    use ipc::Criteria::{Osi, Raw, Tcp, Udp};
+    match pathname {
+        Pathname::Endpoint { criteria: Tcp(family, _) | Udp(family, _) | Raw(family, _), .. } => Some(*family),
+        Pathname::Endpoint { criteria: Osi(_), .. } | Pathname::Service { .. } => None,
+    }
+}

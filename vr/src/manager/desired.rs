@@ -1,0 +1,91 @@
+//! What the configuration wants of the manager: VRs with their classes and interfaces, and who is joined.
+
+use ipc::{InterfaceName, NameError, ServiceName, VrName};
+use ipnet::IpNet;
+use vr_api::command::Declaration;
+use vr_api::config::{Node, ValueError};
+use vr_api::interface::inter_vr;
+
+/// Blocks of the configuration that the manager subscribes to.
+pub const BLOCKS: [&str; 2] = ["vr", "connect"];
+
+/// A VR as the configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredVr {
+    /// Its name.
+    pub name: VrName,
+    /// What runs in it.
+    pub classes: Vec<ServiceName>,
+    /// Its configured interfaces.
+    pub interfaces: Vec<DesiredInterface>,
+}
+
+/// An interface as the configuration has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DesiredInterface {
+    /// Its name.
+    pub name: InterfaceName,
+    /// Its addresses.
+    pub addresses: Vec<IpNet>,
+    /// Administratively closed.
+    pub shut: bool,
+}
+
+/// The whole.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Desired {
+    /// All VRs.
+    pub vrs: Vec<DesiredVr>,
+    /// Joined pairs.
+    pub connects: Vec<(VrName, VrName)>,
+}
+
+/// Why a configuration is not one.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DesiredError {
+    /// A line does not carry what it should.
+    #[error(transparent)]
+    Value(#[from] ValueError),
+    /// The long name of an inter-VR interface is too long.
+    #[error("connect: {0}")]
+    Name(#[from] NameError),
+}
+
+/// Reads the blocks.
+pub fn read(blocks: &[Node], declarations: &[Declaration]) -> Result<Desired, DesiredError> {
+    let mut desired = Desired::default();
+    for block in blocks {
+        if block.starts_with("vr") {
+            desired.vrs.push(read_vr(block, declarations)?);
+        } else if block.starts_with("connect") {
+            desired.connects.push((block.value(1)?, block.value(2)?));
+        }
+    }
+    for (a, b) in desired.connects.clone() {
+        add_interface(&mut desired, &a, &b)?;
+        add_interface(&mut desired, &b, &a)?;
+    }
+    Ok(desired)
+}
+
+fn read_vr(block: &Node, declarations: &[Declaration]) -> Result<DesiredVr, DesiredError> {
+    let classes = declarations.iter().filter(|class| class.runs_in(block)).map(|class| class.class.clone()).collect();
+    let interfaces = block.all("interface").map(|interface| {
+        let addresses = interface.all("ipv4 address").map(|line| line.value(2)).collect::<Result<_, _>>()?;
+        Ok(DesiredInterface { name: interface.value(1)?, addresses, shut: interface.find("shutdown").is_some() })
+    });
+    let interfaces = interfaces.collect::<Result<_, ValueError>>()?;
+    Ok(DesiredVr { name: block.value(1)?, classes, interfaces })
+}
+
+/// `connect` makes the interface; a block for it may be missing.
+fn add_interface(desired: &mut Desired, vr: &VrName, peer: &VrName) -> Result<(), DesiredError> {
+    let name = inter_vr(peer)?;
+    let router = desired.vrs.iter_mut().find(|router| router.name == *vr);
+    if let Some(router) = router
+        && !router.interfaces.iter().any(|interface| interface.name == name)
+    {
+        router.interfaces.push(DesiredInterface { name, addresses: Vec::new(), shut: false });
+    }
+    Ok(())
+}

@@ -1,0 +1,53 @@
+//! Copies of the database for the vrFIBs: what each VR's processes were told, and what has changed since.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use ipc::{Pathname, VrId};
+use vr_api::manager::{InterVrInterface, VrFibEntry, VrFibUpdate};
+
+use super::connections::{Database, VrFibContent};
+
+/// What the processes of every VR were last told.
+#[derive(Debug, Default)]
+pub struct Distribution {
+    told: BTreeMap<VrId, VrFibContent>,
+}
+
+impl Distribution {
+    /// The update that brings the processes of `vr` up to date; `None`: they are.
+    pub fn refresh(&mut self, database: &Database, vr: VrId) -> Option<VrFibUpdate> {
+        let new = database.vrfib_of(vr);
+        let old = self.told.insert(vr, new.clone()).unwrap_or_default();
+        let interface_gone = old.interfaces.iter().any(|o| !new.interfaces.iter().any(|n| n.name == o.name));
+        if interface_gone {
+            return Some(VrFibUpdate::Snapshot { interfaces: new.interfaces, entries: new.entries });
+        }
+        change(&old, new)
+    }
+
+    /// Everything, for a process of `vr` that is new.
+    pub fn snapshot(&mut self, database: &Database, vr: VrId) -> VrFibUpdate {
+        let content = self.told.entry(vr).or_insert_with(|| database.vrfib_of(vr));
+        VrFibUpdate::Snapshot { interfaces: content.interfaces.clone(), entries: content.entries.clone() }
+    }
+
+    /// Forgets VRs that are gone.
+    pub fn retain(&mut self, exists: impl Fn(VrId) -> bool) {
+        self.told.retain(|vr, _| exists(*vr));
+    }
+}
+
+fn change(old: &VrFibContent, new: VrFibContent) -> Option<VrFibUpdate> {
+    type Key = (IpAddr, Pathname);
+    let key = |entry: &VrFibEntry| -> Key { (entry.to, entry.listener.clone()) };
+    let before: HashMap<Key, &VrFibEntry> = old.entries.iter().map(|entry| (key(entry), entry)).collect();
+    let after: HashMap<Key, &VrFibEntry> = new.entries.iter().map(|entry| (key(entry), entry)).collect();
+    let removed: Vec<Key> = old.entries.iter().map(key).filter(|key| !after.contains_key(key)).collect();
+    let added: Vec<VrFibEntry> =
+        new.entries.iter().filter(|entry| before.get(&key(entry)) != Some(entry)).cloned().collect();
+    let interfaces: Vec<InterVrInterface> =
+        new.interfaces.iter().filter(|interface| !old.interfaces.contains(interface)).cloned().collect();
+    let same = removed.is_empty() && added.is_empty() && interfaces.is_empty();
+    (!same).then_some(VrFibUpdate::Change { interfaces, added, removed })
+}

@@ -1,0 +1,156 @@
+//! The manager as a whole: two VRs, red and blue, and what their processes are told.
+
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use ipc::protocol::{Identity, Order, Ticket, VrRow};
+use ipc::service::ClientId;
+use ipc::{Criteria, Family, Pid, ServiceName, VrId, VrName};
+use vr_api::manager::{LibraryUpdate, Listener, RibQuestion, VrFibEntry, VrFibUpdate};
+
+use super::desired::{Desired, DesiredInterface, DesiredVr};
+use super::instance::{Action, Manager};
+
+const RED: VrId = VrId(1);
+const BLUE: VrId = VrId(2);
+
+fn name(text: &str) -> VrName {
+    VrName::new(text).unwrap()
+}
+
+fn interface(name: &str, address: &str) -> DesiredInterface {
+    DesiredInterface { name: name.parse().unwrap(), addresses: vec![address.parse().unwrap()], shut: false }
+}
+
+fn desired() -> Desired {
+    let vr = |vr: &str, wire: DesiredInterface, loopback: &str| DesiredVr {
+        name: name(vr),
+        classes: vec![ServiceName::new("rib").unwrap()],
+        interfaces: vec![wire, interface("Loopback0", loopback)],
+    };
+    Desired {
+        vrs: vec![
+            vr("red", interface("blue", "10.0.0.0/31"), "192.0.2.1/32"),
+            vr("blue", interface("red", "10.0.0.1/31"), "192.0.2.2/32"),
+        ],
+        connects: vec![(name("red"), name("blue"))],
+    }
+}
+
+fn identity(vr: VrId, pid: u32) -> Identity {
+    Identity { vr, vr_name: None, pid: Pid(pid), name: ServiceName::new("bgp").unwrap() }
+}
+
+fn bgp_listener() -> Listener {
+    let criteria = Criteria::Tcp(Family::Ipv4, NonZeroU16::new(179).unwrap());
+    Listener { criteria, local: None, interface: None, backlog: 64 }
+}
+
+const RED_BGP: ClientId = ClientId(1);
+const BLUE_BGP: ClientId = ClientId(2);
+
+/// Red and blue joined, a library in each, and blue's listener published.
+fn listening() -> (Manager, Vec<Action>) {
+    let mut manager = Manager::new(Vec::new(), 100);
+    manager.configure(&desired()).unwrap();
+    manager.library_up(RED_BGP, identity(RED, 11));
+    manager.library_up(BLUE_BGP, identity(BLUE, 22));
+    let (order, publishing) = manager.publish(BLUE_BGP, 7, bgp_listener()).unwrap();
+    assert!(
+        matches!(order, Order::PublishEndpoint { ref pathname, .. } if pathname.to_string() == "/2/22/ipv4/tcp/179")
+    );
+    manager.ordered(Ticket(5), publishing);
+    let actions = manager.order_done(Ticket(5));
+    (manager, actions)
+}
+
+fn entries(actions: &[Action], client: ClientId) -> Vec<(String, String)> {
+    let shown = |entry: &VrFibEntry| (entry.to.to_string(), entry.source.to_string());
+    let told = actions.iter().filter_map(|action| match action {
+        Action::Library(to, LibraryUpdate::VrFib(VrFibUpdate::Change { added, .. })) if *to == client => Some(added),
+        Action::Library(to, LibraryUpdate::VrFib(VrFibUpdate::Snapshot { entries, .. })) if *to == client => {
+            Some(entries)
+        }
+        _ => None,
+    });
+    told.flatten().map(shown).collect()
+}
+
+fn pair_of(to: &str, source: &str) -> (String, String) {
+    (to.to_owned(), source.to_owned())
+}
+
+#[test]
+fn a_first_configuration_orders_vrs_and_joins_them() {
+    let mut manager = Manager::new(Vec::new(), 100);
+    let orders = manager.configure(&desired()).unwrap();
+    assert!(matches!(orders[0], Action::Order(Order::Vr { vr: RED, .. })));
+    assert!(matches!(orders[1], Action::Order(Order::Vr { vr: BLUE, .. })));
+    assert!(matches!(orders[2], Action::Order(Order::Join { a: RED, b: BLUE, joined: true })));
+    assert!(manager.configure(&desired()).unwrap().is_empty(), "the same once more changes nothing");
+}
+
+#[test]
+fn a_listener_is_acknowledged_after_the_other_vrs_libraries_were_told() {
+    let (_, actions) = listening();
+    assert_eq!(entries(&actions, RED_BGP), [pair_of("10.0.0.1", "10.0.0.0")]);
+    assert!(matches!(actions.last(), Some(Action::Library(BLUE_BGP, LibraryUpdate::Published { ticket: 7, .. }))));
+    assert!(entries(&actions, BLUE_BGP).is_empty(), "nobody needs an entry for its own VR");
+}
+
+#[test]
+fn a_loopback_hits_only_while_the_best_route_leads_over_the_inter_vr_interface() {
+    let (mut manager, _) = listening();
+    let asked = manager.rib_up(ClientId(9), RED);
+    let loopback: IpAddr = "192.0.2.2".parse().unwrap();
+    assert_eq!(asked, [Action::Rib(ClientId(9), RibQuestion::Track(vec![loopback]))]);
+    let over_blue = manager.routes(ClientId(9), vec![(loopback, Some("blue".parse().unwrap()))]);
+    assert_eq!(entries(&over_blue, RED_BGP), [pair_of("192.0.2.2", "10.0.0.0")]);
+    let elsewhere = manager.routes(ClientId(9), vec![(loopback, Some("Port0/0/0".parse().unwrap()))]);
+    let Action::Library(RED_BGP, LibraryUpdate::VrFib(VrFibUpdate::Change { removed, .. })) = &elsewhere[0] else {
+        panic!("{elsewhere:?}")
+    };
+    assert_eq!(removed[0].0, loopback);
+}
+
+#[test]
+fn a_shut_end_takes_the_entries_away_and_tells_both_sides() {
+    let (mut manager, _) = listening();
+    let mut shut = desired();
+    shut.vrs[1].interfaces[0].shut = true;
+    let actions = manager.configure(&shut).unwrap();
+    let down = |client| {
+        actions.iter().any(|action| match action {
+            Action::Library(to, LibraryUpdate::VrFib(VrFibUpdate::Change { interfaces, .. })) => {
+                *to == client && interfaces.iter().all(|interface| !interface.up)
+            }
+            _ => false,
+        })
+    };
+    assert!(down(RED_BGP) && down(BLUE_BGP), "{actions:?}");
+}
+
+#[test]
+fn a_dead_process_leaves_no_entry() {
+    let (mut manager, _) = listening();
+    let actions = manager.library_gone(BLUE_BGP);
+    let Action::Library(RED_BGP, LibraryUpdate::VrFib(VrFibUpdate::Change { removed, .. })) = &actions[0] else {
+        panic!("{actions:?}")
+    };
+    assert_eq!(removed.len(), 1);
+}
+
+#[test]
+fn a_restarted_manager_keeps_numbers_and_tells_nobody_before_all_have_published_again() {
+    let row = |vr, text: &str, peer| VrRow { vr, name: name(text), classes: Vec::new(), joined: vec![peer] };
+    let mut manager = Manager::new(vec![row(VrId(8), "red", VrId(3)), row(VrId(3), "blue", VrId(8))], 200);
+    assert!(manager.is_holding());
+    manager.configure(&desired()).unwrap();
+    assert_eq!(manager.mapping.id(&name("red")), Some(VrId(8)));
+    assert!(manager.library_up(RED_BGP, identity(VrId(8), 11)).is_empty());
+    manager.library_up(BLUE_BGP, identity(VrId(3), 22));
+    let (_, publishing) = manager.publish(BLUE_BGP, 1, bgp_listener()).unwrap();
+    manager.ordered(Ticket(1), publishing);
+    assert!(entries(&manager.order_done(Ticket(1)), RED_BGP).is_empty());
+    assert_eq!(entries(&manager.release(), RED_BGP), [pair_of("10.0.0.1", "10.0.0.0")]);
+}

@@ -1,0 +1,42 @@
+//! The shell: an operator's process that asks the living ones and prints what they say.
+//!
+//! It knows no table and no protocol by name: `images/isthmus` hands it the declarations of the classes and the tables
+//! of the router's own services, and procmgr's directory says who answers.
+//!
+//! Read `session` (how it asks), `command` (what a line means), `render` (how rows are printed), `interactive`.
+
+mod command;
+mod error;
+mod interactive;
+mod ping;
+mod render;
+mod session;
+mod show;
+
+use std::path::PathBuf;
+
+use ipc::ServiceName;
+use vr_api::command::Declaration;
+use vr_api::show::ShowTable;
+
+pub use error::ShellError;
+pub use interactive::interactive;
+
+/// What the shell is told at its start.
+#[derive(Debug, Clone)]
+pub struct ShellOptions {
+    /// The router's control socket.
+    pub control_socket: PathBuf,
+    /// Classes that run in VRs: their tables and commands.
+    pub declarations: Vec<Declaration>,
+    /// Tables of the router's own services.
+    pub router_tables: Vec<(ServiceName, Vec<ShowTable>)>,
+    /// Print documents, not columns.
+    pub json: bool,
+}
+
+/// Runs commands one after the other and prints what they answer. The first that fails ends it.
+pub fn run_commands(options: &ShellOptions, commands: &[String]) -> Result<(), ShellError> {
+    let mut session = session::Session::attach(options)?;
+    commands.iter().try_for_each(|line| command::execute(&mut session, options, line))
+}

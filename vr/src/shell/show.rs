@@ -1,0 +1,271 @@
+//! `show`: who answers a table, and the tables that procmgr answers itself.
+
+use std::time::Duration;
+
+use ipc::protocol::{Answer, ProcessRow, Question};
+use ipc::{Pathname, VrName};
+use vr_api::config::{OperatorReply, OperatorRequest};
+use vr_api::show::{Row, ShowTable, Value};
+
+use super::command::{operator, take_vr};
+use super::session::Session;
+use super::{ShellError, ShellOptions, render};
+
+/// Tables that procmgr, `config` and the socket libraries answer.
+fn own_tables() -> Vec<ShowTable> {
+    vec![
+        ShowTable::new(
+            "processes",
+            "All processes",
+            &["vr", "name", "pid", "state", "restarts", "since", "last_exit", "last_words"],
+        ),
+        ShowTable::new("channels", "Channels that stand", &["vr", "pathname", "holders", "memory_bytes"]),
+        ShowTable::new(
+            "directory",
+            "Published pathnames",
+            &["vr", "pathname", "generation", "process", "pid", "opened"],
+        ),
+        ShowTable::new("log", "The last lines of the log", &["time", "vr", "process", "pid", "text"])
+            .with_arguments("[LINES]"),
+        ShowTable::new("running-config", "The configuration in force", &[]),
+        ShowTable::new(
+            "vrfib",
+            "The vrFIB of a process",
+            &["vr", "process", "to", "criteria", "listener", "interface", "source", "hits"],
+        )
+        .with_arguments("PROCESS"),
+    ]
+}
+
+/// All tables, for help and completion.
+pub fn tables(options: &ShellOptions) -> Vec<ShowTable> {
+    let router = options.router_tables.iter().flat_map(|(_, tables)| tables);
+    let classes = options.declarations.iter().flat_map(|class| &class.tables);
+    let mut tables: Vec<ShowTable> = own_tables().into_iter().chain(router.cloned()).chain(classes.cloned()).collect();
+    tables.sort_by(|a, b| a.words.cmp(&b.words));
+    tables
+}
+
+/// Executes the words behind `show`.
+pub fn execute(session: &mut Session, options: &ShellOptions, words: &[&str]) -> Result<(), ShellError> {
+    let Some(table) = find(tables(options), words) else {
+        let expected = tables(options).iter().map(|table| table.words.to_string()).collect::<Vec<_>>().join(", ");
+        return Err(ShellError::Usage { found: format!("show {}", words.join(" ")), expected });
+    };
+    let rest = words.get(table.words.split_whitespace().count()..).unwrap_or_default();
+    let (arguments, vr) = take_vr(rest)?;
+    if !arguments.is_empty() && table.arguments.is_empty() {
+        return Err(ShellError::Usage { found: arguments.join(" "), expected: "nothing more, or `vr VR`".to_owned() });
+    }
+    if table.words == "running-config" {
+        return running_config(session, options);
+    }
+    let mut problems = Vec::new();
+    let mut rows = ask(session, options, &table, &arguments, vr.as_ref(), &mut problems)?;
+    if let Some(vr) = &vr
+        && let Some(column) = table.columns.iter().position(|column| column == "vr")
+    {
+        rows.retain(|row| row.get(column) == Some(&Value::text(vr)));
+    }
+    render::print(&table.columns, &rows, options.json)?;
+    if problems.is_empty() { Ok(()) } else { Err(ShellError::Partial(problems.join("\n"))) }
+}
+
+/// The table with the most words that begin the line: `inter-vr database` before `inter-vr`.
+fn find(tables: Vec<ShowTable>, words: &[&str]) -> Option<ShowTable> {
+    let begins = |table: &ShowTable| {
+        let own: Vec<&str> = table.words.split_whitespace().collect();
+        words.get(..own.len()) == Some(&own[..])
+    };
+    tables.into_iter().filter(begins).max_by_key(|table| table.words.split_whitespace().count())
+}
+
+fn ask(
+    session: &mut Session,
+    options: &ShellOptions,
+    table: &ShowTable,
+    arguments: &[&str],
+    vr: Option<&VrName>,
+    problems: &mut Vec<String>,
+) -> Result<Vec<Row>, ShellError> {
+    match table.words.as_ref() {
+        "processes" => return processes(session),
+        "channels" => return channels(session),
+        "directory" => return directory(session),
+        "log" => return log(session, arguments),
+        "vrfib" => return vrfib(session, arguments),
+        _ => {}
+    }
+    let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
+    if let Some((service, _)) = options.router_tables.iter().find(|(_, tables)| tables.contains(table)) {
+        return session.table(&Pathname::router(service.as_str())?, &table.words, &arguments);
+    }
+    let Some(class) = options.declarations.iter().find(|class| class.tables.contains(table)) else {
+        return Ok(Vec::new());
+    };
+    let mut rows = Vec::new();
+    let vrs = session.vrs()?;
+    if let Some(vr) = vr
+        && !vrs.iter().any(|(name, ..)| name == vr)
+    {
+        return Err(ShellError::Answer(format!("no virtual router {vr:?}")));
+    }
+    for (name, id, classes) in vrs {
+        if vr.is_some_and(|vr| *vr != name) || !classes.contains(&class.class) {
+            continue;
+        }
+        match session.table(&Pathname::service(id, class.class.clone()), &table.words, &arguments) {
+            Ok(part) => rows.extend(part),
+            Err(error) => problems.push(format!("{name}/{}: {error}", class.class)),
+        }
+    }
+    Ok(rows)
+}
+
+fn running_config(session: &mut Session, options: &ShellOptions) -> Result<(), ShellError> {
+    match operator(session, &OperatorRequest::RunningConfig)? {
+        OperatorReply::RunningConfig { tree, .. } if options.json => {
+            render::print_document(&serde_json::to_value(tree)?)
+        }
+        OperatorReply::RunningConfig { text, .. } => render::print_text(text.trim_end()),
+        OperatorReply::Refused(reason) => Err(ShellError::Answer(reason)),
+        OperatorReply::Applied => Ok(()),
+    }
+}
+
+fn processes(session: &mut Session) -> Result<Vec<Row>, ShellError> {
+    let parts = session.ask(Question::Processes)?;
+    let rows = parts.into_iter().flat_map(|part| if let Answer::Processes(rows) = part { rows } else { Vec::new() });
+    let row = |process: ProcessRow| {
+        vec![
+            process.vr.map(|vr| vr.to_string()).into(),
+            Value::text(&process.name),
+            process.pid.map(|pid| pid.0).into(),
+            Value::text(process.state),
+            process.restarts.into(),
+            process.since.as_secs_f64().into(),
+            process.last_exit.into(),
+            match process.last_words.is_empty() {
+                true => Value::Null,
+                false => Value::List(process.last_words.into_iter().map(Value::Text).collect()),
+            },
+        ]
+    };
+    Ok(rows.map(row).collect())
+}
+
+fn channels(session: &mut Session) -> Result<Vec<Row>, ShellError> {
+    let names = session.vrs()?;
+    let vr =
+        |pathname: &Pathname| names.iter().find(|(_, id, _)| *id == pathname.vr()).map(|(name, ..)| name.to_string());
+    let parts = session.ask(Question::Channels)?;
+    let rows = parts.into_iter().flat_map(|part| if let Answer::Channels(rows) = part { rows } else { Vec::new() });
+    let row = |channel: ipc::protocol::ChannelRow| {
+        let holders = channel.holders.iter().map(|holder| Value::text(format!("{holder}({})", holder.pid)));
+        vec![
+            vr(&channel.pathname).into(),
+            Value::text(&channel.pathname),
+            Value::List(holders.collect()),
+            channel.memory_bytes.into(),
+        ]
+    };
+    Ok(rows.map(row).collect())
+}
+
+fn directory(session: &mut Session) -> Result<Vec<Row>, ShellError> {
+    let parts = session.ask(Question::Publications)?;
+    let rows = parts.into_iter().flat_map(|part| if let Answer::Publications(rows) = part { rows } else { Vec::new() });
+    let row = |publication: ipc::protocol::PublicationRow| {
+        vec![
+            publication.owner.vr_name.as_ref().map(ToString::to_string).into(),
+            Value::text(&publication.pathname),
+            publication.generation.0.into(),
+            Value::text(&publication.owner.name),
+            publication.owner.pid.0.into(),
+            publication.opened.into(),
+        ]
+    };
+    Ok(rows.map(row).collect())
+}
+
+fn log(session: &mut Session, arguments: &[&str]) -> Result<Vec<Row>, ShellError> {
+    let lines = match arguments {
+        [] => 50,
+        [count] => count
+            .parse()
+            .map_err(|_| ShellError::Value { found: (*count).to_owned(), expected: "a number of lines" })?,
+        _ => return Err(ShellError::Usage { found: arguments.join(" "), expected: "show log [LINES]".to_owned() }),
+    };
+    let parts = session.ask(Question::Log { lines })?;
+    let rows = parts.into_iter().flat_map(|part| if let Answer::Log(rows) = part { rows } else { Vec::new() });
+    let row = |line: ipc::protocol::LogLine| {
+        vec![
+            rfc3339(line.time).into(),
+            line.vr.map(|vr| vr.to_string()).into(),
+            Value::text(&line.process),
+            line.pid.0.into(),
+            line.text.into(),
+        ]
+    };
+    Ok(rows.map(row).collect())
+}
+
+/// The vrFIB of `red/bgp`, as its own socket library has it.
+fn vrfib(session: &mut Session, arguments: &[&str]) -> Result<Vec<Row>, ShellError> {
+    let expected = || "show vrfib VR/PROCESS, as in `show vrfib red/bgp`".to_owned();
+    let [process] = arguments else {
+        return Err(ShellError::Usage { found: arguments.join(" "), expected: expected() });
+    };
+    let (vr, class) = process
+        .split_once('/')
+        .ok_or_else(|| ShellError::Usage { found: (*process).to_owned(), expected: expected() })?;
+    let Some((name, id, _)) = session.vrs()?.into_iter().find(|(name, ..)| name.as_str() == vr) else {
+        return Err(ShellError::Answer(format!("no virtual router {vr:?}")));
+    };
+    let rows = session.table(&Pathname::service(id, ipc::ServiceName::new(class)?), "vrfib", &[])?;
+    // The process knows neither its VR's name nor what the operator calls it.
+    let named = |row: Row| [Value::text(&name), Value::from(class)].into_iter().chain(row).collect();
+    Ok(rows.into_iter().map(named).collect())
+}
+
+/// A time since the Unix epoch as RFC 3339 in UTC, with milliseconds.
+fn rfc3339(time: Duration) -> String {
+    let days = i64::try_from(time.as_secs() / 86_400).unwrap_or(i64::MAX / 2);
+    let (year, month, day) = civil(days);
+    let second = time.as_secs() % 86_400;
+    let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{:03}Z", time.subsec_millis())
+}
+
+/// The date of a day since 1970-01-01, in the proleptic Gregorian calendar (Hinnant, "chrono-compatible low-level date
+/// algorithms").
+fn civil(days: i64) -> (i64, i64, i64) {
+    let shifted = days + 719_468;
+    let era = shifted.div_euclid(146_097);
+    let day_of_era = shifted.rem_euclid(146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + i64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_are_rfc_3339() {
+        assert_eq!(rfc3339(Duration::from_millis(1_709_210_096_789)), "2024-02-29T12:34:56.789Z");
+        assert_eq!(rfc3339(Duration::ZERO), "1970-01-01T00:00:00.000Z");
+    }
+
+    #[test]
+    fn the_longest_table_that_fits_is_meant() {
+        let tables = || vec![ShowTable::new("bgp", "", &[]), ShowTable::new("bgp summary", "", &[])];
+        assert_eq!(find(tables(), &["bgp", "summary"]).unwrap().words, "bgp summary");
+        assert_eq!(find(tables(), &["bgp", "10.0.0.0/8"]).unwrap().words, "bgp");
+        assert!(find(tables(), &["bg"]).is_none());
+    }
+}
