@@ -27,8 +27,8 @@ impl SegmentOut {
 }
 
 impl Connection {
-    /// The next segment to send, its payload copied to the front of `payload`. Call until `None`. A buffer of the MSS is enough;
-    /// more is used with [`super::Config::gso_bytes`].
+    /// The next segment to send, its payload copied to the front of `payload`. Call until `None`. A buffer of the MSS is
+    /// enough, a smaller one makes smaller segments; a larger one is used with [`super::Config::gso_bytes`].
     pub fn poll_transmit(&mut self, now: Time, source: &dyn SendSource, payload: &mut [u8]) -> Option<SegmentOut> {
         if let Some(reset) = self.reset_pending.take() {
             return Some(SegmentOut::bare(reset));
@@ -107,7 +107,10 @@ impl Connection {
             return None;
         }
         self.restart_after_idle(now);
-        let limit = self.payload_limit(now);
+        let limit = self.payload_limit(now).min(payload.len());
+        if limit == 0 {
+            return None;
+        }
         let (length, fin) = self.next_length(now, unsent, finishing, limit, payload.len())?;
         let start = self.send.nxt;
         let copied = self.copy(source, start, payload.get_mut(..length)?);

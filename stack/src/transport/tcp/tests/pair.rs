@@ -70,6 +70,8 @@ pub struct Pair {
     pub now: Time,
     pub ends: [End; 2],
     pub segments_sent: usize,
+    /// Room for payload that the caller of `poll_transmit` gives.
+    pub buffer_bytes: usize,
     link: Link,
     random: Random,
     /// By time of arrival, then order of sending: to whom, and the bytes.
@@ -79,7 +81,15 @@ pub struct Pair {
 impl Pair {
     pub fn new(link: Link, config: Config) -> Self {
         let ends = [End::new(config, "10.0.0.1:40000"), End::new(config, "10.0.0.2:179")];
-        Pair { now: Time::ZERO, ends, segments_sent: 0, link, random: Random(link.seed), wire: BTreeMap::new() }
+        Pair {
+            now: Time::ZERO,
+            ends,
+            segments_sent: 0,
+            buffer_bytes: 65_535,
+            link,
+            random: Random(link.seed),
+            wire: BTreeMap::new(),
+        }
     }
 
     /// End 0 opens; end 1 listens.
@@ -146,7 +156,7 @@ impl Pair {
 
     /// Lets an end read, and say what it has to say.
     pub fn pump(&mut self, who: usize) {
-        let mut payload = vec![0; 65_535];
+        let mut payload = vec![0; self.buffer_bytes];
         let end = &mut self.ends[who];
         let Some(connection) = &mut end.connection else { return };
         let unread = end.sink.delivered - end.sink.read;

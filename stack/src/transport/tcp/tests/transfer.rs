@@ -73,6 +73,16 @@ fn a_sink_smaller_than_a_segment_is_enough() {
 }
 
 #[test]
+fn a_buffer_smaller_than_a_segment_makes_smaller_segments() {
+    let mut pair = Pair::new(link(4, 10), Config::default());
+    pair.buffer_bytes = 100;
+    pair.ends[0].source.written = 20_000;
+    pair.connect();
+    pair.run_until(Duration::from_secs(60), "flows", |pair| pair.ends[1].sink.delivered == 20_000);
+    assert!(pair.segments_sent > 200);
+}
+
+#[test]
 fn a_clean_link_is_filled_and_nothing_is_sent_twice() {
     let mut pair = Pair::new(link(1, 0), Config::default());
     pair.ends[0].source.written = MEGABYTE;
