@@ -79,6 +79,9 @@ fn starting_tree<'w>(file: &Path, store: &Store, words: &'w Words) -> Result<Tre
     Ok(tree)
 }
 
+#[cfg(test)]
+mod tests;
+
 struct Process<'w> {
     commits: Commits<'w, ClientId>,
     store: Store,

@@ -183,6 +183,15 @@ fn the_administrator_withdraws_a_connect_and_the_interface_lies_dormant() {
 }
 
 #[test]
+fn a_configuration_that_no_message_carries_is_refused() {
+    let lines: String = (0..25_000).map(|i| format!("  10.{}.{}.0/24 Null0\n", i / 256, i % 256)).collect();
+    let text = format!("vr red\n router static\n  address-family ipv4 unicast\n{lines}");
+    let refused = refusal(&text);
+    assert!(refused.starts_with("the configuration takes 1"), "{}", &refused[..100]);
+    assert!(refused.ends_with("bytes in a message, which holds at most 1048576\n"), "{refused}");
+}
+
+#[test]
 fn two_classes_cannot_own_one_block() {
     let error = Words::new(vec![testing::bgp(), testing::bgp()]).unwrap_err();
     assert_eq!(

@@ -11,7 +11,11 @@ mod references;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use ipc::ring::MAX_RECORD;
+use vr_api::config::OperatorReply;
+
 use super::nearest::nearest;
+use super::print::print;
 use super::tree::{Line, Tree};
 use super::words::{CONNECT, LINECARD};
 use crate::error::{ConfigError, Expected, Problem};
@@ -30,8 +34,19 @@ pub fn validate(tree: &Tree<'_>, before: Option<&Tree<'_>>) -> Vec<ConfigError> 
         references::check(&references::Vr { line: vr, names, assigned, joined, dormant }, &mut errors);
         addresses::check(vr, &mut errors);
     }
+    if errors.is_empty() {
+        errors.extend(too_large(tree));
+    }
     errors.sort_by_key(|error| error.place.as_ref().map(|place| (place.line, place.column)));
     errors
+}
+
+/// The largest message is that of `show running-config`: the configuration as text and as a tree.
+fn too_large(tree: &Tree<'_>) -> Option<ConfigError> {
+    let message = OperatorReply::RunningConfig { text: print(tree), tree: tree.nodes() };
+    // A message that cannot be encoded is larger than any.
+    let bytes = postcard::to_stdvec(&message).map_or(usize::MAX, |message| message.len());
+    (bytes > MAX_RECORD).then(|| ConfigError::of_file(Problem::TooLarge { bytes, max: MAX_RECORD }))
 }
 
 /// Names that serve as interface names must differ in more than upper and lower case.
