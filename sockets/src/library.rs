@@ -185,6 +185,8 @@ impl Library {
                 peer,
                 terms,
             }) => {
+                // Its opener may have been told of an address that lies in this process's ring.
+                self.apply_updates(reactor);
                 self.incoming(criteria, channel, &peer, &terms);
             }
             Event::Link(_) => return Some(event),

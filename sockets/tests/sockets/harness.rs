@@ -1,0 +1,421 @@
+//! A router in one thread: procmgr, the VR connection manager and the stack as far as a socket library sees them, and
+//! processes with real libraries. Nothing here waits: a test runs it until nobody has anything more to do.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::num::NonZeroU16;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+use ipc::channel::{Channel, ChannelParts};
+use ipc::link::Link;
+use ipc::message::{MessageChannel, Schema};
+use ipc::protocol::{Generation, Identity, MAX_MESSAGE, Notice, Refusal, Request, Ticket};
+use ipc::reactor::{Event, Reactor};
+use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, ServiceName, VrId, VrName, fd};
+use sockets::{Accepted, Destination, Library, LibraryEvent, Received, SocketId, SocketKind};
+use stack_api::Terms;
+use stack_api::socket::{Connect, SocketReply, SocketRequest};
+use vr_api::manager::{InterVrInterface, LibraryRequest, LibraryUpdate, VrFibEntry, VrFibUpdate};
+
+type ManagerChannel = MessageChannel<LibraryUpdate, LibraryRequest>;
+type StackChannel = MessageChannel<SocketReply, SocketRequest>;
+
+/// procmgr's side of a process.
+struct Known {
+    identity: Identity,
+    link: OwnedFd,
+    manager: Option<ManagerChannel>,
+    stack: Option<StackChannel>,
+}
+
+/// Everything around the processes.
+pub struct Router {
+    known: Vec<Known>,
+    directory: HashMap<Pathname, (usize, Generation)>,
+    /// Opens of services that are down.
+    waiting: Vec<(usize, Ticket, Pathname, Vec<u8>)>,
+    next_generation: u64,
+    next_port: u16,
+    pub manager_is_up: bool,
+    pub stack_is_up: bool,
+    /// Whether it answers; what it was asked is kept either way.
+    pub manager_answers: bool,
+    pub stack_answers: bool,
+    pub stack_leases: bool,
+    /// The next opens of endpoints are refused so.
+    pub refusals: Vec<fn(Pathname) -> Refusal>,
+    pub asked_manager: Vec<LibraryRequest>,
+    pub asked_stack: Vec<SocketRequest>,
+    /// Connections that the stack was asked for, with its end of the channel.
+    pub connects: Vec<(Connect, Channel)>,
+    pub cancelled: Vec<Ticket>,
+}
+
+/// A process of a VR.
+pub struct Process {
+    pub reactor: Reactor,
+    pub library: Library,
+    pub index: usize,
+    pub events: Vec<LibraryEvent>,
+}
+
+impl Router {
+    pub fn new() -> Self {
+        Self {
+            known: Vec::new(),
+            directory: HashMap::new(),
+            waiting: Vec::new(),
+            next_generation: 1,
+            next_port: 60_000,
+            manager_is_up: true,
+            stack_is_up: true,
+            manager_answers: true,
+            stack_answers: true,
+            stack_leases: true,
+            refusals: Vec::new(),
+            asked_manager: Vec::new(),
+            asked_stack: Vec::new(),
+            connects: Vec::new(),
+            cancelled: Vec::new(),
+        }
+    }
+
+    /// Starts a process of VR `vr`; its library has asked for its services, nobody has answered.
+    pub fn start(&mut self, vr: u16) -> Process {
+        let (link, own) = fd::seqpacket_pair().unwrap();
+        let name = ServiceName::new("bgp").unwrap();
+        let vr_name = Some(VrName::new(&format!("vr{vr}")).unwrap());
+        let index = self.known.len();
+        let identity = Identity { vr: VrId(vr), vr_name, pid: Pid(100 + index as u32), name };
+        fd::set_nonblocking(link.as_fd()).unwrap();
+        let known = Known { identity: identity.clone(), link, manager: None, stack: None };
+        known.tell(&Notice::Welcome(identity), None);
+        self.known.push(known);
+        let mut reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();
+        let library = Library::new(&mut reactor).unwrap();
+        Process { reactor, library, index, events: Vec::new() }
+    }
+
+    /// Lets everybody work until nobody has anything more to do.
+    pub fn run(&mut self, processes: &mut [&mut Process]) {
+        loop {
+            let mut worked = self.work();
+            for process in processes.iter_mut() {
+                worked |= process.work();
+            }
+            if !worked {
+                return;
+            }
+        }
+    }
+
+    fn work(&mut self) -> bool {
+        let mut worked = self.serve_waiting();
+        for index in 0..self.known.len() {
+            while let Some(request) = self.known[index].request() {
+                worked = true;
+                self.request(index, request);
+            }
+            while let Some(request) = self.known[index].manager.as_mut().and_then(|c| c.receive().unwrap_or(None)) {
+                worked = true;
+                self.ask_manager(index, request);
+            }
+            while let Some(request) = self.known[index].stack.as_mut().and_then(|c| c.receive().unwrap_or(None)) {
+                worked = true;
+                self.ask_stack(index, request);
+            }
+        }
+        worked
+    }
+
+    fn serve_waiting(&mut self) -> bool {
+        let is_up = |name: &Pathname, router: &Self| match name.to_string().as_str() {
+            "/0/vrmgr" => router.manager_is_up,
+            "/0/stack" => router.stack_is_up,
+            name => panic!("open of {name}"),
+        };
+        let (served, waiting) =
+            std::mem::take(&mut self.waiting).into_iter().partition::<Vec<_>, _>(|(_, _, name, _)| is_up(name, self));
+        self.waiting = waiting;
+        let worked = !served.is_empty();
+        for (index, ticket, pathname, terms) in served {
+            let service = self.hand_out(index, ticket, router_process(&pathname));
+            if pathname.to_string() == "/0/vrmgr" {
+                let mut channel = ManagerChannel::new(service, Schema::new(vr_api::manager::LIBRARY_SCHEMA));
+                let empty = VrFibUpdate::Snapshot { interfaces: vec![], entries: vec![] };
+                channel.send(&LibraryUpdate::VrFib(empty)).unwrap();
+                self.known[index].manager = Some(channel);
+            } else {
+                match postcard::from_bytes(&terms).unwrap() {
+                    Terms::Sockets => {
+                        self.known[index].stack =
+                            Some(StackChannel::new(service, Schema::new(stack_api::socket::SCHEMA)));
+                    }
+                    Terms::Connect(connect) => self.connects.push((connect, service)),
+                    other => panic!("the library opened the stack for {other:?}"),
+                }
+            }
+        }
+        worked
+    }
+
+    fn request(&mut self, index: usize, request: Request) {
+        match request {
+            Request::Open { ticket, pathname: pathname @ Pathname::Service { .. }, terms, .. } => {
+                self.waiting.push((index, ticket, pathname, terms));
+            }
+            Request::Open { ticket, pathname, generation, terms } => {
+                let published = self.directory.get(&pathname).copied();
+                let refusal = match (self.refusals.pop(), published) {
+                    (Some(refusal), _) => refusal(pathname),
+                    (None, Some((owner, present))) if generation == Some(present) => {
+                        let peer = self.known[owner].identity.clone();
+                        let own = self.known[index].identity.clone();
+                        let (opener, listener) = ChannelParts::pair().unwrap();
+                        self.known[index].tell(&Notice::Opened { ticket, peer }, Some(opener));
+                        self.known[owner].tell(&Notice::Incoming { pathname, peer: own, terms }, Some(listener));
+                        return;
+                    }
+                    (None, _) => Refusal::NotPublished(pathname),
+                };
+                self.known[index].tell(&Notice::Refused { ticket, refusal }, None);
+            }
+            Request::Cancel { ticket } => {
+                self.waiting.retain(|(opener, waiting, ..)| (*opener, *waiting) != (index, ticket));
+                self.cancelled.push(ticket);
+            }
+            Request::Taken { .. } | Request::Ready => {}
+            other => panic!("the library asked procmgr {other:?}"),
+        }
+    }
+
+    fn ask_manager(&mut self, index: usize, request: LibraryRequest) {
+        self.asked_manager.push(request.clone());
+        let LibraryRequest::Publish { ticket, listener } = request else { return };
+        let identity = &self.known[index].identity;
+        let pathname = Pathname::endpoint(identity.vr, identity.pid, listener.criteria);
+        self.directory.insert(pathname.clone(), (index, Generation(self.next_generation)));
+        self.next_generation += 1;
+        if self.manager_answers {
+            self.tell_manager(index, &LibraryUpdate::Published { ticket, pathname });
+        }
+    }
+
+    fn ask_stack(&mut self, index: usize, request: SocketRequest) {
+        self.asked_stack.push(request.clone());
+        let reply = match request {
+            SocketRequest::Listen { ticket, .. } if self.stack_answers => SocketReply::Done { ticket },
+            SocketRequest::LeasePorts { ticket } if self.stack_leases => {
+                self.next_port += 8;
+                SocketReply::Ports { ticket, first: self.next_port - 8, count: 8 }
+            }
+            _ => return,
+        };
+        self.tell_stack(index, &reply);
+    }
+
+    /// The manager sends something to a process.
+    pub fn tell_manager(&mut self, index: usize, update: &LibraryUpdate) {
+        self.known[index].manager.as_mut().unwrap().send(update).unwrap();
+    }
+
+    /// The stack sends something to a process.
+    pub fn tell_stack(&mut self, index: usize, reply: &SocketReply) {
+        self.known[index].stack.as_mut().unwrap().send(reply).unwrap();
+    }
+
+    /// Ticket of the last request for ports.
+    pub fn lease_ticket(&self) -> u32 {
+        let ticket = |asked: &SocketRequest| match asked {
+            SocketRequest::LeasePorts { ticket } => Some(*ticket),
+            _ => None,
+        };
+        self.asked_stack.iter().rev().find_map(ticket).unwrap()
+    }
+
+    /// How often ports were asked for.
+    pub fn leases(&self) -> usize {
+        self.asked_stack.iter().filter(|asked| matches!(asked, SocketRequest::LeasePorts { .. })).count()
+    }
+
+    /// The manager is killed; the next one knows nothing.
+    pub fn kill_manager(&mut self) {
+        self.manager_is_up = false;
+        self.known.iter_mut().for_each(|known| known.manager = None);
+    }
+
+    /// The stack is killed, and its connections with it.
+    pub fn kill_stack(&mut self) {
+        self.stack_is_up = false;
+        self.connects.clear();
+        self.known.iter_mut().for_each(|known| known.stack = None);
+    }
+
+    /// `peer` opened an endpoint of `owner`, as procmgr attests; returns its end of the channel.
+    pub fn open_endpoint(&mut self, owner: usize, port: u16, peer: Identity, terms: Vec<u8>) -> Channel {
+        let Identity { vr, pid, .. } = self.known[owner].identity;
+        let pathname = Pathname::endpoint(vr, pid, tcp(port));
+        let (opener, listener) = ChannelParts::pair().unwrap();
+        self.known[owner].tell(&Notice::Incoming { pathname, peer, terms }, Some(listener));
+        Channel::from_parts(opener).unwrap()
+    }
+
+    /// Identity of a process.
+    pub fn identity(&self, index: usize) -> Identity {
+        self.known[index].identity.clone()
+    }
+
+    /// A channel to a service, of which the opener gets one end; returns the other.
+    fn hand_out(&mut self, index: usize, ticket: Ticket, peer: Identity) -> Channel {
+        let (opener, listener) = ChannelParts::pair().unwrap();
+        self.known[index].tell(&Notice::Opened { ticket, peer }, Some(opener));
+        Channel::from_parts(listener).unwrap()
+    }
+
+    /// The manager gives both processes of [`joined`] their copies.
+    pub fn copy_vrfibs(&mut self, red: &Process, blue: &Process, up: bool) {
+        for (process, vr, peer) in [(red, 1, 2), (blue, 2, 1)] {
+            let update = LibraryUpdate::VrFib(self.vrfib(vr, peer, up));
+            self.tell_manager(process.index, &update);
+        }
+    }
+
+    /// `vr`'s copy of the vrFIB: joined with `peer` by 10.0.0.`vr` and 10.0.0.`peer`, with everything that is published.
+    pub fn vrfib(&self, vr: u16, peer: u16, up: bool) -> VrFibUpdate {
+        let name = InterfaceName::new(&format!("vr{peer}")).unwrap();
+        let interface = InterVrInterface {
+            name: name.clone(),
+            peer_vr: VrId(peer),
+            peer_name: VrName::new(&format!("vr{peer}")).unwrap(),
+            addresses: vec![address(vr)],
+            peer_addresses: vec![address(peer)],
+            up,
+        };
+        let published = self.directory.iter().filter(|(pathname, _)| pathname.vr() == VrId(peer));
+        let entries = published.map(|(listener, (_, generation))| VrFibEntry {
+            to: address(peer),
+            listener: listener.clone(),
+            generation: generation.0,
+            interface: name.clone(),
+            source: address(vr),
+        });
+        VrFibUpdate::Snapshot { interfaces: vec![interface], entries: entries.collect() }
+    }
+}
+
+impl Known {
+    /// Says something to the process, or to nobody if it has died.
+    fn tell(&self, notice: &Notice, end: Option<ChannelParts>) {
+        let fds = end.as_ref().map(ChannelParts::as_fds);
+        let fds = fds.as_ref().map_or(&[][..], |fds| &fds[..]);
+        let _ = fd::send_with_fds(self.link.as_fd(), &postcard::to_stdvec(notice).unwrap(), fds);
+    }
+
+    fn request(&self) -> Option<Request> {
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let received = fd::receive_with_fds(self.link.as_fd(), &mut buffer).ok()?;
+        (received.length > 0).then(|| postcard::from_bytes(&buffer[..received.length]).unwrap())
+    }
+}
+
+impl Process {
+    /// One turn of its loop; whether there was anything to do.
+    fn work(&mut self) -> bool {
+        let mut worked = false;
+        self.reactor.wait(Some(Duration::ZERO)).unwrap();
+        while let Some(event) = self.reactor.next_event().unwrap() {
+            worked = true;
+            // A bell may have rung for a channel that was closed meanwhile; nobody takes that.
+            if let Some(Event::Link(event)) = self.library.handle(&mut self.reactor, event) {
+                panic!("the library did not take {event:?}");
+            }
+        }
+        while let Some(event) = self.library.poll(&mut self.reactor) {
+            worked = true;
+            self.events.push(event);
+        }
+        worked
+    }
+
+    /// What happened since this was last asked.
+    pub fn take_events(&mut self) -> Vec<LibraryEvent> {
+        std::mem::take(&mut self.events)
+    }
+
+    pub fn listen_on(&mut self, address: &str) -> SocketId {
+        let listener = self.library.create_socket(SocketKind::Stream).unwrap();
+        self.library.bind(listener, address.parse().unwrap(), None).unwrap();
+        self.library.listen(&mut self.reactor, listener, 4).unwrap();
+        listener
+    }
+
+    pub fn open(&mut self, to: &str) -> SocketId {
+        self.library.open_socket(&mut self.reactor, Destination::new(to.parse().unwrap())).unwrap()
+    }
+
+    pub fn accept(&mut self, listener: SocketId) -> Option<Accepted> {
+        self.library.accept(&mut self.reactor, listener).unwrap()
+    }
+
+    /// Everything that has arrived, and what comes after it.
+    pub fn read(&mut self, socket: SocketId) -> (Vec<u8>, Result<Received, sockets::SocketError>) {
+        let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
+        loop {
+            match self.library.receive(socket, &mut buffer) {
+                Ok(Received::Bytes(count)) => bytes.extend_from_slice(&buffer[..count]),
+                end => return (bytes, end),
+            }
+        }
+    }
+}
+
+/// Two VRs that are joined, 1 with 10.0.0.1 and 2 with 10.0.0.2; the process of 2 listens on port 179, and every vrFIB
+/// knows it.
+pub fn joined() -> (Router, Process, Process, SocketId) {
+    let mut router = Router::new();
+    let (mut red, mut blue) = (router.start(1), router.start(2));
+    router.run(&mut [&mut red, &mut blue]);
+    let listener = blue.listen_on("0.0.0.0:179");
+    router.run(&mut [&mut red, &mut blue]);
+    assert_eq!(blue.take_events(), [LibraryEvent::Listening { listener }]);
+    router.copy_vrfibs(&red, &blue, true);
+    router.run(&mut [&mut red, &mut blue]);
+    (router, red, blue, listener)
+}
+
+/// A connection over the channel between the two of [`joined`].
+pub fn connected() -> (Router, Process, Process, SocketId, SocketId) {
+    let (mut router, mut red, mut blue, listener) = joined();
+    let socket = red.open("10.0.0.2:179");
+    router.run(&mut [&mut red, &mut blue]);
+    let accepted = blue.accept(listener).unwrap().socket;
+    (red.take_events(), blue.take_events());
+    (router, red, blue, socket, accepted)
+}
+
+pub fn address(host: u16) -> IpAddr {
+    IpAddr::from([10, 0, 0, u8::try_from(host).unwrap()])
+}
+
+pub fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+pub fn tcp(port: u16) -> Criteria {
+    Criteria::Tcp(Family::Ipv4, NonZeroU16::new(port).unwrap())
+}
+
+/// The router's own process behind a service.
+pub fn router_process(pathname: &Pathname) -> Identity {
+    let name = match pathname {
+        Pathname::Service { name, .. } => name.clone(),
+        Pathname::Endpoint { .. } => panic!("{pathname} is no service"),
+    };
+    Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(2), name }
+}
+
+/// The stack writes a record, as the first one of a connection is.
+pub fn write_record(channel: &mut Channel, record: &[u8]) {
+    assert!(channel.write_record(record).unwrap());
+}

@@ -1,0 +1,68 @@
+//! The manager and the stack restart; the library says again what they must know.
+
+use sockets::LibraryEvent;
+use stack_api::socket::SocketRequest;
+use vr_api::manager::LibraryRequest;
+
+use crate::harness::{connected, joined};
+
+#[test]
+fn a_new_manager_is_told_every_listener_and_the_process_is_told_nothing_twice() {
+    let (mut router, mut red, mut blue, _) = joined();
+    router.kill_manager();
+    router.run(&mut [&mut red, &mut blue]);
+    router.asked_manager.clear();
+    router.manager_is_up = true;
+    router.run(&mut [&mut red, &mut blue]);
+    let [LibraryRequest::Publish { listener, .. }] = &router.asked_manager[..] else {
+        panic!("{:?}", router.asked_manager)
+    };
+    assert_eq!(listener.backlog, 4);
+    assert_eq!(blue.take_events(), []);
+}
+
+#[test]
+fn hits_go_on_while_the_manager_is_away() {
+    let (mut router, mut red, mut blue, listener) = joined();
+    router.kill_manager();
+    router.run(&mut [&mut red, &mut blue]);
+    let socket = red.open("10.0.0.2:179");
+    router.run(&mut [&mut red, &mut blue]);
+    assert_eq!(red.take_events(), [LibraryEvent::Connected { socket }]);
+    assert!(blue.accept(listener).is_some());
+}
+
+#[test]
+fn a_new_stack_is_told_the_ports_in_use_before_anything_else() {
+    let (mut router, mut red, mut blue, _, _) = connected();
+    router.kill_stack();
+    router.run(&mut [&mut red, &mut blue]);
+    router.asked_stack.clear();
+    router.stack_is_up = true;
+    router.run(&mut [&mut red, &mut blue]);
+    let holds = router.asked_stack.iter().filter(|asked| matches!(asked, SocketRequest::HoldPorts { .. })).count();
+    assert_eq!(holds, 2, "{:?}", router.asked_stack);
+    assert!(matches!(router.asked_stack[0], SocketRequest::HoldPorts { .. }));
+    assert!(router.asked_stack.iter().any(|asked| matches!(asked, SocketRequest::Listen { backlog: 4, .. })));
+    assert_eq!((red.take_events(), blue.take_events()), (vec![], vec![]));
+}
+
+#[test]
+fn a_connection_over_the_channel_does_not_notice_a_restart_of_the_stack() {
+    let (mut router, mut red, mut blue, socket, accepted) = connected();
+    router.kill_stack();
+    router.run(&mut [&mut red, &mut blue]);
+    assert_eq!(red.library.send(socket, b"still here"), Ok(10));
+    router.run(&mut [&mut red, &mut blue]);
+    assert_eq!(blue.read(accepted).0, b"still here");
+}
+
+#[test]
+fn listening_while_the_stack_is_away_needs_the_manager_only() {
+    let (mut router, mut red, mut blue, _) = joined();
+    router.kill_stack();
+    router.run(&mut [&mut red, &mut blue]);
+    let listener = blue.listen_on("0.0.0.0:180");
+    router.run(&mut [&mut red, &mut blue]);
+    assert_eq!(blue.take_events(), [LibraryEvent::Listening { listener }]);
+}
