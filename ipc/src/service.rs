@@ -265,6 +265,12 @@ impl<S: Serialize, R: DeserializeOwned> ServiceServer<S, R> {
         }
     }
 
+    /// Bytes that wait for a client to read; while there are any, its bell is an event of this server. A long answer is
+    /// best given in parts, each when nothing waits.
+    pub fn queued_bytes(&self, client: ClientId) -> usize {
+        self.clients.get(&client).map_or(0, |entry| entry.channel.queued_bytes())
+    }
+
     /// Ends a client's channel once what was sent has been taken.
     pub fn close(&mut self, reactor: &mut Reactor, client: ClientId) {
         self.remove(reactor, client);
