@@ -7,7 +7,7 @@
 //!   10   > P. 1..4 ack 1               flags as tcpdump writes them, then first..end of the payload
 //! ```
 //!
-//! `win`, `mss`, `ws`, `sack` are compared where a line has them. Every segment of ours must be in the script: one that is not
+//! `win`, `mss`, `ws`, `sack`, `ecr` (the echoed timestamp) are compared where a line has them. Every segment of ours must be in the script: one that is not
 //! fails the test with what was sent.
 
 use std::collections::VecDeque;
@@ -17,7 +17,7 @@ use super::{PatternSink, PatternSource, pattern};
 use crate::time::Time;
 use crate::transport::tcp::{Config, Connection, SegmentDrop, SegmentOut, Unreachability};
 use crate::wire::tcp::{SeqNumber, TcpFlags, TcpRepr, TcpSegment};
-use crate::wire::tcp_options::SackBlock;
+use crate::wire::tcp_options::{SackBlock, Timestamps};
 
 const ISS: SeqNumber = SeqNumber(u32::MAX - 1);
 const IRS: SeqNumber = SeqNumber(5_000);
@@ -198,6 +198,9 @@ fn describe(at: Time, out: &SegmentOut, like: &str) -> String {
     for block in repr.options.sack.as_slice().iter().filter(|_| wants("sack")) {
         text += &format!(" sack {}..{}", block.start.0.wrapping_sub(IRS.0), block.end.0.wrapping_sub(IRS.0));
     }
+    if let Some(timestamps) = repr.options.timestamps.filter(|_| wants("ecr")) {
+        text += &format!(" ecr {}", timestamps.echo);
+    }
     if let Some(size) = out.segment_bytes {
         text += &format!(" cut {size}");
     }
@@ -225,6 +228,7 @@ pub fn parse(text: &str) -> (TcpRepr, Vec<u8>) {
             "mss" => repr.options.max_segment = Some(value.parse().unwrap()),
             "ws" => repr.options.window_scale = Some(value.parse().unwrap()),
             "sackok" => repr.options.sack_permitted = value == "yes",
+            "ts" => repr.options.timestamps = Some(Timestamps { value: value.parse().unwrap(), echo: 0 }),
             "sack" => {
                 let (start, end) = value.split_once("..").unwrap();
                 let block = SackBlock { start: ISS + start.parse().unwrap(), end: ISS + end.parse().unwrap() };

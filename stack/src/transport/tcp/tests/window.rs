@@ -206,3 +206,36 @@ fn segments_outside_the_window_are_answered_and_bring_nothing() {
         ),
     );
 }
+
+#[test]
+fn rounding_by_the_window_scale_takes_nothing_back() {
+    run(
+        Config { window_scaling: true, receive_bytes: 256 * 1024, ..plain() },
+        "0   connect
+         0   > S 0
+         0   < S. 0 ack 1 mss 1000 ws 7
+         0   > . 1 ack 1 win 32768
+         10  < . 1..2 ack 1
+         10  read 1
+         50  > . 1 ack 2 win 32768",
+    );
+}
+
+#[test]
+fn rfc7323_timestamps_are_echoed_and_an_older_one_drops_the_segment() {
+    run(
+        Config { timestamps: true, ..plain() },
+        "0   connect
+         0   > S 0
+         0   < S. 0 ack 1 mss 1000 ts 1000
+         0   > . 1 ack 1 ecr 1000
+         10  < . 1..1001 ack 1 ts 1010
+         10  < . 1001..2001 ack 1 ts 1020
+         # The echo is of the first segment that waited for the acknowledgment.
+         10  > . 1 ack 2001 ecr 1010
+         20  < . 2001..2101 ack 1 ts 900
+         20  dropped OldTimestamp
+         20  > . 1 ack 2001 ecr 1010
+         20  delivered 2000",
+    );
+}
