@@ -27,7 +27,7 @@ use std::time::{Duration, Instant};
 
 use ipc::link::{Link, LinkEvent};
 use ipc::reactor::{Event, Reactor, ReactorError};
-use stack_api::socket::Addresses;
+use stack_api::socket::{Addresses, SocketError};
 
 use crate::error::{LibraryError, io_error};
 use crate::library::{Library, LibraryEvent};
@@ -37,6 +37,9 @@ use crate::stream::{Gate, Received, Shutdown};
 
 /// Longest wait on a channel before the loop is turned: how late a waiting call notices an order to stop.
 const SLICE: Duration = Duration::from_millis(500);
+
+/// Reads and writes after which the loop is turned even if none had to wait.
+const CALLS_PER_TURN: u32 = 4096;
 
 /// Why a program cannot use sockets.
 #[derive(Debug, thiserror::Error)]
@@ -57,8 +60,10 @@ pub struct Process(Rc<RefCell<Inner>>);
 struct Inner {
     reactor: Reactor,
     library: Library,
-    events: VecDeque<LibraryEvent>,
+    /// What happened to sockets that somebody may wait for.
+    news: VecDeque<(SocketId, Result<(), SocketError>)>,
     stopping: bool,
+    calls: u32,
 }
 
 impl Process {
@@ -66,7 +71,7 @@ impl Process {
     pub fn new(link: Link) -> Result<Self, ProcessError> {
         let mut reactor = Reactor::new(link)?;
         let library = Library::new(&mut reactor)?;
-        Ok(Self(Rc::new(RefCell::new(Inner { reactor, library, events: VecDeque::new(), stopping: false }))))
+        Ok(Self(Rc::new(RefCell::new(Inner { reactor, library, news: VecDeque::new(), stopping: false, calls: 0 }))))
     }
 
     /// Connects to a peer.
@@ -79,11 +84,7 @@ impl Process {
         let mut inner = self.0.borrow_mut();
         let Inner { reactor, library, .. } = &mut *inner;
         let wanted = library.open_socket(reactor, to).map_err(io_error)?;
-        inner.wait_for(|event| match event {
-            LibraryEvent::Connected { socket } if socket == wanted => Some(Ok(())),
-            LibraryEvent::ConnectFailed { socket, error } if socket == wanted => Some(Err(io_error(error))),
-            _ => None,
-        })??;
+        inner.wait_for(wanted)?;
         self.stream(&inner, wanted)
     }
 
@@ -94,11 +95,7 @@ impl Process {
         let wanted = library.create_socket(SocketKind::Stream).map_err(io_error)?;
         library.bind(wanted, address, None).map_err(io_error)?;
         library.listen(reactor, wanted, backlog).map_err(io_error)?;
-        inner.wait_for(|event| match event {
-            LibraryEvent::Listening { listener } if listener == wanted => Some(Ok(())),
-            LibraryEvent::ListenFailed { listener, error } if listener == wanted => Some(Err(io_error(error))),
-            _ => None,
-        })??;
+        inner.wait_for(wanted)?;
         Ok(TcpListener { process: self.clone(), socket: wanted })
     }
 
@@ -114,14 +111,21 @@ impl Process {
 }
 
 impl Inner {
-    /// Turns the loop until an event is the one.
-    fn wait_for<T>(&mut self, pick: impl Fn(LibraryEvent) -> Option<T>) -> io::Result<T> {
+    /// Turns the loop until something happens to a socket.
+    fn wait_for(&mut self, socket: SocketId) -> io::Result<()> {
         loop {
-            if let Some(place) = self.events.iter().position(|event| pick(*event).is_some()) {
-                return self.events.remove(place).and_then(&pick).ok_or_else(|| io::ErrorKind::NotFound.into());
+            let place = self.news.iter().position(|(about, _)| *about == socket);
+            if let Some((_, result)) = place.and_then(|place| self.news.remove(place)) {
+                return result.map_err(io_error);
             }
             self.turn(None)?;
         }
+    }
+
+    /// Turns the loop now and then, for a program that never waits.
+    fn breathe(&mut self) -> io::Result<()> {
+        self.calls = self.calls.wrapping_add(1);
+        if self.calls.is_multiple_of(CALLS_PER_TURN) { self.turn(Some(Duration::ZERO)) } else { Ok(()) }
     }
 
     /// One turn of the loop; waits until something happens, at most for `limit`.
@@ -136,12 +140,21 @@ impl Inner {
         }
         self.library.handle_timeout(&mut self.reactor, Instant::now());
         while let Some(event) = self.library.poll(&mut self.reactor) {
-            // Whoever wants bytes or room asks the channel itself.
-            if !matches!(event, LibraryEvent::Readable { .. } | LibraryEvent::Writable { .. }) {
-                self.events.push_back(event);
-            }
+            self.news.extend(news(event));
         }
         if self.stopping { Err(io::Error::new(io::ErrorKind::ConnectionAborted, "the router stops")) } else { Ok(()) }
+    }
+}
+
+/// What a waiting call wants to know. Whoever wants bytes or room asks the channel itself.
+fn news(event: LibraryEvent) -> Option<(SocketId, Result<(), SocketError>)> {
+    match event {
+        LibraryEvent::Listening { listener } | LibraryEvent::Incoming { listener } => Some((listener, Ok(()))),
+        LibraryEvent::Connected { socket } => Some((socket, Ok(()))),
+        LibraryEvent::ListenFailed { listener: socket, error } | LibraryEvent::ConnectFailed { socket, error } => {
+            Some((socket, Err(error)))
+        }
+        LibraryEvent::Readable { .. } | LibraryEvent::Writable { .. } => None,
     }
 }
 
@@ -161,11 +174,7 @@ impl TcpListener {
             if let Some(accepted) = library.accept(reactor, self.socket).map_err(io_error)? {
                 return self.process.stream(&inner, accepted.socket);
             }
-            inner.wait_for(|event| match event {
-                LibraryEvent::Incoming { listener } if listener == self.socket => Some(Ok(())),
-                LibraryEvent::ListenFailed { listener, error } if listener == self.socket => Some(Err(io_error(error))),
-                _ => None,
-            })??;
+            inner.wait_for(self.socket)?;
         }
     }
 }
@@ -195,6 +204,12 @@ impl TcpStream {
         self.addresses.destination
     }
 
+    /// Lets reads look at the channel for at most this long before they sleep, where the peer runs on another CPU.
+    pub fn set_spin(&self, bound: Duration) -> io::Result<()> {
+        self.process.0.borrow_mut().library.stream(self.socket).map_err(io_error)?.channel().set_spin(bound);
+        Ok(())
+    }
+
     /// Ends one direction, or both.
     pub fn shutdown(&self, how: Shutdown) -> io::Result<()> {
         self.process.0.borrow_mut().library.shutdown(self.socket, how).map_err(io_error)
@@ -207,9 +222,10 @@ impl Read for TcpStream {
             return Ok(0);
         }
         let mut inner = self.process.0.borrow_mut();
+        inner.breathe()?;
         loop {
             let stream = inner.library.stream(self.socket).map_err(io_error)?;
-            match stream.receive(into).map_err(io_error)? {
+            match stream.take(into).map_err(io_error)? {
                 Received::Bytes(bytes) => return Ok(bytes),
                 Received::EndOfFile => return Ok(0),
                 Received::NothingYet if stream.gate() == Gate::Closed => inner.turn(None)?,
@@ -229,6 +245,7 @@ impl Write for TcpStream {
             return Ok(0);
         }
         let mut inner = self.process.0.borrow_mut();
+        inner.breathe()?;
         loop {
             match inner.library.send(self.socket, bytes).map_err(io_error)? {
                 0 => {

@@ -34,10 +34,7 @@ pub(crate) fn error_of_refusal(refusal: &Refusal) -> Option<SocketError> {
 /// Why a request could not even be given to procmgr. That the link itself is gone, the process's loop sees next.
 pub(crate) fn error_of_link(error: &LinkError) -> SocketError {
     log::debug!("{error}");
-    match error {
-        LinkError::Terms(_) => SocketError::InvalidArgument,
-        _ => SocketError::NetworkDown,
-    }
+    if matches!(error, LinkError::Terms(_)) { SocketError::InvalidArgument } else { SocketError::NetworkDown }
 }
 
 /// A socket's error as `std::io` says it.

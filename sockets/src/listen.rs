@@ -60,6 +60,10 @@ pub(crate) enum Authority {
 }
 
 impl Listening {
+    fn has_room(&self) -> bool {
+        self.queue.len() < usize::from(self.listener.backlog)
+    }
+
     fn consent(&mut self, authority: Authority) -> &mut Consent {
         match authority {
             Authority::Manager => &mut self.manager,
@@ -102,6 +106,7 @@ impl Library {
         let socket = self.new_id();
         let addresses = reversed(stream.addresses());
         self.enter(reactor, socket, stream, None)?;
+        self.ready(reactor, socket);
         Ok(Some(Accepted { socket, addresses }))
     }
 
@@ -199,28 +204,40 @@ impl Library {
     }
 
     /// Somebody opened an endpoint of this process: the library of a peer, or the socket server.
-    pub(crate) fn incoming(&mut self, criteria: Criteria, channel: Channel, peer: &Identity, terms: &[u8]) {
-        match self.admit(criteria, channel, peer, terms) {
-            Ok(listener) => self.events.push_back(LibraryEvent::Incoming { listener }),
+    pub(crate) fn incoming(&mut self, criteria: Criteria, mut channel: Channel, peer: &Identity, terms: &[u8]) {
+        let admitted = self.admit(criteria, peer, terms).and_then(|(listener, addresses, path)| {
+            match self.sockets.get_mut(&listener) {
+                Some(Socket::Listening(listening)) if listening.has_room() => {
+                    Ok((listener, addresses, path, listening))
+                }
+                Some(_) => Err(AcceptDrop::BacklogFull),
+                None => Err(AcceptDrop::NoListener),
+            }
+        });
+        match admitted {
+            Ok((listener, addresses, path, listening)) => {
+                listening.queue.push_back(Stream::new(channel, reversed(addresses), path));
+                self.events.push_back(LibraryEvent::Incoming { listener });
+            }
             Err(reason) => {
                 log::debug!("connection of {peer} to {criteria} dropped: {reason}");
                 self.drops.count(reason);
+                channel.reset(SocketError::ConnectionReset.code());
             }
         }
     }
 
-    /// Puts a connection into the backlog of the listener that it is for.
+    /// Which listener a connection is for, if its opener may open it.
     fn admit(
-        &mut self,
+        &self,
         criteria: Criteria,
-        channel: Channel,
         peer: &Identity,
         terms: &[u8],
-    ) -> Result<SocketId, AcceptDrop> {
+    ) -> Result<(SocketId, Addresses, Path), AcceptDrop> {
         let addresses: Addresses = postcard::from_bytes(terms).map_err(|_| AcceptDrop::BadTerms)?;
         let Addresses { source, destination } = addresses;
         let path = self.path_from(peer, source.ip())?;
-        let wanted = match criteria {
+        let is_wanted = match criteria {
             Criteria::Tcp(family, port) => {
                 Family::of(destination.ip()) == family
                     && Family::of(source.ip()) == family
@@ -229,18 +246,11 @@ impl Library {
             }
             Criteria::Udp(..) | Criteria::Raw(..) | Criteria::Osi(_) => false,
         };
-        if !wanted {
+        if !is_wanted {
             return Err(AcceptDrop::WrongDestination);
         }
         let listener = self.listener_for(&criteria, destination.ip(), &path).ok_or(AcceptDrop::NoListener)?;
-        let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) else {
-            return Err(AcceptDrop::NoListener);
-        };
-        if listening.queue.len() >= usize::from(listening.listener.backlog) {
-            return Err(AcceptDrop::BacklogFull);
-        }
-        listening.queue.push_back(Stream::new(channel, reversed(addresses), path));
-        Ok(listener)
+        Ok((listener, addresses, path))
     }
 
     /// Which way a connection came, if its opener may use that source address: identity is attested, addresses are
@@ -266,19 +276,23 @@ impl Library {
             (Some(wanted), Path::InterVr(name)) => wanted == name,
         };
         let bound_to = |local: Option<IpAddr>| {
-            self.listeners.get(criteria)?.iter().copied().find(|socket| match self.sockets.get(socket) {
-                Some(Socket::Listening(l)) => l.listener.local == local && over_wanted(&l.listener.interface),
-                _ => false,
+            self.listeners.get(criteria)?.iter().copied().find(|socket| {
+                let listener = self.listener(*socket);
+                listener.is_some_and(|l| l.local == local && over_wanted(&l.interface))
             })
         };
         bound_to(Some(destination)).or_else(|| bound_to(None))
     }
 
     fn listener_exactly(&self, criteria: &Criteria, local: Option<IpAddr>) -> Option<SocketId> {
-        self.listeners
-            .get(criteria)?
-            .iter()
-            .copied()
-            .find(|socket| matches!(self.sockets.get(socket), Some(Socket::Listening(l)) if l.listener.local == local))
+        let bound_so = |socket: &SocketId| self.listener(*socket).is_some_and(|listener| listener.local == local);
+        self.listeners.get(criteria)?.iter().copied().find(bound_so)
+    }
+
+    fn listener(&self, socket: SocketId) -> Option<&Listener> {
+        match self.sockets.get(&socket)? {
+            Socket::Listening(listening) => Some(&listening.listener),
+            Socket::Unbound | Socket::Bound(_) | Socket::Opening(_) | Socket::Connected { .. } => None,
+        }
     }
 }

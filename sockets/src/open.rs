@@ -271,7 +271,11 @@ impl Library {
                 self.report_failure(socket, error.unwrap_or(SocketError::TimedOut));
             }
             // The socket server's own refusals are ConnectResults: this is procmgr without a socket server.
-            (_, _) => self.report_failure(socket, SocketError::NetworkDown),
+            (_, Stage::Server { .. }) => self.report_failure(socket, SocketError::NetworkDown),
+            (_, Stage::VrFibWanted | Stage::PortWanted { .. } | Stage::Silence { .. } | Stage::Handshake { .. }) => {
+                log::error!("connect {}: refused by procmgr, which was not asked", opening.to.to);
+                self.report_failure(socket, SocketError::NetworkDown);
+            }
         }
     }
 

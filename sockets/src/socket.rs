@@ -11,7 +11,7 @@ use stack_api::socket::{Addresses, SocketError};
 use crate::library::{Library, LibraryEvent};
 use crate::listen::Listening;
 use crate::open::Opening;
-use crate::stream::{Gate, Path, Received, Shutdown, Stream};
+use crate::stream::{Gate, Path, Readiness, Received, Shutdown, Stream};
 
 /// Number of a socket of this process; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -144,16 +144,14 @@ impl Library {
         self.set_timer(socket, None);
         match self.enter(reactor, socket, stream, token) {
             Ok(()) => {
-                // In this order: whoever reads learns first that there is a connection.
-                let readable = self.events.pop_back_if(|event| *event == LibraryEvent::Readable { socket });
                 self.events.push_back(LibraryEvent::Connected { socket });
-                self.events.extend(readable);
+                self.ready(reactor, socket);
             }
             Err(error) => self.events.push_back(LibraryEvent::ConnectFailed { socket, error }),
         }
     }
 
-    /// Makes a stream a socket, watched unless it was before.
+    /// Makes a stream a socket, watched unless it was before. To arm its bell, call [`ready`](Self::ready) next.
     pub(crate) fn enter(
         &mut self,
         reactor: &mut Reactor,
@@ -173,7 +171,6 @@ impl Library {
         self.by_token.insert(token, socket);
         self.put(socket, Socket::Connected { stream, token });
         self.move_gate(socket);
-        self.ready(reactor, socket);
         Ok(())
     }
 
@@ -182,25 +179,27 @@ impl Library {
         match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => {
                 let readiness = stream.readiness();
-                if readiness.writable {
-                    self.events.push_back(LibraryEvent::Writable { socket });
-                }
-                if readiness.readable {
-                    self.events.push_back(LibraryEvent::Readable { socket });
-                }
+                self.tell(socket, readiness);
             }
             Some(Socket::Opening(_)) => self.handshake(reactor, socket),
             Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
         }
     }
 
+    fn tell(&mut self, socket: SocketId, readiness: Readiness) {
+        if readiness.writable {
+            self.events.push_back(LibraryEvent::Writable { socket });
+        }
+        if readiness.readable {
+            self.events.push_back(LibraryEvent::Readable { socket });
+        }
+    }
+
     /// The vrFIB changed: gates of connections follow.
     pub(crate) fn move_gates(&mut self) {
-        let connected = |(id, socket): (&SocketId, &Socket)| match socket {
-            Socket::Connected { stream, .. } if *stream.path() != Path::Stack => Some(*id),
-            _ => None,
-        };
-        let sockets: Vec<SocketId> = self.sockets.iter().filter_map(connected).collect();
+        let is_connected = |socket: &Socket| matches!(socket, Socket::Connected { .. });
+        let connected = self.sockets.iter().filter(|(_, socket)| is_connected(socket));
+        let sockets: Vec<SocketId> = connected.map(|(id, _)| *id).collect();
         sockets.into_iter().for_each(|socket| self.move_gate(socket));
     }
 
@@ -225,17 +224,9 @@ impl Library {
                 self.set_timer(socket, Some(due));
             }
             Gate::Open => {
+                let readiness = stream.readiness();
                 self.set_timer(socket, None);
-                let readiness = match self.sockets.get_mut(&socket) {
-                    Some(Socket::Connected { stream, .. }) => stream.readiness(),
-                    _ => return,
-                };
-                if readiness.writable {
-                    self.events.push_back(LibraryEvent::Writable { socket });
-                }
-                if readiness.readable {
-                    self.events.push_back(LibraryEvent::Readable { socket });
-                }
+                self.tell(socket, readiness);
             }
         }
     }

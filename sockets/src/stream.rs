@@ -148,33 +148,41 @@ impl Stream {
 
     /// Takes what has arrived; what was written before an end comes before the end. On `NothingYet` the bell is armed.
     pub fn receive(&mut self, into: &mut [u8]) -> Result<Received, SocketError> {
-        if self.read_shut {
-            return Ok(Received::EndOfFile);
-        }
         loop {
-            match self.channel.read(into) {
-                Ok(0) => {}
-                Ok(bytes) => {
-                    self.bytes_received += bytes as u64;
-                    return Ok(Received::Bytes(bytes));
-                }
-                Err(error) => return self.end_of_receiving(error),
-            }
-            match self.failure {
-                Some(Failure::Untold(error)) => {
-                    self.failure = Some(Failure::Told);
-                    return Err(error);
-                }
-                Some(Failure::Told) => return Ok(Received::EndOfFile),
-                None if self.channel.is_finished() => return Ok(Received::EndOfFile),
-                None if into.is_empty() => return Ok(Received::NothingYet),
-                None => {}
+            match self.take(into)? {
+                Received::NothingYet if into.is_empty() => return Ok(Received::NothingYet),
+                Received::NothingYet => {}
+                received @ (Received::Bytes(_) | Received::EndOfFile) => return Ok(received),
             }
             match self.channel.arm_read() {
                 Ok(true) => return Ok(Received::NothingYet),
                 Ok(false) => {}
                 Err(error) => return self.end_of_receiving(error),
             }
+        }
+    }
+
+    /// As [`receive`](Self::receive), without arming the bell: for a caller that waits on the channel itself.
+    pub fn take(&mut self, into: &mut [u8]) -> Result<Received, SocketError> {
+        if self.read_shut {
+            return Ok(Received::EndOfFile);
+        }
+        match self.channel.read(into) {
+            Ok(0) => {}
+            Ok(bytes) => {
+                self.bytes_received += bytes as u64;
+                return Ok(Received::Bytes(bytes));
+            }
+            Err(error) => return self.end_of_receiving(error),
+        }
+        match self.failure {
+            Some(Failure::Untold(error)) => {
+                self.failure = Some(Failure::Told);
+                Err(error)
+            }
+            Some(Failure::Told) => Ok(Received::EndOfFile),
+            None if self.channel.is_finished() => Ok(Received::EndOfFile),
+            None => Ok(Received::NothingYet),
         }
     }
 

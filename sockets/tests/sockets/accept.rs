@@ -1,5 +1,6 @@
 //! Listening: who must agree, and who gets through.
 
+use ipc::error::ChannelError;
 use ipc::protocol::Identity;
 use ipc::{Pid, ServiceName, VrId};
 use sockets::{AcceptDrop, Addresses, LibraryEvent, SocketError};
@@ -19,8 +20,13 @@ fn stack() -> Identity {
 /// `peer` opens blue's port 179; returns what blue counts as dropped.
 fn dropped(router: &mut Router, blue: &mut Process, peer: Identity, terms: Vec<u8>) -> Vec<AcceptDrop> {
     let before = AcceptDrop::ALL.map(|reason| blue.library.drops(reason));
-    let _end = router.open_endpoint(blue.index, 179, peer, terms);
+    let mut end = router.open_endpoint(blue.index, 179, peer, terms);
     router.run(&mut [blue]);
+    let reset = end.read(&mut [0; 1]);
+    assert!(
+        matches!(reset, Err(ChannelError::Reset(code)) if code == SocketError::ConnectionReset.code()),
+        "{reset:?}"
+    );
     let counted = AcceptDrop::ALL.into_iter().zip(before);
     counted.filter(|(reason, before)| blue.library.drops(*reason) > *before).map(|(reason, _)| reason).collect()
 }

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
+use std::thread;
 use std::time::Duration;
 
 use ipc::channel::{Channel, ChannelParts};
@@ -15,7 +16,7 @@ use ipc::reactor::{Event, Reactor};
 use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, ServiceName, VrId, VrName, fd};
 use sockets::{Accepted, Destination, Library, LibraryEvent, Received, SocketId, SocketKind};
 use stack_api::Terms;
-use stack_api::socket::{Connect, SocketReply, SocketRequest};
+use stack_api::socket::{Connect, ConnectResult, SocketError, SocketReply, SocketRequest};
 use vr_api::manager::{InterVrInterface, LibraryRequest, LibraryUpdate, VrFibEntry, VrFibUpdate};
 
 type ManagerChannel = MessageChannel<LibraryUpdate, LibraryRequest>;
@@ -50,6 +51,8 @@ pub struct Router {
     /// Connections that the stack was asked for, with its end of the channel.
     pub connects: Vec<(Connect, Channel)>,
     pub cancelled: Vec<Ticket>,
+    /// Two VRs, 1 and 2, whose only processes the manager keeps up to date by itself.
+    pub joins: Option<(u16, u16)>,
 }
 
 /// A process of a VR.
@@ -78,23 +81,42 @@ impl Router {
             asked_stack: Vec::new(),
             connects: Vec::new(),
             cancelled: Vec::new(),
+            joins: None,
         }
     }
 
     /// Starts a process of VR `vr`; its library has asked for its services, nobody has answered.
     pub fn start(&mut self, vr: u16) -> Process {
+        let mut reactor = Reactor::new(self.link(vr)).unwrap();
+        let library = Library::new(&mut reactor).unwrap();
+        Process { reactor, library, index: self.known.len() - 1, events: Vec::new() }
+    }
+
+    /// The link of a new process of VR `vr`.
+    pub fn link(&mut self, vr: u16) -> Link {
         let (link, own) = fd::seqpacket_pair().unwrap();
         let name = ServiceName::new("bgp").unwrap();
         let vr_name = Some(VrName::new(&format!("vr{vr}")).unwrap());
-        let index = self.known.len();
-        let identity = Identity { vr: VrId(vr), vr_name, pid: Pid(100 + index as u32), name };
+        let identity = Identity { vr: VrId(vr), vr_name, pid: Pid(100 + self.known.len() as u32), name };
         fd::set_nonblocking(link.as_fd()).unwrap();
         let known = Known { identity: identity.clone(), link, manager: None, stack: None };
         known.tell(&Notice::Welcome(identity), None);
         self.known.push(known);
-        let mut reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();
-        let library = Library::new(&mut reactor).unwrap();
-        Process { reactor, library, index, events: Vec::new() }
+        Link::from_socket(own).unwrap()
+    }
+
+    /// Serves programs in other threads until they are done. Connections through the stack are refused.
+    pub fn run_beside(&mut self, done: impl Fn() -> bool) {
+        while !done() {
+            if !self.work() {
+                thread::yield_now();
+            }
+            for (_, mut channel) in self.connects.drain(..) {
+                let refused = ConnectResult::Failed(SocketError::ConnectionRefused);
+                write_record(&mut channel, &postcard::to_stdvec(&refused).unwrap());
+                channel.close();
+            }
+        }
     }
 
     /// Lets everybody work until nobody has anything more to do.
@@ -143,8 +165,12 @@ impl Router {
             let service = self.hand_out(index, ticket, router_process(&pathname));
             if pathname.to_string() == "/0/vrmgr" {
                 let mut channel = ManagerChannel::new(service, Schema::new(vr_api::manager::LIBRARY_SCHEMA));
-                let empty = VrFibUpdate::Snapshot { interfaces: vec![], entries: vec![] };
-                channel.send(&LibraryUpdate::VrFib(empty)).unwrap();
+                let first = match self.joins {
+                    Some((a, b)) if index == 0 => self.vrfib(a, b, true),
+                    Some((a, b)) => self.vrfib(b, a, true),
+                    None => VrFibUpdate::Snapshot { interfaces: vec![], entries: vec![] },
+                };
+                channel.send(&LibraryUpdate::VrFib(first)).unwrap();
                 self.known[index].manager = Some(channel);
             } else {
                 match postcard::from_bytes(&terms).unwrap() {
@@ -197,6 +223,14 @@ impl Router {
         let pathname = Pathname::endpoint(identity.vr, identity.pid, listener.criteria);
         self.directory.insert(pathname.clone(), (index, Generation(self.next_generation)));
         self.next_generation += 1;
+        if let Some((a, b)) = self.joins {
+            for (vr, peer) in [(a, b), (b, a)] {
+                let update = LibraryUpdate::VrFib(self.vrfib(vr, peer, true));
+                if let Some(channel) = &mut self.known[usize::from(vr) - 1].manager {
+                    channel.send(&update).unwrap();
+                }
+            }
+        }
         if self.manager_answers {
             self.tell_manager(index, &LibraryUpdate::Published { ticket, pathname });
         }
@@ -217,7 +251,8 @@ impl Router {
 
     /// The manager sends something to a process.
     pub fn tell_manager(&mut self, index: usize, update: &LibraryUpdate) {
-        self.known[index].manager.as_mut().unwrap().send(update).unwrap();
+        let channel = self.known[index].manager.as_mut().expect("a channel to the manager");
+        channel.send(update).unwrap();
     }
 
     /// The stack sends something to a process.
@@ -359,7 +394,7 @@ impl Process {
     }
 
     /// Everything that has arrived, and what comes after it.
-    pub fn read(&mut self, socket: SocketId) -> (Vec<u8>, Result<Received, sockets::SocketError>) {
+    pub fn read(&mut self, socket: SocketId) -> (Vec<u8>, Result<Received, SocketError>) {
         let (mut bytes, mut buffer) = (Vec::new(), [0; 4096]);
         loop {
             match self.library.receive(socket, &mut buffer) {
@@ -390,7 +425,8 @@ pub fn connected() -> (Router, Process, Process, SocketId, SocketId) {
     let socket = red.open("10.0.0.2:179");
     router.run(&mut [&mut red, &mut blue]);
     let accepted = blue.accept(listener).unwrap().socket;
-    (red.take_events(), blue.take_events());
+    red.take_events();
+    blue.take_events();
     (router, red, blue, socket, accepted)
 }
 

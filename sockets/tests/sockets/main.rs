@@ -1,6 +1,7 @@
 //! The socket library as its process sees it, in a router of which everything else is played by the test.
 
 mod accept;
+mod blocking;
 mod harness;
 mod open;
 mod restart;

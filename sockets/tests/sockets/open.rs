@@ -3,8 +3,8 @@
 use std::num::NonZeroU16;
 use std::time::{Duration, Instant};
 
-use ipc::VrId;
 use ipc::protocol::Refusal;
+use ipc::{Pathname, VrId};
 use sockets::{Addresses, Destination, LibraryEvent, Received, SocketError, SocketKind};
 use stack_api::socket::{ConnectResult, SocketReply};
 use vr_api::manager::LibraryUpdate;
@@ -72,7 +72,8 @@ fn a_stack_that_dies_during_the_handshake_fails_the_open() {
 
 #[test]
 fn a_refused_channel_reads_as_a_network_would_say_it() {
-    let cases: [(fn(ipc::Pathname) -> Refusal, SocketError); 3] = [
+    type Refuse = fn(Pathname) -> Refusal;
+    let cases: [(Refuse, SocketError); 3] = [
         (Refusal::NotPublished, SocketError::ConnectionRefused),
         (|pathname| Refusal::Access { pathname, caller: VrId(1) }, SocketError::HostUnreachable),
         (|_| Refusal::Resources("no descriptors".into()), SocketError::NoBuffers),
