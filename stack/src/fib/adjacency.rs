@@ -27,7 +27,8 @@ pub enum Adjacency {
     Receive,
     /// A black hole, as a route to Null0.
     Discard,
-    /// On this link, each destination with a link address of its own: the control side resolves it.
+    /// On this link, each destination with a link address of its own: the control side resolves it. The prefix's own
+    /// and its broadcast address are nobody's to resolve: they want routes to [`Adjacency::Receive`].
     Glean {
         /// Interface of the connected prefix.
         interface: IfIndex,

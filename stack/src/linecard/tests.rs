@@ -425,6 +425,40 @@ fn frames_of_the_control_side_leave_by_ports_only() {
     assert_eq!(router.dropped(VrId::ROUTER, DropReason::BadInject), 1);
 }
 
+proptest::proptest! {
+    /// Whatever a wire delivers ends as a frame, a punt or a counted drop, and its buffer comes back.
+    #[test]
+    fn any_frame_is_forwarded_punted_or_dropped_by_name(
+        mut bytes in proptest::collection::vec(proptest::num::u8::ANY, 0..200),
+        kind in 0..3_usize,
+        version in 0..16_u8,
+        mss in proptest::num::u16::ANY,
+        (start, offset) in (0..250_u16, 0..250_u16),
+    ) {
+        let ether_type = [EtherType::IPV4, EtherType::IPV6, EtherType::ARP][kind];
+        let header = EthernetRepr { destination: mac(PortId(1)), source: NEIGHBOR, ether_type };
+        // Most are steered past the first checks; a short one is refused by them.
+        let _ = header.emit(&mut bytes);
+        if let Some(first) = bytes.get_mut(14) {
+            *first = version << 4 | 5;
+        }
+        let mut router = Router::new();
+        let mut packet = router.pool.packet(&bytes).unwrap();
+        packet.meta.gso = Gso::Tcpv4 { mss };
+        packet.meta.checksum = ChecksumState::Partial { start, offset };
+        let mut copy = router.pool.packet(&bytes).unwrap();
+        copy.meta = packet.meta;
+        // Either way is right; it must not panic, nor keep a buffer.
+        let _ = crate::media::finish::finish(copy, &mut router.pool, &mut |_| ());
+        router.forwarder.receive(NOW, PortId(1), &mut Vector::from_iter([packet]), &mut router.out);
+        let ends = router.out.transmit.len() + router.out.punts.len();
+        let drops = router.shared.counters.total().drops() as usize;
+        proptest::prop_assert_eq!(ends + drops, 1);
+        router.out = Output::default();
+        proptest::prop_assert_eq!(router.pool.buffers_in_use(), 0);
+    }
+}
+
 mod card {
     //! A whole line card: two cables, two workers, packets from wire to wire.
 
