@@ -60,3 +60,26 @@ impl Console {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+
+    #[test]
+    fn who_waits_hears_once_how_it_went() {
+        for (news, heard) in [(None, "up\n"), (Some("router \"x\" already runs"), "router \"x\" already runs\n")] {
+            let (mut reader, writer) = io::pipe().unwrap();
+            let mut console = Console::new(false, Some(writer.into()));
+            match news {
+                None => console.up("x", 1, Duration::ZERO),
+                Some(why) => console.failed(why),
+            }
+            console.failed("something later");
+            let mut text = String::new();
+            reader.read_to_string(&mut text).unwrap();
+            assert_eq!(text, heard);
+        }
+    }
+}

@@ -10,6 +10,9 @@ use ipc::protocol::{Generation, Identity, Refusal};
 
 use crate::processes::ProcessKey;
 
+/// Services that one process may publish: memory of procmgr, not of the process.
+const MAX_SERVICES: usize = 64;
+
 /// One entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Publication {
@@ -42,6 +45,12 @@ impl Directory {
     ) -> Result<(), Refusal> {
         if let Some(present) = self.publications.get(&pathname).filter(|present| present.owner != owner) {
             return Err(Refusal::Taken(pathname, pid_of(present.owner)));
+        }
+        let services =
+            |owned: &HashSet<Pathname>| owned.iter().filter(|p| matches!(p, Pathname::Service { .. })).count();
+        let new = !self.publications.contains_key(&pathname);
+        if new && self.owned.get(&owner).is_some_and(|owned| services(owned) >= MAX_SERVICES) {
+            return Err(Refusal::Resources(format!("a process publishes at most {MAX_SERVICES} services")));
         }
         self.last_generation = self.last_generation.saturating_add(1);
         let generation = Generation(self.last_generation);
@@ -143,6 +152,18 @@ mod tests {
         let second = directory.find(&rib, None).unwrap().generation;
         assert!(second > first);
         assert!(directory.find(&rib, Some(first)).is_none(), "an open that names the old publication misses");
+    }
+
+    #[test]
+    fn the_services_of_one_process_are_bounded() {
+        let mut directory = Directory::default();
+        let mut publish =
+            |number: usize| directory.publish_service(pathname(&format!("/2/s{number}")), ONE, pid_of, 64);
+        for number in 0..MAX_SERVICES {
+            publish(number).unwrap();
+        }
+        publish(0).unwrap();
+        assert!(matches!(publish(MAX_SERVICES), Err(Refusal::Resources(_))));
     }
 
     #[test]

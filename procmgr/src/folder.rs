@@ -26,6 +26,8 @@ pub const MAX_SOCKET_PATH: usize = 107;
 #[derive(Debug)]
 pub(crate) struct Folder {
     path: PathBuf,
+    /// Whether the folder above was made too: then it goes again if nothing else is in it.
+    made_parent: bool,
     _lock: Flock<File>,
 }
 
@@ -34,13 +36,14 @@ impl Folder {
     pub(crate) fn take(name: &str, path: &Path) -> Result<Self, ProcmgrError> {
         check_path(path)?;
         let wrong = |error| ProcmgrError::Folder { path: path.to_owned(), error };
+        let made_parent = path.parent().is_some_and(|parent| !parent.exists());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(wrong)?;
         if fs::metadata(path).map_err(wrong)?.uid() != nix::unistd::geteuid().as_raw() {
             return Err(ProcmgrError::ForeignFolder { path: path.to_owned() });
         }
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(wrong)?;
         let lock = lock(name, path)?;
-        let folder = Self { path: path.to_owned(), _lock: lock };
+        let folder = Self { path: path.to_owned(), made_parent, _lock: lock };
         remove_file(&folder.control_socket()).map_err(wrong)?;
         Ok(folder)
     }
@@ -64,13 +67,15 @@ impl Folder {
     /// Removes what procmgr made, and the folder if nothing else is in it, or anyway.
     pub(crate) fn remove(self, with_everything_in_it: bool) -> io::Result<()> {
         if with_everything_in_it {
-            return fs::remove_dir_all(&self.path);
+            fs::remove_dir_all(&self.path)?;
+        } else {
+            remove_file(&self.control_socket())?;
+            remove_file(&self.path.join(LOCK))?;
+            remove_if_empty(&self.path)?;
         }
-        remove_file(&self.control_socket())?;
-        remove_file(&self.path.join(LOCK))?;
-        match fs::remove_dir(&self.path) {
-            Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
-            result => result,
+        match self.path.parent() {
+            Some(parent) if self.made_parent => remove_if_empty(parent),
+            Some(_) | None => Ok(()),
         }
     }
 }
@@ -114,6 +119,13 @@ fn lock(name: &str, folder: &Path) -> Result<Flock<File>, ProcmgrError> {
     }
 }
 
+fn remove_if_empty(folder: &Path) -> io::Result<()> {
+    match fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        result => result,
+    }
+}
+
 fn remove_file(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -134,7 +146,8 @@ mod tests {
             Folder::take("default", &path).unwrap_err().to_string(),
             format!("router \"default\" already runs (PID {})", std::process::id())
         );
-        drop(folder);
+        folder.remove(false).unwrap();
+        assert!(!path.parent().unwrap().exists(), "the folder above was made by it");
         Folder::take("default", &path).unwrap();
     }
 

@@ -127,7 +127,12 @@ impl LinkEnd {
 
     /// The next message; `None`: nothing more now. Descriptors that a process sends along are closed.
     pub(crate) fn receive(&mut self, buffer: &mut [u8; MAX_MESSAGE]) -> Result<Option<Incoming>, LinkFault> {
-        let received = match fd::receive_with_fds(self.socket.as_fd(), buffer) {
+        let mut received = fd::receive_with_fds(self.socket.as_fd(), buffer);
+        if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset) {
+            // It ended with messages unread. The kernel says so once, before what it had sent.
+            received = fd::receive_with_fds(self.socket.as_fd(), buffer);
+        }
+        let received = match received {
             Ok(received) => received,
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(None),
             Err(error) if is_closed(&error) => return Err(LinkFault::Closed),

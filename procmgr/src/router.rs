@@ -26,7 +26,7 @@ use crate::link::{Flow, Incoming, LinkFault};
 use crate::log::Log;
 use crate::order::{StartOrder, StopOrder};
 use crate::processes::{Kind, ProcessKey, Processes};
-use crate::signals::Signals;
+use crate::signals::{self, Signals};
 use crate::sources::{Source, Sources};
 use crate::startup::Startup;
 use crate::timers::{Timer, Timers};
@@ -42,6 +42,9 @@ const MAX_FAULTS: u32 = 16;
 
 /// Pause before a message is tried again for which the kernel held too many descriptors.
 const RETRY_DELAY: Duration = Duration::from_millis(20);
+
+/// How long the end of orphans is waited for.
+const ORPHAN_DELAY: Duration = Duration::from_secs(1);
 
 /// All that procmgr knows.
 #[derive(Debug)]
@@ -134,8 +137,21 @@ impl<'a> Router<'a> {
             }
             self.end_turn();
         }
+        self.end_orphans()?;
         self.log.info(&format!("router {} has stopped", self.name));
         self.log.flush();
+        Ok(())
+    }
+
+    /// Ends what processes left to procmgr, the sub-reaper: nothing outlives the router. What the kernel does not let
+    /// go is not waited for.
+    fn end_orphans(&mut self) -> io::Result<()> {
+        let deadline = Instant::now() + ORPHAN_DELAY;
+        while signals::kill_children() > 0 && Instant::now() < deadline {
+            self.sources.wait(Some(ORPHAN_DELAY))?;
+            self.signals.read()?;
+            self.reap();
+        }
         Ok(())
     }
 

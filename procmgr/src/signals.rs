@@ -1,5 +1,6 @@
 //! Signals as something to read, and the reaping of children.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsRawFd, RawFd};
 
@@ -86,6 +87,19 @@ pub(crate) fn reap(started_here: impl Fn(Pid) -> bool) -> Option<(Pid, String)> 
         _ => "ended".to_owned(),
     };
     Some((pid, cause))
+}
+
+/// Kills all children, adopted ones among them; returns how many there are. None where the kernel does not list them.
+pub(crate) fn kill_children() -> usize {
+    let own = std::process::id();
+    let children = fs::read_to_string(format!("/proc/{own}/task/{own}/children")).unwrap_or_default();
+    let mut count = 0;
+    for child in children.split_whitespace().filter_map(|child| child.parse().ok()) {
+        // ESRCH cannot be: a child that was not reaped keeps its number.
+        let _ = signal::kill(nix::unistd::Pid::from_raw(child), Signal::SIGKILL);
+        count += 1;
+    }
+    count
 }
 
 /// Sends a signal to the process group that child `leader` leads.

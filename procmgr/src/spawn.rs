@@ -47,7 +47,8 @@ pub(crate) fn spawn(class: &ClassSpec, title: &str, executable: &Path) -> io::Re
         actions.add_dup2(child_output.as_raw_fd(), target)?;
     }
     let (path, args) = command(class, title, executable)?;
-    let pid = posix_spawn(&path, &actions, &attributes()?, &args, &environment(class)?)?;
+    let pid = posix_spawn(&path, &actions, &attributes()?, &args, &environment(class)?)
+        .map_err(|error| io::Error::other(format!("{}: {}", path.display(), error.desc())))?;
     let pid = u32::try_from(pid.as_raw()).map_err(io::Error::other)?;
     Ok(Spawned { pid: Pid(pid), link, output })
 }

@@ -276,7 +276,10 @@ impl Router<'_> {
         self.withdraw(key);
         self.processes.ended(key);
         let Some(process) = self.processes.get_mut(key) else { return };
-        let (who, at) = (format!("{} (PID {})", process.identity, process.identity.pid), process.place());
+        let (who, at) = match process.runs() {
+            true => (format!("{} (PID {})", process.identity, process.identity.pid), process.place()),
+            false => (process.identity.to_string(), process.place()),
+        };
         let Some(supervised) = process.supervised() else { return };
         supervised.runs = false;
         let cause = match supervised.killed_because.take() {

@@ -1,0 +1,6 @@
+//! procmgr as a process, with real children.
+
+mod directory;
+mod hostile;
+mod lifecycle;
+mod scene;
