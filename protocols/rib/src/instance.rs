@@ -306,6 +306,13 @@ impl Rib {
                 }
                 self.sweep(id);
             }
+            RibRequest::Leave => {
+                if let Some(protocol) = self.protocols.get_mut(id) {
+                    protocol.complete = true;
+                    protocol.age(now);
+                }
+                self.sweep(id);
+            }
             RibRequest::TrackNextHop(address) => {
                 self.trackers.track_address(client, address);
                 self.routes.track_address(address);

@@ -6,5 +6,13 @@
 //!
 //! Read first: `core` (the trait and what passes through it), `rib` (routes), `shell` (the process around a core).
 
+pub mod config_client;
+pub mod connections;
 pub mod core;
+pub mod error;
+pub mod interface_client;
 pub mod rib;
+pub mod rib_client;
+pub mod shell;
+pub mod show_server;
+pub mod timers;

@@ -54,6 +54,8 @@ pub enum RibRequest {
     TrackPrefix(IpNet),
     /// No longer.
     UntrackPrefix(IpNet),
+    /// The protocol is stopped in order: all its routes go now, none is kept as stale.
+    Leave,
 }
 
 /// One change.
@@ -98,6 +100,6 @@ pub struct Reached {
     pub metric: u32,
     /// Whether it is a neighbor on a connected subnet.
     pub connected: bool,
-    /// Interface of the last step.
+    /// Interface of the last step; `Null0` where a route leads that drops packets.
     pub interface: InterfaceName,
 }

@@ -77,3 +77,15 @@ fn a_route_sent_again_as_it_was_keeps_its_age_and_is_not_downloaded_again() {
     let (candidate, _) = world.rib.table().get("203.0.113.0/24".parse().unwrap()).unwrap().selected().unwrap();
     assert_eq!(world.now.since(candidate.since).as_secs(), 10);
 }
+
+#[test]
+fn a_protocol_that_is_stopped_in_order_takes_its_routes_with_it() {
+    let mut world = World::settled(&["blue 10.0.0.0/31"]);
+    world.add(BGP, "203.0.113.0/24 20 10.0.0.1");
+    world.add(OSPF, "198.51.100.0/24 110 blue");
+    world.input(Input::Request(BGP, RibRequest::Leave));
+    world.input(Input::ClientLeft(BGP));
+    assert_eq!(world.hops("203.0.113.0/24"), None);
+    assert_eq!(world.hops("198.51.100.0/24").unwrap(), "blue");
+    assert_eq!(world.rib.poll_timeout(), None);
+}

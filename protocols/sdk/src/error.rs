@@ -1,0 +1,29 @@
+//! Why a protocol's process cannot go on.
+
+use ipc::error::LinkError;
+use ipc::protocol::Refusal;
+use ipc::reactor::ReactorError;
+use sockets::LibraryError;
+
+/// Ends the process; its supervisor starts it again.
+#[derive(Debug, thiserror::Error)]
+pub enum ShellError {
+    /// The event loop cannot wait, or the link to procmgr failed.
+    #[error(transparent)]
+    Reactor(#[from] ReactorError),
+    /// procmgr cannot be asked.
+    #[error(transparent)]
+    Link(#[from] LinkError),
+    /// The socket library cannot start.
+    #[error(transparent)]
+    Library(#[from] LibraryError),
+    /// Another process answers this class's tables already.
+    #[error("publish the service of this class: {0}")]
+    Publish(Refusal),
+    /// A protocol runs in a VR; this process belongs to the router itself.
+    #[error("this process belongs to no virtual router")]
+    NoVr,
+    /// The class wants so many blocks of the configuration that their names do not fit.
+    #[error("subscribe to the configuration: {0}")]
+    Subscription(postcard::Error),
+}
