@@ -64,3 +64,6 @@ fn keep_lowest_med(candidates: &mut Vec<Candidate<'_>>) {
     candidates
         .retain(|candidate| !meds.iter().any(|(other, lower)| *other == from(candidate) && *lower < med(candidate)));
 }
+
+#[cfg(test)]
+mod tests;

@@ -472,3 +472,6 @@ impl Session {
 pub fn is_error(notification: &Notification) -> bool {
     !matches!(notification.error, ErrorCode::Cease(_))
 }
+
+#[cfg(test)]
+mod tests;
