@@ -147,11 +147,8 @@ impl<'w, K: Copy + Ord> Commits<'w, K> {
     /// A subscriber is gone. (An operator who is gone misses the answer, no more.)
     pub fn gone(&mut self, now: Instant, key: K) {
         self.subscribers.remove(&key);
-        if let Some(proposal) = &mut self.proposal {
-            proposal.accepted.remove(&key);
-            if proposal.waiting.remove(&key) {
-                self.go_on(now);
-            }
+        if self.proposal.as_mut().is_some_and(|proposal| proposal.waiting.remove(&key)) {
+            self.go_on(now);
         }
     }
 

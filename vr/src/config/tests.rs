@@ -54,6 +54,11 @@ fn a_mark_ends_the_blocks_of_its_column_and_further_right() {
     // Without the mark, `interface` would be one of the area's own.
     let text = "vr red\n interface Loopback0\n router ospf 1\n  area 0\n   interface Loopback0\n !\n interface Loopback0\n  mtu 1400\n";
     assert!(printed(text).contains(" interface Loopback0\n  mtu 1400\n"));
+    // The area begins at the mark's own column, so it ends too.
+    let area = "vr red\n interface Loopback0\n router ospf 1\n  area 0\n   interface Loopback0\n";
+    let ended = printed(&format!("{area}  !\n  interface Loopback1\n"));
+    assert!(ended.contains("\n interface Loopback1\n"), "{ended}");
+    assert!(refusal(&format!("{area}   !\n  interface Loopback1\n")).contains("no interface Loopback1"), "of the area");
     // Right of all open blocks it is nothing, and so is one after the last block.
     let text = "vr red\n interface Loopback0\n     !\n  mtu 1400\n!\n!\n";
     assert_eq!(printed(text), "vr red\n interface Loopback0\n  mtu 1400\n !\n!\n");
