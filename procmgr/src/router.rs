@@ -174,7 +174,7 @@ impl<'a> Router<'a> {
         if said.child_ended {
             self.reap();
         }
-        if said.stop {
+        for _ in 0..said.stops {
             self.shut_down("a signal");
         }
         Ok(())

@@ -15,8 +15,8 @@ use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 pub(crate) struct Said {
     /// Some children ended.
     pub(crate) child_ended: bool,
-    /// Stop in order.
-    pub(crate) stop: bool,
+    /// How often it was asked to stop in order.
+    pub(crate) stops: u32,
 }
 
 /// The signals that procmgr takes: blocked for the calling thread, until dropped. Taken in the process's first thread
@@ -50,7 +50,7 @@ impl Signals {
             if i32::try_from(info.ssi_signo) == Ok(Signal::SIGCHLD as i32) {
                 said.child_ended = true;
             } else {
-                said.stop = true;
+                said.stops = said.stops.saturating_add(1);
             }
         }
         Ok(said)

@@ -2,7 +2,7 @@
 
 use ipc::Pathname;
 use ipc::link::{Link, LinkEvent};
-use ipc::protocol::{Answer, Generation, Question, Refusal};
+use ipc::protocol::{Answer, ChannelRow, Generation, Question, Refusal};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -26,12 +26,19 @@ fn done(link: &mut Link) {
     assert!(matches!(said, LinkEvent::Done { .. }), "{said:?}");
 }
 
+/// Channels of a pathname: other tests of this process have theirs.
+fn channels(router: &mut Router, pathname: &Pathname) -> Vec<ChannelRow> {
+    let Answer::Channels(mut rows) = router.ask(Question::Channels).remove(0) else { panic!("another answer") };
+    rows.retain(|row| row.pathname == *pathname);
+    rows
+}
+
 #[test]
 fn an_open_gives_both_sides_their_end_and_procmgr_keeps_none() {
     let (mut router, _) = Router::up(&[MANAGER]);
     let (mut red, mut blue) = (router.attach(Some("red"), "client"), router.attach(Some("blue"), "server"));
     let own = blue.identity().pid;
-    let endpoint = pathname(&format!("/2/{own}/ipv4/tcp/179"));
+    let endpoint = pathname(&format!("/2/{own}/ipv4/tcp/180"));
     assert_eq!(router.order(&format!("endpoint {endpoint} 8")), "done");
 
     red.open(&endpoint, Some(Generation(1)), b"from red").unwrap();
@@ -44,7 +51,7 @@ fn an_open_gives_both_sides_their_end_and_procmgr_keeps_none() {
     assert_eq!(other.read(&mut bytes).unwrap(), 5);
     assert_eq!(&bytes[..5], b"hello");
 
-    let Answer::Channels(rows) = router.ask(Question::Channels).remove(0) else { panic!("another answer") };
+    let rows = channels(&mut router, &endpoint);
     assert_eq!(rows.len(), 1, "{rows:?}");
     assert_eq!(rows[0].pathname, endpoint);
     assert!(rows[0].memory_bytes > 0 && rows[0].memory_bytes < 1 << 20, "{rows:?}");
@@ -53,8 +60,7 @@ fn an_open_gives_both_sides_their_end_and_procmgr_keeps_none() {
     // With the last end here the peer sees the end: procmgr holds none.
     drop(channel);
     drop(other);
-    let Answer::Channels(rows) = router.ask(Question::Channels).remove(0) else { panic!("another answer") };
-    assert_eq!(rows, []);
+    assert_eq!(channels(&mut router, &endpoint), []);
     let maps = std::fs::read_to_string(format!("/proc/{}/maps", router.pid())).unwrap();
     assert!(!maps.contains("memfd:"));
     let held = std::fs::read_dir(format!("/proc/{}/fd", router.pid())).unwrap();

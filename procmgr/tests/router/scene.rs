@@ -17,7 +17,7 @@ use tempfile::TempDir;
 /// Nothing that a test waits for takes this long.
 pub const PATIENCE: Duration = Duration::from_secs(20);
 
-/// A router that runs; it is killed with the test if the test did not stop it.
+/// A router that runs; it ends with the test.
 pub struct Router {
     child: Child,
     pub folder: TempDir,
@@ -147,8 +147,13 @@ impl Router {
 
 impl Drop for Router {
     fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
+        if !matches!(self.child.try_wait(), Ok(None)) {
+            return;
+        }
+        // Asked by two signals it ends everything at once; it may end before the second.
+        for signal in [Signal::SIGTERM, Signal::SIGINT] {
+            let _ = kill(self.pid(), signal);
+        }
         let _ = self.child.wait();
     }
 }
