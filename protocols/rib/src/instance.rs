@@ -1,6 +1,6 @@
 //! The RIB of one VR, without input or output.
 //!
-//! [`Input`] goes in with the time, [`Output`] comes out; the process around it hands them over. The RIB is
+//! [`Input`] goes in with the time, [`Output`] comes out; the process around it is [`run`](crate::run::run). The RIB is
 //! *based* once it has its configuration and the first snapshot of the interfaces; then the download to the FIB
 //! begins. It is *settled* once every protocol that came back sent all its routes: only then is what the FIB still has
 //! from a former RIB swept, and only then is anybody told that something is not there which may only be on its way.
@@ -105,6 +105,8 @@ pub struct Rib {
     trackers: Trackers,
     download: Download,
     config: RibConfig,
+    /// Routes that the FIB refused since its channel opened.
+    refusals: u64,
     outputs: VecDeque<Output>,
 }
 
@@ -119,6 +121,7 @@ impl Rib {
             trackers: Trackers::default(),
             download: Download::default(),
             config: RibConfig::default(),
+            refusals: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -143,7 +146,10 @@ impl Rib {
             Input::ClientJoined(client, name) => self.client_joined(now, client, &name),
             Input::ClientLeft(client) => self.client_left(now, client),
             Input::Request(client, request) => self.request(now, client, request),
-            Input::FibUp => self.download.up(&self.routes.table),
+            Input::FibUp => {
+                self.refusals = 0;
+                self.download.up(&self.routes.table);
+            }
             Input::FibDown => self.download.down(),
             Input::Fib(reply) => self.fib_replied(reply),
             Input::Question(RibQuestion::Track(addresses)) => self.manager_tracks(addresses),
@@ -382,8 +388,12 @@ impl Rib {
     }
 
     fn fib_replied(&mut self, reply: FibReply) {
-        if let Some(refused) = self.download.reply(reply) {
-            let line = format!("the FIB refused the route to {}: {}", refused.prefix, refused.reason);
+        let Some(refused) = self.download.reply(reply) else { return };
+        self.refusals += 1;
+        // When an interface is missing, so may be a million routes: 1, 2, 4, 8 … of them are told.
+        if self.refusals.is_power_of_two() {
+            let (prefix, reason) = (refused.prefix, refused.reason);
+            let line = format!("the FIB refused the route to {prefix}: {reason} (refused so far: {})", self.refusals);
             self.log(log::Level::Error, line);
         }
     }

@@ -139,7 +139,7 @@ impl Table {
         Put { before, changed: true, hops, released }
     }
 
-    /// Takes a route out. The prefix stays until [`tidy`](Self::tidy).
+    /// Takes a route out. The prefix stays until [`set_best`](Self::set_best).
     pub fn take(&mut self, prefix: IpNet, source: Source) -> Option<Taken> {
         let entry = self.entries.get_mut(&prefix)?;
         let index = entry.candidates.iter().position(|candidate| candidate.source == source)?;

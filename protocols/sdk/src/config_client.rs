@@ -127,8 +127,8 @@ impl<T> Verification<T> {
     }
 }
 
-/// `/0/NAME`.
-pub(crate) fn router_service(name: &'static str) -> Pathname {
+/// `/0/NAME`, for a name that is a word of letters.
+pub fn router_service(name: &'static str) -> Pathname {
     // Cannot fail: the callers give words of letters.
     Pathname::service(VrId::ROUTER, ServiceName::new(name).expect("letters are a name"))
 }

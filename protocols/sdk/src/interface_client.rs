@@ -19,6 +19,7 @@ use crate::error::ShellError;
 #[derive(Debug)]
 pub struct InterfaceClient {
     client: ServiceClient<Nothing, InterfaceEvent>,
+    current: bool,
 }
 
 impl InterfaceClient {
@@ -27,7 +28,7 @@ impl InterfaceClient {
         let terms = postcard::to_stdvec(&Terms::Interfaces).map_err(ShellError::Subscription)?;
         let mut client = ServiceClient::new(router_service("stack"), terms, Schema::new(SCHEMA));
         client.start(reactor)?;
-        Ok(Self { client })
+        Ok(Self { client, current: false })
     }
 
     /// Takes an event if it is this client's; call [`poll`](Self::poll) afterwards until `None`.
@@ -39,10 +40,18 @@ impl InterfaceClient {
     pub fn poll(&mut self, reactor: &mut Reactor) -> Option<InterfaceEvent> {
         loop {
             match self.client.poll(reactor)? {
-                ClientEvent::Message(event) => return Some(event),
-                ClientEvent::Up | ClientEvent::Down => {}
+                ClientEvent::Message(event) => {
+                    self.current |= matches!(event, InterfaceEvent::Snapshot(_));
+                    return Some(event);
+                }
+                ClientEvent::Up | ClientEvent::Down => self.current = false,
             }
         }
+    }
+
+    /// Whether the stack that is there now has told its interfaces.
+    pub fn is_current(&self) -> bool {
+        self.current
     }
 }
 
