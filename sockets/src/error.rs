@@ -12,6 +12,9 @@ pub enum LibraryError {
     /// The link to procmgr failed; without it no process lives.
     #[error("socket library: {0}")]
     Link(#[from] LinkError),
+    /// What a service is to be opened for cannot be written.
+    #[error("socket library: terms of an open: {0}")]
+    Terms(postcard::Error),
 }
 
 /// Why a connector's open of a listener was refused, as a network would say it. `None`: a network would say nothing,

@@ -18,7 +18,6 @@ use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdat
 use crate::counters::{self, AcceptDrop, Drops, Traffic};
 use crate::error::LibraryError;
 use crate::listen::Authority;
-use crate::open::encode;
 use crate::ports::PortLease;
 use crate::socket::{Socket, SocketId};
 use crate::stream::Path;
@@ -116,9 +115,8 @@ impl Library {
     pub fn new(reactor: &mut Reactor) -> Result<Self, LibraryError> {
         let identity = reactor.link.identity().clone();
         let server_pathname = router_service("stack");
-        let manager_terms = vr_api::manager::Terms::Library;
-        let manager_terms = encode(&manager_terms).unwrap_or_default();
-        let server_terms = encode(&Terms::Sockets).unwrap_or_default();
+        let manager_terms = postcard::to_stdvec(&vr_api::manager::Terms::Library).map_err(LibraryError::Terms)?;
+        let server_terms = postcard::to_stdvec(&Terms::Sockets).map_err(LibraryError::Terms)?;
         let mut library = Self {
             identity,
             vrfib: VrFib::default(),

@@ -341,7 +341,7 @@ impl Library {
     }
 }
 
-pub(crate) fn encode<T: Serialize>(terms: &T) -> Result<Vec<u8>, SocketError> {
+fn encode<T: Serialize>(terms: &T) -> Result<Vec<u8>, SocketError> {
     postcard::to_stdvec(terms).map_err(|error| {
         log::error!("terms of an open: {error}");
         SocketError::InvalidArgument

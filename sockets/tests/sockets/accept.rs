@@ -61,6 +61,19 @@ fn a_listener_is_published_on_both_paths_and_listens_when_both_agree() {
 }
 
 #[test]
+fn at_the_start_a_listener_waits_for_a_stack_that_was_never_there() {
+    let mut router = Router::new();
+    router.stack_is_up = false;
+    let mut blue = router.start(2);
+    let listener = blue.listen_on("0.0.0.0:179");
+    router.run(&mut [&mut blue]);
+    assert_eq!(blue.take_events(), []);
+    router.stack_is_up = true;
+    router.run(&mut [&mut blue]);
+    assert_eq!(blue.take_events(), [LibraryEvent::Listening { listener }]);
+}
+
+#[test]
 fn a_port_that_is_taken_fails_the_listener_and_the_manager_forgets_it() {
     let mut router = Router::new();
     router.stack_answers = false;

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 use std::os::fd::{AsFd, OwnedFd};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc::channel::{Channel, ChannelParts};
 use ipc::link::Link;
@@ -107,7 +107,9 @@ impl Router {
 
     /// Serves programs in other threads until they are done. Connections through the stack are refused.
     pub fn run_beside(&mut self, done: impl Fn() -> bool) {
+        let deadline = Instant::now() + Duration::from_secs(20);
         while !done() {
+            assert!(Instant::now() < deadline, "the programs wait for something that does not come");
             if !self.work() {
                 thread::yield_now();
             }

@@ -43,6 +43,9 @@ fn a_megabyte_passes_with_room_announced_as_it_comes() {
     }
     assert!(stalls > 0, "the ring is smaller than that");
     assert!(got == sent);
+    blue.library.send(accepted, b"thanks").unwrap();
+    router.run(&mut [&mut red, &mut blue]);
+    assert_eq!(red.take_events(), [LibraryEvent::Readable { socket }], "room that nobody wants is not announced");
 }
 
 #[test]
