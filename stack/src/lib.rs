@@ -13,6 +13,7 @@
 //!
 //! Read first: [`wire`] for the packets, [`transport::tcp`] for the one part with a long memory.
 
+pub mod control;
 pub mod counters;
 pub mod fib;
 pub mod ids;
@@ -24,6 +25,8 @@ pub mod media;
 pub mod packet;
 mod persistent;
 pub mod policer;
+pub mod run;
+pub mod server;
 pub mod time;
 pub mod transport;
 pub mod wire;

@@ -4,7 +4,7 @@ use ipc::{InterfaceName, NameError, ServiceName, VrName};
 use ipnet::IpNet;
 use vr_api::command::Declaration;
 use vr_api::config::{Node, ValueError};
-use vr_api::interface::inter_vr;
+use vr_api::interface::{inter_vr, peer_of};
 
 /// Blocks of the configuration that the manager subscribes to.
 pub const BLOCKS: [&str; 2] = ["vr", "connect"];
@@ -61,11 +61,25 @@ pub fn read(blocks: &[Node], declarations: &[Declaration]) -> Result<Desired, De
             desired.connects.push((block.value(1)?, block.value(2)?));
         }
     }
+    forget_dormant(&mut desired);
     for (a, b) in desired.connects.clone() {
         add_interface(&mut desired, &a, &b)?;
         add_interface(&mut desired, &b, &a)?;
     }
     Ok(desired)
+}
+
+/// Lines for an interface may stand while the administrator has taken it away (`no connect`): then there is none.
+fn forget_dormant(desired: &mut Desired) {
+    let connects = &desired.connects;
+    for vr in &mut desired.vrs {
+        let own = &vr.name;
+        vr.interfaces.retain(|interface| {
+            peer_of(&interface.name).is_none_or(|peer| {
+                connects.iter().any(|(a, b)| (a, b) == (own, &peer) || (a, b) == (&peer, own))
+            })
+        });
+    }
 }
 
 fn read_vr(block: &Node, declarations: &[Declaration]) -> Result<DesiredVr, DesiredError> {

@@ -1,0 +1,17 @@
+//! The control side of the data plane: it fills the tables that line cards read, and handles what they punt.
+//!
+//! ```text
+//!   config ─▶ config ─▶ topology ──┐                          ┌─▶ interfaces, FIB, IFIB ─▶ line cards
+//!   rib ───▶ routes ───────────────┼─▶ plane (writers, buffers)                              │
+//!   punts ◀────────────────────────┘        ▲                                                │
+//!     └─▶ input: ARP, ICMP, fragments ──────┘ inject                           punt ◀────────┘
+//! ```
+//!
+//! Everything here is told the time and does no waiting; TCP segments go on to the socket server.
+
+pub mod config;
+pub mod input;
+pub mod plane;
+pub mod probe;
+pub mod routes;
+pub mod topology;

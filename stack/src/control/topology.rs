@@ -1,0 +1,298 @@
+//! VRs and interfaces: their names outside, their numbers in the data plane, what is up.
+//!
+//! The stack is told names only, and numbers VRs' tables itself.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+use ipc::{InterfaceName, VrId, VrName};
+use ipnet::IpNet;
+use stack_api::interface::{InterfaceEvent, InterfaceKind, InterfaceState};
+
+use super::config::{LinkSpec, StackConfig};
+use crate::ids::{IfIndex, PortId};
+use crate::interfaces::{Interface, InterfaceTable, Link};
+use crate::media::LinkState;
+use crate::wire::ethernet::MacAddress;
+
+/// IP MTU of an inter-VR interface that was given none: nothing on the way needs less.
+const INTER_VR_MTU: u32 = 65_535;
+/// IP MTU of a loopback.
+const LOOPBACK_MTU: u32 = 65_535;
+
+/// A port that a line card has.
+#[derive(Debug, Clone, Copy)]
+pub struct Port {
+    /// Its number in the data plane.
+    pub id: PortId,
+    /// Its link address.
+    pub mac: MacAddress,
+    /// What its medium carries.
+    pub mtu_bytes: u32,
+    /// Whether the medium carries anything now.
+    pub link: LinkState,
+}
+
+/// An interface, by both its name and its number.
+#[derive(Debug, Clone)]
+pub struct Record {
+    /// Its number.
+    pub index: IfIndex,
+    /// The number of its VR's table.
+    pub vr: VrId,
+    /// As it is told to others.
+    pub state: InterfaceState,
+    /// As line cards see it.
+    pub interface: Interface,
+}
+
+/// What a change of the configuration, or of a link, means.
+#[derive(Debug, Default)]
+pub struct TopologyChange {
+    /// For the line cards.
+    pub table: InterfaceTable,
+    /// VRs that are new.
+    pub created: Vec<VrId>,
+    /// VRs that are gone.
+    pub deleted: Vec<VrId>,
+    /// Interfaces whose link addresses must be learned anew: gone, down, or of other addresses.
+    pub forget: Vec<IfIndex>,
+    /// For those who watch interfaces.
+    pub events: Vec<InterfaceEvent>,
+}
+
+/// VRs, interfaces and ports.
+#[derive(Debug, Default)]
+pub struct Topology {
+    config: StackConfig,
+    vrs: BTreeMap<VrName, VrId>,
+    ports: BTreeMap<String, Port>,
+    records: BTreeMap<(VrId, InterfaceName), Record>,
+    by_index: HashMap<IfIndex, (VrId, InterfaceName)>,
+    next_index: u32,
+}
+
+impl Topology {
+    /// Puts another configuration in force.
+    pub fn configure(&mut self, config: StackConfig) -> TopologyChange {
+        let mut change = TopologyChange::default();
+        let names: BTreeSet<&VrName> = config.vrs.iter().map(|vr| &vr.name).collect();
+        self.vrs.retain(|name, id| {
+            let kept = names.contains(name);
+            if !kept {
+                change.deleted.push(*id);
+            }
+            kept
+        });
+        for name in names {
+            if !self.vrs.contains_key(name)
+                && let Some(id) = (1..=u16::MAX).map(VrId).find(|id| !self.vrs.values().any(|used| used == id))
+            {
+                self.vrs.insert(name.clone(), id);
+                change.created.push(id);
+            }
+        }
+        self.config = config;
+        self.rebuild(&mut change);
+        change
+    }
+
+    /// A line card has a port, or no longer.
+    pub fn set_port(&mut self, name: &str, port: Option<Port>) -> TopologyChange {
+        match port {
+            Some(port) => self.ports.insert(name.to_owned(), port),
+            None => self.ports.remove(name),
+        };
+        let mut change = TopologyChange::default();
+        self.rebuild(&mut change);
+        change
+    }
+
+    /// A port's medium came or went.
+    pub fn set_link(&mut self, id: PortId, link: LinkState) -> TopologyChange {
+        if let Some(port) = self.ports.values_mut().find(|port| port.id == id) {
+            port.link = link;
+        }
+        let mut change = TopologyChange::default();
+        self.rebuild(&mut change);
+        change
+    }
+
+    /// Makes all records anew from the configuration and the ports, and says what differs.
+    fn rebuild(&mut self, change: &mut TopologyChange) {
+        let old = std::mem::take(&mut self.records);
+        self.by_index.clear();
+        let config = std::mem::take(&mut self.config);
+        // First the numbers, so that the two ends of an inter-VR link can name each other.
+        let mut numbers: HashMap<(VrId, InterfaceName), IfIndex> = HashMap::new();
+        for (vr, spec) in config.vrs.iter().flat_map(|vr| vr.interfaces.iter().map(move |spec| (&vr.name, spec))) {
+            let Some(id) = self.vrs.get(vr) else { continue };
+            let key = (*id, spec.name.clone());
+            let known = old.get(&key).map(|record| record.index);
+            let index = known.unwrap_or_else(|| {
+                self.next_index += 1;
+                IfIndex(self.next_index)
+            });
+            numbers.insert(key, index);
+        }
+        for vr in &config.vrs {
+            for spec in &vr.interfaces {
+                if let Some(record) = self.record(&config, &vr.name, spec, &numbers) {
+                    change.table.set(record.index, record.interface);
+                    let key = (record.vr, record.state.name.clone());
+                    self.by_index.insert(record.index, key.clone());
+                    self.records.insert(key, record);
+                }
+            }
+        }
+        self.config = config;
+        self.compare(&old, change);
+    }
+
+    fn record(
+        &self,
+        config: &StackConfig,
+        vr: &VrName,
+        spec: &super::config::InterfaceSpec,
+        numbers: &HashMap<(VrId, InterfaceName), IfIndex>,
+    ) -> Option<Record> {
+        let id = *self.vrs.get(vr)?;
+        let index = *numbers.get(&(id, spec.name.clone()))?;
+        let (link, kind, usable, mtu, mac) = match &spec.link {
+            LinkSpec::Loopback => (Link::Loopback, InterfaceKind::Loopback, true, LOOPBACK_MTU, None),
+            LinkSpec::Port(name) => {
+                let port = self.ports.get(name)?;
+                let up = port.link == LinkState::Up;
+                (Link::Port(port.id), InterfaceKind::Port, up, port.mtu_bytes, Some(port.mac))
+            }
+            LinkSpec::InterVr(peer) => {
+                let name = vr_api::interface::inter_vr(vr).ok()?;
+                let peer_index = *numbers.get(&(*self.vrs.get(peer)?, name.clone()))?;
+                let peer_spec = config.vrs.iter().find(|other| other.name == *peer)?;
+                let far = peer_spec.interfaces.iter().find(|other| other.name == name)?;
+                let kind = InterfaceKind::InterVr { peer: peer.clone() };
+                (Link::InterVr { peer: peer_index }, kind, !far.shut, INTER_VR_MTU, None)
+            }
+        };
+        let up = usable && !spec.shut;
+        let mtu_bytes = spec.mtu_bytes.unwrap_or(mtu).min(mtu);
+        let interface = Interface { vr: id, link, up, mtu_bytes, mac: mac.unwrap_or(MacAddress::UNSPECIFIED) };
+        let state = InterfaceState {
+            vr: vr.clone(),
+            name: spec.name.clone(),
+            kind,
+            addresses: spec.addresses.clone(),
+            mtu: mtu_bytes,
+            up,
+            mac: mac.map(|mac| mac.0),
+        };
+        Some(Record { index, vr: id, state, interface })
+    }
+
+    fn compare(&self, old: &BTreeMap<(VrId, InterfaceName), Record>, change: &mut TopologyChange) {
+        for (key, before) in old {
+            match self.records.get(key) {
+                Some(now) if now.state == before.state => {}
+                Some(now) => {
+                    if !now.state.up || now.state.addresses != before.state.addresses {
+                        change.forget.push(now.index);
+                    }
+                    change.events.push(InterfaceEvent::Changed(now.state.clone()));
+                }
+                None => {
+                    change.forget.push(before.index);
+                    let (vr, name) = (before.state.vr.clone(), before.state.name.clone());
+                    change.events.push(InterfaceEvent::Removed { vr, name });
+                }
+            }
+        }
+        let new = self.records.iter().filter(|(key, _)| !old.contains_key(key));
+        change.events.extend(new.map(|(_, record)| InterfaceEvent::Changed(record.state.clone())));
+    }
+
+    /// The configuration in force.
+    pub fn config(&self) -> &StackConfig {
+        &self.config
+    }
+
+    /// A port by its name.
+    pub fn port(&self, name: &str) -> Option<&Port> {
+        self.ports.get(name)
+    }
+
+    /// Ports by name.
+    pub fn ports(&self) -> impl Iterator<Item = (&str, &Port)> {
+        self.ports.iter().map(|(name, port)| (name.as_str(), port))
+    }
+
+    /// The table number of a VR.
+    pub fn vr(&self, name: &VrName) -> Option<VrId> {
+        self.vrs.get(name).copied()
+    }
+
+    /// The name of a VR's table.
+    pub fn vr_name(&self, id: VrId) -> Option<&VrName> {
+        self.vrs.iter().find(|(_, other)| **other == id).map(|(name, _)| name)
+    }
+
+    /// All VRs.
+    pub fn vrs(&self) -> impl Iterator<Item = (&VrName, VrId)> {
+        self.vrs.iter().map(|(name, id)| (name, *id))
+    }
+
+    /// An interface by its name.
+    pub fn interface(&self, vr: VrId, name: &InterfaceName) -> Option<&Record> {
+        self.records.get(&(vr, name.clone()))
+    }
+
+    /// An interface by its number.
+    pub fn by_index(&self, index: IfIndex) -> Option<&Record> {
+        self.records.get(self.by_index.get(&index)?)
+    }
+
+    /// All interfaces.
+    pub fn interfaces(&self) -> impl Iterator<Item = &Record> {
+        self.records.values()
+    }
+
+    /// Interfaces of one VR.
+    pub fn of_vr(&self, vr: VrId) -> impl Iterator<Item = &Record> {
+        self.records.values().filter(move |record| record.vr == vr)
+    }
+
+    /// Addresses of a VR that it answers for: those of interfaces that are up.
+    pub fn local_addresses(&self, vr: VrId) -> impl Iterator<Item = IpAddr> {
+        self.of_vr(vr).filter(|record| record.state.up).flat_map(|r| r.state.addresses.iter().map(IpNet::addr))
+    }
+
+    /// Addresses that a VR takes packets for: its own, and those that mean everyone on a subnet of its own (RFC 1812
+    /// section 4.2.3.1).
+    pub fn received_addresses(&self, vr: VrId) -> impl Iterator<Item = IpAddr> {
+        let up = self.of_vr(vr).filter(|record| record.state.up);
+        up.flat_map(|record| record.state.addresses.iter()).flat_map(|net| {
+            let everyone = matches!(net, IpNet::V4(net) if net.prefix_len() < 31);
+            let others = everyone.then(|| [net.network(), net.broadcast()]);
+            std::iter::once(net.addr()).chain(others.into_iter().flatten())
+        })
+    }
+
+    /// Whether an address is one of a VR's own.
+    pub fn is_local(&self, vr: VrId, address: IpAddr) -> bool {
+        self.local_addresses(vr).any(|own| own == address)
+    }
+
+    /// The address that a VR speaks with towards `to` on an interface: the one in the same subnet, else the first,
+    /// else, on an interface without one, that of the first loopback (RFC 1812 section 2.2.7: unnumbered).
+    pub fn source(&self, index: IfIndex, to: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+        let record = self.by_index(index)?;
+        let v4 = |record: &Record| -> Vec<(Ipv4Addr, IpNet)> {
+            let v4 = |net: &IpNet| if let IpAddr::V4(address) = net.addr() { Some((address, *net)) } else { None };
+            record.state.addresses.iter().filter_map(v4).collect()
+        };
+        let own = v4(record);
+        let near = to.and_then(|to| own.iter().find(|(_, net)| net.contains(&IpAddr::V4(to))));
+        let loopbacks =
+            self.of_vr(record.vr).filter(|other| other.state.kind == InterfaceKind::Loopback && other.state.up);
+        near.or(own.first()).map(|(address, _)| *address).or_else(|| loopbacks.flat_map(v4).map(|(a, _)| a).next())
+    }
+}

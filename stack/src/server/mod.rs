@@ -1,0 +1,16 @@
+//! The socket server: TCP for the connections that missed the vrFIB.
+//!
+//! ```text
+//!   library ── open /0/stack, Connect ──▶ tcp ── segments ──▶ plane (FIB, line cards)
+//!   library ◀── open of its listener ──── tcp ◀── punted ──── input
+//!           channel of the socket: pipe ──┘
+//! ```
+//!
+//! A connection keeps no send buffer: what a process wrote stays in the ring of its channel until it is acknowledged.
+//! Read first: `tcp`, then `pipe`; `requests` is for listeners and ports.
+
+mod pipe;
+mod requests;
+mod tcp;
+
+pub use tcp::{Server, SocketRow};

@@ -1,0 +1,113 @@
+//! What socket libraries ask for beside connections: listeners and ports.
+
+use std::net::IpAddr;
+
+use ipc::protocol::Identity;
+use ipc::{Criteria, Family, Pathname, Pid, VrId};
+use stack_api::socket::{SocketError, SocketReply, SocketRequest};
+
+use super::tcp::{Listener, Server};
+use crate::control::plane::Plane;
+use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
+use crate::policer::PolicerClass;
+use crate::transport::ports::{BLOCK_PORTS, PortError};
+use crate::wire::ipv4::protocol;
+
+impl Server {
+    /// Carries out a request of a process's library; the answer, if it wants one.
+    pub fn request(&mut self, plane: &mut Plane, who: &Identity, request: SocketRequest) -> Option<SocketReply> {
+        let vr = who.vr_name.as_ref().and_then(|name| plane.topology.vr(name));
+        match request {
+            SocketRequest::Listen { ticket, listener, local, interface, backlog } => {
+                let done = match (vr, interface) {
+                    (_, Some(_)) => Err(SocketError::NotSupported),
+                    (None, None) => Err(SocketError::NetworkDown),
+                    (Some(vr), None) => self.listen(plane, vr, who, listener, local, backlog),
+                };
+                Some(match done {
+                    Ok(()) => SocketReply::Done { ticket },
+                    Err(error) => SocketReply::Failed { ticket, error },
+                })
+            }
+            SocketRequest::Unlisten { listener, local } => {
+                self.unlisten(plane, who.pid, |entry| entry.pathname == listener && entry.local == local);
+                None
+            }
+            SocketRequest::LeasePorts { ticket } => {
+                let leased = vr
+                    .ok_or(SocketError::NetworkDown)
+                    .and_then(|vr| self.ports(vr).lease(who.pid).map_err(|_| SocketError::AddressNotAvailable));
+                Some(match leased {
+                    Ok(first) => SocketReply::Ports { ticket, first, count: BLOCK_PORTS },
+                    Err(error) => SocketReply::Failed { ticket, error },
+                })
+            }
+            SocketRequest::HoldPorts { first } => {
+                let Some(vr) = vr else { return None };
+                for block in first {
+                    if let Err(error) = self.ports(vr).hold(who.pid, block) {
+                        log::warn!("{who} holds ports: {error}");
+                    }
+                }
+                None
+            }
+        }
+    }
+
+    fn listen(
+        &mut self,
+        plane: &mut Plane,
+        vr: VrId,
+        who: &Identity,
+        pathname: Pathname,
+        local: Option<IpAddr>,
+        backlog: u16,
+    ) -> Result<(), SocketError> {
+        let Pathname::Endpoint { vr: named, pid, criteria } = pathname else {
+            return Err(SocketError::InvalidArgument);
+        };
+        if named != who.vr || pid != who.pid {
+            log::warn!("{who} asks to listen as {pathname}");
+            return Err(SocketError::PermissionDenied);
+        }
+        let Criteria::Tcp(Family::Ipv4, port) = criteria else { return Err(SocketError::NotSupported) };
+        if local.is_some_and(|local| !plane.topology.is_local(vr, local)) {
+            return Err(SocketError::AddressNotAvailable);
+        }
+        let port = port.get();
+        self.ports(vr).bind(pid, Family::Ipv4, local, port).map_err(|error| match error {
+            PortError::InUse { .. } => SocketError::AddressInUse,
+            PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
+            PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
+        })?;
+        let id = self.new_id();
+        let entry = IfibEntry { target: PuntTarget::Socket(id), class: PolicerClass::Listener };
+        plane.ifib.apply(&[IfibChange::Set(key(vr, local, port), entry)]);
+        let backlog = usize::from(backlog.max(1));
+        self.listeners.insert(id, Listener { vr, owner: pid, pathname, local, port, backlog, pending: 0 });
+        Ok(())
+    }
+
+    /// A process's library is gone: so are its listeners and its lease. Its connections follow their own channels.
+    pub fn library_gone(&mut self, plane: &mut Plane, who: &Identity) {
+        self.unlisten(plane, who.pid, |_| true);
+        if let Some(vr) = who.vr_name.as_ref().and_then(|name| plane.topology.vr(name)) {
+            self.ports(vr).release_process(who.pid);
+        }
+    }
+
+    fn unlisten(&mut self, plane: &mut Plane, owner: Pid, which: impl Fn(&Listener) -> bool) {
+        let found = self.listeners.iter().filter(|(_, entry)| entry.owner == owner && which(entry));
+        let ids: Vec<SocketId> = found.map(|(id, _)| *id).collect();
+        for id in ids {
+            if let Some(entry) = self.listeners.remove(&id) {
+                plane.ifib.apply(&[IfibChange::Remove(key(entry.vr, entry.local, entry.port))]);
+                self.ports(entry.vr).unbind(owner, Family::Ipv4, entry.local, entry.port);
+            }
+        }
+    }
+}
+
+fn key(vr: VrId, address: Option<IpAddr>, port: u16) -> IfibKey {
+    IfibKey::Listener { vr, protocol: protocol::TCP, family: Family::Ipv4, address, port }
+}

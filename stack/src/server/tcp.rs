@@ -1,0 +1,639 @@
+//! TCP sockets of all VRs: from a process's request or a peer's SYN to the end of TIME-WAIT.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, SocketAddr};
+
+use ipc::channel::Channel;
+use ipc::protocol::{Identity, Ticket};
+use ipc::reactor::Reactor;
+use ipc::{Family, Pathname, Pid, VrId};
+use mio::Token;
+use stack_api::socket::{Addresses, Connect, ConnectResult, SocketError};
+
+use super::pipe::{Pipe, RECEIVE_BYTES, Sink, Source};
+use crate::control::plane::Plane;
+use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
+use crate::packet::{ChecksumState, Gso, Packet};
+use crate::policer::PolicerClass;
+use crate::time::Time;
+use crate::transport::ports::PortSpace;
+use crate::transport::tcp::{Config, Connection, ConnectionError, Event, IsnGenerator, Unreachability, reset_for};
+use crate::wire::icmpv4::Unreachable;
+use crate::wire::ipv4::{self, Ipv4Repr, Ipv4View, protocol};
+use crate::wire::tcp::{self, SeqNumber, TcpFlags, TcpRepr, TcpSegment, TcpView};
+
+/// TTL of a socket that was given none (RFC 1700).
+const TTL: u8 = 64;
+/// Payload of a packet that stands for several segments: with headers, what an IP packet holds.
+const GSO_BYTES: usize = 65_535 - 20 - 60;
+/// Sequence numbers of different VRs have nothing to do with each other.
+fn isn_space(vr: VrId) -> u32 {
+    vr.0.into()
+}
+
+type Tuple = (VrId, SocketAddr, SocketAddr);
+
+/// Who wanted a connection.
+#[derive(Debug, Clone)]
+enum Origin {
+    /// A process of ours; its port is given back at the end.
+    Active { told: bool, port: OwnPort },
+    /// A peer; the process that listens gets its end once the handshake is done.
+    Passive { listener: SocketId },
+}
+
+#[derive(Debug, Clone, Copy)]
+enum OwnPort {
+    Ephemeral,
+    Bound(Pid),
+}
+
+#[derive(Debug)]
+struct TcpSocket {
+    vr: VrId,
+    ttl: u8,
+    connection: Connection,
+    pipe: RefCell<Pipe>,
+    token: Option<Token>,
+    origin: Origin,
+    deadline: Option<Time>,
+    orphaned: bool,
+}
+
+/// A port that a process listens on.
+#[derive(Debug)]
+pub(super) struct Listener {
+    pub vr: VrId,
+    pub owner: Pid,
+    pub pathname: Pathname,
+    pub local: Option<IpAddr>,
+    pub port: u16,
+    pub backlog: usize,
+    /// Handshakes, and connections whose end procmgr has not delivered.
+    pub pending: usize,
+}
+
+/// A row of `show tcp`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SocketRow {
+    /// Its VR.
+    pub vr: VrId,
+    /// Own side; of a listener `0.0.0.0` where it is bound to none.
+    pub local: SocketAddr,
+    /// The peer; `None` for a listener.
+    pub remote: Option<SocketAddr>,
+    /// State in the words of RFC 9293.
+    pub state: String,
+}
+
+/// All TCP sockets.
+#[derive(Debug, Default)]
+pub struct Server {
+    sockets: HashMap<SocketId, TcpSocket>,
+    pub(super) listeners: HashMap<SocketId, Listener>,
+    by_tuple: HashMap<Tuple, SocketId>,
+    by_token: HashMap<Token, SocketId>,
+    by_ticket: HashMap<Ticket, SocketId>,
+    timers: BTreeSet<(Time, SocketId)>,
+    ports: BTreeMap<VrId, PortSpace>,
+    isn: IsnGenerator,
+    next_id: u64,
+    payload: Vec<u8>,
+    packet: Vec<u8>,
+}
+
+impl Server {
+    /// The port space of a VR.
+    pub(super) fn ports(&mut self, vr: VrId) -> &mut PortSpace {
+        self.ports.entry(vr).or_insert_with(|| {
+            let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), vr);
+            PortSpace::new(seed)
+        })
+    }
+
+    pub(super) fn new_id(&mut self) -> SocketId {
+        self.next_id += 1;
+        SocketId(self.next_id)
+    }
+
+    /// A process wants a connection; `channel` is its socket.
+    pub fn connect(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        reactor: &mut Reactor,
+        peer: &Identity,
+        mut channel: Channel,
+        wanted: &Connect,
+    ) {
+        let opened = self.local_end(plane, peer, wanted);
+        let (vr, local, port) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                tell(&mut channel, &ConnectResult::Failed(error));
+                return;
+            }
+        };
+        let iss = self.isn.next(now, isn_space(vr), local, wanted.to);
+        let connection = Connection::connect(now, config(plane, vr, wanted.to.ip()), local, wanted.to, iss);
+        let token = reactor.register(&mut channel).ok();
+        let socket = TcpSocket {
+            vr,
+            ttl: wanted.ttl.unwrap_or(TTL),
+            connection,
+            pipe: RefCell::new(Pipe::over(channel)),
+            token,
+            origin: Origin::Active { told: false, port },
+            deadline: None,
+            orphaned: false,
+        };
+        let id = self.insert(plane, socket);
+        self.pump(now, plane, reactor, id);
+    }
+
+    /// VR, own address and port of a connection that a process wants.
+    fn local_end(
+        &mut self,
+        plane: &Plane,
+        peer: &Identity,
+        wanted: &Connect,
+    ) -> Result<(VrId, SocketAddr, OwnPort), SocketError> {
+        let vr = peer.vr_name.as_ref().and_then(|name| plane.topology.vr(name)).ok_or(SocketError::NetworkDown)?;
+        let IpAddr::V4(to) = wanted.to.ip() else { return Err(SocketError::NotSupported) };
+        if wanted.to.port() == 0 || to.is_unspecified() || to.is_multicast() || to.is_broadcast() {
+            return Err(SocketError::InvalidArgument);
+        }
+        let from = match wanted.from {
+            Some(from) if plane.topology.is_local(vr, from) => from,
+            Some(_) => return Err(SocketError::AddressNotAvailable),
+            None => plane.source_towards(vr, to)?.into(),
+        };
+        let in_use = |_| SocketError::AddressInUse;
+        let ports = self.ports(vr);
+        let (port, own) = match wanted.from_port {
+            Some(port) => {
+                ports.bind(peer.pid, Family::of(from), Some(from), port).map_err(in_use)?;
+                (port, OwnPort::Bound(peer.pid))
+            }
+            None => (ports.allocate(peer.pid).map_err(|_| SocketError::AddressNotAvailable)?, OwnPort::Ephemeral),
+        };
+        let local = SocketAddr::new(from, port);
+        if self.by_tuple.contains_key(&(vr, local, wanted.to)) {
+            self.release(vr, local, own);
+            return Err(SocketError::AddressNotAvailable);
+        }
+        Ok((vr, local, own))
+    }
+
+    fn release(&mut self, vr: VrId, local: SocketAddr, port: OwnPort) {
+        match port {
+            OwnPort::Ephemeral => self.ports(vr).release(local.port()),
+            OwnPort::Bound(owner) => {
+                self.ports(vr).unbind(owner, Family::of(local.ip()), Some(local.ip()), local.port());
+            }
+        }
+    }
+
+    fn insert(&mut self, plane: &mut Plane, socket: TcpSocket) -> SocketId {
+        let id = self.new_id();
+        let (vr, local, remote) = (socket.vr, socket.connection.local(), socket.connection.remote());
+        let key = IfibKey::Connection { vr, protocol: protocol::TCP, local, remote };
+        let entry = IfibEntry { target: PuntTarget::Socket(id), class: PolicerClass::Established };
+        plane.ifib.apply(&[IfibChange::Set(key, entry)]);
+        self.by_tuple.insert((vr, local, remote), id);
+        if let Some(token) = socket.token {
+            self.by_token.insert(token, id);
+        }
+        self.sockets.insert(id, socket);
+        id
+    }
+
+    /// A TCP packet for us came.
+    pub fn segment(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        reactor: &mut Reactor,
+        vr: VrId,
+        socket: Option<SocketId>,
+        packet: &Packet,
+    ) {
+        let Ok(ip) = Ipv4View::parse(packet.layer3()) else { return };
+        let Ok(view) = TcpView::parse(ip.payload()) else { return };
+        // A checksum that is still open was never on a wire; one that is verified was seen by the medium.
+        let unverified = packet.meta.checksum == ChecksumState::None;
+        if unverified && view.verify(ip.source().into(), ip.destination().into()).is_err() {
+            return;
+        }
+        let segment = view.segment();
+        let local = SocketAddr::new(ip.destination().into(), segment.repr.destination_port);
+        let remote = SocketAddr::new(ip.source().into(), segment.repr.source_port);
+        // The IFIB's answer may be older than the packet's handling: the tuple decides.
+        let id = self.by_tuple.get(&(vr, local, remote)).copied().or(socket);
+        match id {
+            Some(id) if self.sockets.contains_key(&id) => {
+                self.to_connection(now, plane, reactor, id, &segment);
+            }
+            Some(id) if self.listeners.contains_key(&id) => {
+                self.to_listener(now, plane, reactor, id, (local, remote), &segment);
+            }
+            Some(_) | None => self.refuse(now, plane, vr, local, remote, &segment),
+        }
+    }
+
+    fn to_connection(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        reactor: &mut Reactor,
+        id: SocketId,
+        segment: &TcpSegment<'_>,
+    ) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if socket.connection.may_be_replaced_by(segment) {
+            let (vr, local, remote) = (socket.vr, socket.connection.local(), socket.connection.remote());
+            self.remove(plane, reactor, id);
+            if let Some(listener) = self.listener_for(vr, local) {
+                self.to_listener(now, plane, reactor, listener, (local, remote), segment);
+            }
+            return;
+        }
+        let (mut source, mut sink) = (Source(&socket.pipe), Sink(&socket.pipe));
+        if let Err(reason) = socket.connection.handle_segment(now, segment, &mut source, &mut sink) {
+            log::trace!("segment of {}: {reason}", socket.connection.remote());
+        }
+        self.pump(now, plane, reactor, id);
+    }
+
+    fn listener_for(&self, vr: VrId, local: SocketAddr) -> Option<SocketId> {
+        let fits = |listener: &Listener, address| {
+            listener.vr == vr && listener.port == local.port() && listener.local == address
+        };
+        let find = |address| self.listeners.iter().find(|(_, listener)| fits(listener, address)).map(|(id, _)| *id);
+        find(Some(local.ip())).or_else(|| find(None))
+    }
+
+    fn to_listener(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        reactor: &mut Reactor,
+        listener: SocketId,
+        (local, remote): (SocketAddr, SocketAddr),
+        segment: &TcpSegment<'_>,
+    ) {
+        let Some(entry) = self.listeners.get_mut(&listener) else { return };
+        let vr = entry.vr;
+        if !segment.repr.flags.contains(TcpFlags::SYN) || segment.repr.flags.contains(TcpFlags::ACK) {
+            return self.refuse(now, plane, vr, local, remote, segment);
+        }
+        // A full backlog is silence, as on Linux: the peer tries again.
+        if entry.pending >= entry.backlog {
+            return;
+        }
+        let iss = self.isn.next(now, isn_space(vr), local, remote);
+        let config = config(plane, vr, remote.ip());
+        let Some(connection) = Connection::accept(now, config, local, remote, segment, iss) else { return };
+        entry.pending += 1;
+        let origin = Origin::Passive { listener };
+        let pipe = RefCell::new(Pipe::default());
+        let id = self.insert(
+            plane,
+            TcpSocket { vr, ttl: TTL, connection, pipe, token: None, origin, deadline: None, orphaned: false },
+        );
+        self.pump(now, plane, reactor, id);
+    }
+
+    /// Nobody is there: a reset (RFC 9293 section 3.10.7.1).
+    fn refuse(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        vr: VrId,
+        local: SocketAddr,
+        remote: SocketAddr,
+        segment: &TcpSegment<'_>,
+    ) {
+        if let Some(repr) = reset_for(segment) {
+            let out = Outgoing { vr, ttl: TTL, local: local.ip(), remote: remote.ip(), repr, segment_bytes: None };
+            send(now, plane, &mut self.packet, &out, &[]);
+        }
+    }
+
+    /// An ICMP error about one of our segments came.
+    pub fn icmp_error(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        reactor: &mut Reactor,
+        (vr, local, remote): Tuple,
+        quoted: SeqNumber,
+        why: Unreachable,
+    ) {
+        let Some(id) = self.by_tuple.get(&(vr, local, remote)).copied() else { return };
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let connection = &mut socket.connection;
+        match why {
+            Unreachable::FragmentationNeeded { mtu_bytes } => connection.handle_path_mtu(mtu_bytes.into(), quoted),
+            Unreachable::Network => connection.handle_unreachable(Unreachability::Network, quoted),
+            Unreachable::Port | Unreachable::Protocol => connection.handle_unreachable(Unreachability::Port, quoted),
+            Unreachable::Host | Unreachable::Prohibited | Unreachable::Other(_) => {
+                connection.handle_unreachable(Unreachability::Host, quoted);
+            }
+        }
+        self.pump(now, plane, reactor, id);
+    }
+
+    /// A socket's bell rang; `false`: the token is not one of a socket.
+    pub fn ready(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor, token: Token) -> bool {
+        let Some(id) = self.by_token.get(&token).copied() else { return false };
+        if let Some(socket) = self.sockets.get_mut(&id) {
+            let pipe = socket.pipe.get_mut();
+            if let Some(Err(error)) = pipe.channel().map(Channel::acknowledge_bell) {
+                log::warn!("socket of {}: {error}", socket.connection.remote());
+                socket.connection.abort();
+            }
+        }
+        self.pump(now, plane, reactor, id);
+        true
+    }
+
+    /// procmgr delivered, or refused, the end of a listener's channel; `false`: the ticket is not one of ours.
+    pub fn opened(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        reactor: &mut Reactor,
+        ticket: Ticket,
+        channel: Option<Channel>,
+    ) -> bool {
+        let Some(id) = self.by_ticket.remove(&ticket) else { return false };
+        let Some(socket) = self.sockets.get_mut(&id) else { return true };
+        if let Origin::Passive { listener } = socket.origin
+            && let Some(entry) = self.listeners.get_mut(&listener)
+        {
+            entry.pending = entry.pending.saturating_sub(1);
+        }
+        match channel {
+            Some(mut channel) => {
+                socket.token = reactor.register(&mut channel).ok();
+                if let Some(token) = socket.token {
+                    self.by_token.insert(token, id);
+                }
+                socket.pipe.get_mut().attach(channel);
+            }
+            None => socket.connection.abort(),
+        }
+        self.pump(now, plane, reactor, id);
+        true
+    }
+
+    /// All timers due by `now` have expired.
+    pub fn handle_timeout(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor) {
+        while let Some((_, id)) = self.timers.first().copied().filter(|(at, _)| *at <= now) {
+            self.set_timer(id, None);
+            if let Some(socket) = self.sockets.get_mut(&id) {
+                socket.connection.handle_timeout(now);
+            }
+            self.pump(now, plane, reactor, id);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Does all that a socket has to do now: moves bytes, sends segments, tells its process, sets its timer.
+    fn pump(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
+        loop {
+            let Some(socket) = self.sockets.get_mut(&id) else { return };
+            socket.pipe.get_mut().flush();
+            socket.follow_process(now);
+            socket.connection.handle_drained(now, &mut Sink(&socket.pipe));
+            self.payload.resize(GSO_BYTES, 0);
+            while let Some(out) = socket.connection.poll_transmit(now, &Source(&socket.pipe), &mut self.payload) {
+                let payload = self.payload.get(..out.payload_bytes).unwrap_or_default();
+                let outgoing = Outgoing {
+                    vr: socket.vr,
+                    ttl: socket.ttl,
+                    local: socket.connection.local().ip(),
+                    remote: socket.connection.remote().ip(),
+                    repr: out.repr,
+                    segment_bytes: out.segment_bytes,
+                };
+                send(now, plane, &mut self.packet, &outgoing, payload);
+            }
+            if let Some(event) = socket.connection.poll_event() {
+                if self.handle_event(plane, reactor, id, event) {
+                    return;
+                }
+                continue;
+            }
+            if socket.orphaned || socket.pipe.get_mut().arm() {
+                break;
+            }
+        }
+        let deadline = self.sockets.get(&id).and_then(|socket| socket.connection.poll_timeout());
+        self.set_timer(id, deadline);
+    }
+
+    /// `true`: the socket is gone.
+    fn handle_event(&mut self, plane: &mut Plane, reactor: &mut Reactor, id: SocketId, event: Event) -> bool {
+        let Some(socket) = self.sockets.get_mut(&id) else { return true };
+        match event {
+            Event::Connected => self.connected(reactor, id),
+            Event::RemoteFinished => {}
+            Event::Closed => {
+                self.remove(plane, reactor, id);
+                return true;
+            }
+            Event::Failed(error) => {
+                let error = socket_error(error);
+                let untold = matches!(socket.origin, Origin::Active { told: false, .. });
+                match socket.pipe.get_mut().channel() {
+                    Some(channel) if untold => tell(channel, &ConnectResult::Failed(error)),
+                    Some(channel) => channel.reset(error.code()),
+                    None => {}
+                }
+                self.remove(plane, reactor, id);
+                return true;
+            }
+        }
+        false
+    }
+
+    fn connected(&mut self, reactor: &mut Reactor, id: SocketId) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        let (local, remote) = (socket.connection.local(), socket.connection.remote());
+        match &mut socket.origin {
+            Origin::Active { told, .. } => {
+                *told = true;
+                if let Some(channel) = socket.pipe.get_mut().channel() {
+                    tell_record(channel, &ConnectResult::Connected { local });
+                }
+            }
+            Origin::Passive { listener } => {
+                let addresses = Addresses { source: remote, destination: local };
+                let terms = postcard::to_stdvec(&addresses).unwrap_or_default();
+                let opened = self.listeners.get(listener).map(|entry| reactor.link.open(&entry.pathname, None, &terms));
+                match opened {
+                    Some(Ok(ticket)) => drop(self.by_ticket.insert(ticket, id)),
+                    Some(Err(error)) => {
+                        log::error!("connection of {remote}: {error}");
+                        socket.connection.abort();
+                    }
+                    None => socket.connection.abort(),
+                }
+            }
+        }
+    }
+
+    fn remove(&mut self, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
+        self.set_timer(id, None);
+        let Some(mut socket) = self.sockets.remove(&id) else { return };
+        let (vr, local, remote) = (socket.vr, socket.connection.local(), socket.connection.remote());
+        self.by_tuple.remove(&(vr, local, remote));
+        let key = IfibKey::Connection { vr, protocol: protocol::TCP, local, remote };
+        plane.ifib.apply(&[IfibChange::Remove(key)]);
+        if let Some(token) = socket.token {
+            self.by_token.remove(&token);
+        }
+        let attached = socket.pipe.get_mut().channel().map(|channel| reactor.deregister(channel)).is_some();
+        match socket.origin {
+            Origin::Active { port, .. } => self.release(vr, local, port),
+            Origin::Passive { listener } if !attached => {
+                if let Some(entry) = self.listeners.get_mut(&listener) {
+                    entry.pending = entry.pending.saturating_sub(1);
+                }
+            }
+            Origin::Passive { .. } => {}
+        }
+    }
+
+    fn set_timer(&mut self, id: SocketId, deadline: Option<Time>) {
+        let Some(socket) = self.sockets.get_mut(&id) else { return };
+        if socket.deadline == deadline {
+            return;
+        }
+        if let Some(old) = std::mem::replace(&mut socket.deadline, deadline) {
+            self.timers.remove(&(old, id));
+        }
+        if let Some(new) = deadline {
+            self.timers.insert((new, id));
+        }
+    }
+
+    /// All sockets, for `show tcp`.
+    pub fn rows(&self) -> Vec<SocketRow> {
+        let any = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+        let listeners = self.listeners.values().map(|listener| SocketRow {
+            vr: listener.vr,
+            local: SocketAddr::new(listener.local.unwrap_or(any), listener.port),
+            remote: None,
+            state: "LISTEN".to_owned(),
+        });
+        let connections = self.sockets.values().map(|socket| SocketRow {
+            vr: socket.vr,
+            local: socket.connection.local(),
+            remote: Some(socket.connection.remote()),
+            state: socket.connection.state().to_string(),
+        });
+        let mut rows: Vec<SocketRow> = listeners.chain(connections).collect();
+        rows.sort_by_key(|row| (row.vr, row.local, row.remote));
+        rows
+    }
+}
+
+impl TcpSocket {
+    /// The process let go of its socket, or broke it off: so does the connection, as Linux does it.
+    fn follow_process(&mut self, now: Time) {
+        let pipe = self.pipe.get_mut();
+        let broken = pipe.is_broken();
+        let unread = pipe.unread();
+        let Some(channel) = pipe.channel() else { return };
+        if self.orphaned {
+            return;
+        }
+        let reset = channel.rx.reset_by_peer().is_some();
+        if reset || broken || (channel.peer_closed() && unread > 0) {
+            self.orphaned = true;
+            self.connection.abort();
+        } else if channel.peer_closed() {
+            self.orphaned = true;
+            self.connection.orphan(now);
+        }
+    }
+}
+
+/// What a connection towards `to` is told at its birth.
+fn config(plane: &Plane, vr: VrId, to: IpAddr) -> Config {
+    let mtu = plane.mtu_towards(vr, to).unwrap_or(576);
+    // Without IP and TCP headers; the least that every host takes is 536 (RFC 9293 section 3.7.1).
+    let max_segment = u16::try_from(mtu.saturating_sub(40).max(536)).unwrap_or(u16::MAX - 40);
+    Config { max_segment, receive_bytes: RECEIVE_BYTES, gso_bytes: Some(GSO_BYTES), ..Config::default() }
+}
+
+fn socket_error(error: ConnectionError) -> SocketError {
+    match error {
+        ConnectionError::Reset | ConnectionError::Aborted => SocketError::ConnectionReset,
+        ConnectionError::Refused | ConnectionError::Unreachable(Unreachability::Port) => SocketError::ConnectionRefused,
+        ConnectionError::TimedOut => SocketError::TimedOut,
+        ConnectionError::Unreachable(Unreachability::Network) => SocketError::NetworkUnreachable,
+        ConnectionError::Unreachable(Unreachability::Host) => SocketError::HostUnreachable,
+    }
+}
+
+/// Says how an open went; the channel is new, so that a small record fits.
+fn tell_record(channel: &mut Channel, result: &ConnectResult) {
+    let written = postcard::to_stdvec(result).map(|record| channel.write_record(&record));
+    match written {
+        Ok(Ok(true)) => {}
+        Ok(Ok(false)) => log::error!("a new socket's channel is full"),
+        Ok(Err(error)) => log::debug!("a new socket's channel: {error}"),
+        Err(error) => log::error!("an answer has no encoding: {error}"),
+    }
+}
+
+/// Says how an open went, and nothing more.
+fn tell(channel: &mut Channel, result: &ConnectResult) {
+    tell_record(channel, result);
+    channel.close_write();
+}
+
+struct Outgoing {
+    vr: VrId,
+    ttl: u8,
+    local: IpAddr,
+    remote: IpAddr,
+    repr: TcpRepr,
+    segment_bytes: Option<usize>,
+}
+
+/// Puts a segment into a packet and sends it. One that finds no buffer is lost as on a wire: TCP sends it again.
+fn send(now: Time, plane: &mut Plane, scratch: &mut Vec<u8>, out: &Outgoing, payload: &[u8]) {
+    let (IpAddr::V4(local), IpAddr::V4(remote)) = (out.local, out.remote) else { return };
+    let tcp_bytes = out.repr.header_bytes() + payload.len();
+    scratch.clear();
+    scratch.resize(ipv4::HEADER_BYTES + out.repr.header_bytes(), 0);
+    scratch.extend_from_slice(payload);
+    let ip = Ipv4Repr::new(local, remote, protocol::TCP, out.ttl, tcp_bytes);
+    let emitted = ip.emit(scratch).and_then(|at| {
+        let segment = scratch.get_mut(at..).unwrap_or_default();
+        out.repr.emit(segment)?;
+        tcp::fill_partial_checksum(segment, out.local, out.remote)
+    });
+    if let Err(error) = emitted {
+        log::error!("segment to {remote}: {error}");
+        return;
+    }
+    let Some(mut packet) = plane.pool.packet(scratch) else { return };
+    let start = ipv4::HEADER_BYTES as u16;
+    packet.meta.checksum = ChecksumState::Partial { start, offset: tcp::CHECKSUM_OFFSET as u16 };
+    packet.meta.vr = out.vr;
+    if let Some(mss) = out.segment_bytes.and_then(|bytes| u16::try_from(bytes).ok()) {
+        packet.meta.gso = Gso::Tcpv4 { mss };
+    }
+    plane.originate(now, out.vr, packet);
+}
