@@ -14,10 +14,11 @@ use vr_api::config::Node;
 use vr_api::show::Row;
 
 use crate::adj_rib::AttributePool;
+use crate::advertise::EndOfRib;
 use crate::config::{Config, InstanceConfig};
 use crate::fsm::{Direction, Link};
-use crate::loc_rib::{LocRib, Path, Source};
-use crate::neighbor::{Change, EndOfRib, LocalAddress, Neighbor, PORT, Received, Speaker};
+use crate::loc_rib::{Destination, LocRib, Path, Source};
+use crate::neighbor::{Change, LocalAddress, Neighbor, PORT, Received, Speaker};
 use crate::next_hop::NextHops;
 use crate::outbox::{Outbox, RibLink};
 use crate::packet::{self, Attributes, Cease, Message, PeerKind};
@@ -98,9 +99,7 @@ impl Bgp {
         }
         let Some(local_as) = self.config.as_ref().map(|config| config.as_number) else { return };
         let Some(neighbor) = self.neighbors.get_mut(&address) else { return };
-        for prefix in self.loc_rib.prefixes() {
-            neighbor.stage(prefix, self.loc_rib.get(prefix), local_as, &mut self.pool);
-        }
+        neighbor.stage_all(&self.loc_rib, local_as, &mut self.pool);
         neighbor.flush(EndOfRib::Send, &mut self.outbox);
     }
 
@@ -197,9 +196,7 @@ impl Bgp {
         self.flush();
         let Some(neighbor) = self.neighbors.get_mut(&address) else { return };
         neighbor.adj_rib_out = Default::default();
-        for prefix in self.loc_rib.prefixes() {
-            neighbor.stage(prefix, self.loc_rib.get(prefix), local_as, &mut self.pool);
-        }
+        neighbor.stage_all(&self.loc_rib, local_as, &mut self.pool);
         neighbor.flush(EndOfRib::Send, &mut self.outbox);
     }
 
@@ -209,14 +206,15 @@ impl Bgp {
         let local_as = self.config.as_ref().map(|config| config.as_number);
         let mut receivers: Vec<_> =
             self.neighbors.values_mut().filter(|neighbor| neighbor.session().is_some()).collect();
-        for prefix in &changed {
-            if let Some(local_as) = local_as {
-                for neighbor in &mut receivers {
-                    neighbor.stage(*prefix, self.loc_rib.get(*prefix), local_as, &mut self.pool);
+        for prefix in changed {
+            self.loc_rib.tell(prefix, |destination| {
+                if let Some(local_as) = local_as {
+                    for neighbor in &mut receivers {
+                        neighbor.stage(prefix, destination, local_as, &mut self.pool);
+                    }
                 }
-            }
-            install(*prefix, &mut self.loc_rib, &mut self.outbox);
-            self.loc_rib.remove_if_empty(*prefix);
+                install(prefix, destination, &mut self.outbox);
+            });
         }
         for neighbor in receivers {
             neighbor.flush(EndOfRib::Omit, &mut self.outbox);
@@ -230,10 +228,10 @@ impl Bgp {
         let networks = self.config.iter().flat_map(|config| &config.networks);
         networks.for_each(|network| self.outbox.rib(RibRequest::TrackPrefix((*network).into())));
         for prefix in self.loc_rib.prefixes() {
-            if let Some(destination) = self.loc_rib.get_mut(prefix) {
+            self.loc_rib.tell(prefix, |destination| {
                 destination.installed = false;
-            }
-            install(prefix, &mut self.loc_rib, &mut self.outbox);
+                install(prefix, destination, &mut self.outbox);
+            });
         }
         self.outbox.flush_routes();
         match self.convergence {
@@ -439,7 +437,7 @@ impl Bgp {
         self.stopped = true;
         let addresses: Vec<IpAddr> = self.neighbors.keys().copied().collect();
         for address in addresses {
-            // The routes stay in the RIB: it keeps those of a protocol that goes away, until it is back or time is out.
+            // The table stays as it is: the shell takes leave of the RIB, and with that all routes go at once.
             self.with_neighbor(now, address, |neighbor, speaker, outbox| {
                 neighbor.stop(now, Cease::AdministrativeShutdown, speaker, outbox);
                 Change::None
@@ -531,8 +529,7 @@ enum Then<'a> {
 }
 
 /// Tells the RIB of the best path to a prefix. Our own networks are in the RIB by another protocol.
-fn install(prefix: Ipv4Net, loc_rib: &mut LocRib, outbox: &mut Outbox) {
-    let Some(destination) = loc_rib.get_mut(prefix) else { return };
+fn install(prefix: Ipv4Net, destination: &mut Destination, outbox: &mut Outbox) {
     let route = destination.best().and_then(|best| route(prefix, best));
     match route {
         Some(route) => {

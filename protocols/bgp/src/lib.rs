@@ -16,8 +16,8 @@
 //!                             │ changed prefixes     │ next_hop.rs: reachable, at what metric
 //!               ┌─────────────┴─────────┐            │
 //!               ▼                       ▼            │
-//!      adj_rib.rs: UPDATEs         routes for the RIB, which answers
-//!      for each neighbor
+//!   advertise.rs, adj_rib.rs:      routes for the RIB, which answers
+//!   UPDATEs for each neighbor
 //! ```
 //!
 //! What it does: IPv4 unicast; capabilities (RFC 5492); AS numbers of four octets, also with old speakers (RFC 6793);
@@ -32,6 +32,7 @@
 //! Read first: `instance.rs` (what goes in and out), `neighbor.rs`, `loc_rib.rs`.
 
 pub mod adj_rib;
+pub mod advertise;
 pub mod config;
 pub mod decision;
 pub mod fsm;
@@ -43,8 +44,10 @@ pub mod outbox;
 pub mod packet;
 pub mod policy;
 mod reconfigure;
+mod run;
 pub mod show;
 mod updates;
 
 pub use config::declaration;
 pub use instance::Bgp;
+pub use run::run;

@@ -196,14 +196,11 @@ impl LocRib {
         self.destinations.get(&prefix)
     }
 
-    /// The same, to note what was installed.
-    pub fn get_mut(&mut self, prefix: Ipv4Net) -> Option<&mut Destination> {
-        self.destinations.get_mut(&prefix)
-    }
-
-    /// Forgets a prefix without paths, once the RIB and the neighbors know.
-    pub fn remove_if_empty(&mut self, prefix: Ipv4Net) {
-        if self.get(prefix).is_some_and(|destination| destination.paths.is_empty()) {
+    /// Shows the paths to a prefix to whoever must know of a change; forgets a prefix without paths afterwards.
+    pub fn tell(&mut self, prefix: Ipv4Net, to: impl FnOnce(&mut Destination)) {
+        let Some(destination) = self.destinations.get_mut(&prefix) else { return };
+        to(destination);
+        if destination.paths.is_empty() {
             self.destinations.remove(&prefix);
         }
     }

@@ -11,10 +11,10 @@ use std::time::Duration;
 use log::Level;
 use sdk::core::{Closed, ConnectionId, Time};
 
-use crate::adj_rib::{AdjRibOut, AttributePool, Receiver};
+use crate::adj_rib::AdjRibOut;
 use crate::config::{NeighborConfig, OpenMode};
 use crate::fsm::{self, Action, Agreement, Direction, DownReason, Event, Fsm, Link, Session, State, Timer};
-use crate::loc_rib::{Destination, Path, Peer};
+use crate::loc_rib::Peer;
 use crate::outbox::Outbox;
 use crate::packet::{self, AddressFamily, AsWidth, Capability, Cease, Notification, Open, OpenError, PeerKind};
 use crate::policy::Policy;
@@ -537,46 +537,6 @@ impl Neighbor {
         self.adj_rib_out = AdjRibOut::default();
     }
 
-    /// Notes what the neighbor is to be told of a prefix.
-    pub fn stage(
-        &mut self,
-        prefix: ipnet::Ipv4Net,
-        destination: Option<&Destination>,
-        local_as: u32,
-        pool: &mut AttributePool,
-    ) {
-        let Some(receiver) = self.receiver(local_as) else { return };
-        // What came from the neighbor is not told to it.
-        let best = destination.and_then(Destination::best).filter(|path| self.gets(path));
-        self.adj_rib_out.stage(prefix, best, &receiver, pool);
-    }
-
-    fn gets(&self, path: &Path) -> bool {
-        self.policy(self.config.export) == Policy::Pass && path.from() != Some(self.address)
-    }
-
-    fn receiver(&self, local_as: u32) -> Option<Receiver> {
-        let session = self.session()?;
-        let IpAddr::V4(local_address) = session.link.local.ip() else { return None };
-        Some(Receiver { kind: self.kind, local_as, local_address, width: session.agreement.width })
-    }
-
-    /// Sends what was staged; at the end of the first table also the End-of-RIB marker (RFC 4724).
-    pub fn flush(&mut self, end_of_rib: EndOfRib, outbox: &mut Outbox) {
-        let Some(session) = self.session().copied() else { return };
-        let mut bytes = Vec::new();
-        let flushed = self.adj_rib_out.flush(session.agreement.width, &mut bytes);
-        self.counters.messages_sent += flushed.messages as u64;
-        for too_long in flushed.too_long {
-            outbox.log(Level::Warn, format!("neighbor {}: routes not announced: {too_long}", self.address));
-        }
-        if end_of_rib == EndOfRib::Send {
-            packet::encode_end_of_rib(&mut bytes);
-            self.counters.messages_sent += 1;
-        }
-        outbox.send(session.link.connection, bytes);
-    }
-
     fn find(&self, connection: ConnectionId) -> Option<Which> {
         [Which::Main, Which::Rival]
             .into_iter()
@@ -596,15 +556,6 @@ impl Neighbor {
             Which::Rival => self.rival.as_mut(),
         }
     }
-}
-
-/// Whether a flush ends with the End-of-RIB marker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EndOfRib {
-    /// The first table ends here.
-    Send,
-    /// A change among others.
-    Omit,
 }
 
 /// How far a connection had come when it ended.

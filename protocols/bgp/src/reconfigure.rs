@@ -6,6 +6,7 @@ use log::Level;
 use sdk::core::{Output, Time};
 use sdk::rib::RibRequest;
 
+use crate::advertise::EndOfRib;
 use crate::config::InstanceConfig;
 use crate::instance::{Bgp, CONVERGENCE_LIMIT, Convergence};
 use crate::neighbor::{Neighbor, PORT};
@@ -96,10 +97,8 @@ impl Bgp {
                 self.loc_rib.set_accepted(*address, import == Policy::Pass, &self.next_hops);
             }
             if neighbor.session().is_some() && neighbor.policy(neighbor.config.export) != export_before {
-                for prefix in self.loc_rib.prefixes() {
-                    neighbor.stage(prefix, self.loc_rib.get(prefix), config.as_number, &mut self.pool);
-                }
-                neighbor.flush(crate::neighbor::EndOfRib::Omit, &mut self.outbox);
+                neighbor.stage_all(&self.loc_rib, config.as_number, &mut self.pool);
+                neighbor.flush(EndOfRib::Omit, &mut self.outbox);
             }
         }
     }

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ipc::{InterfaceName, VrId};
+use ipc::{InterfaceName, VrName};
 use ipnet::{IpNet, Ipv4Net};
 use isthmus_bgp::Bgp;
 use sdk::core::{Closed, ConnectionId, Input, Output, ProtocolCore, Time};
@@ -320,6 +320,7 @@ impl Network {
                 self.later(router, LATENCY, Arrival::Rib(RibUpdate::Prefix { prefix, metric }));
             }
             RibRequest::UntrackPrefix(prefix) => drop(it.tracked_prefixes.remove(&prefix)),
+            RibRequest::Leave => it.rib.clear(),
         }
     }
 
@@ -390,7 +391,7 @@ fn interface(index: usize, address: &str) -> InterfaceState {
     let loopback = net.prefix_len() == 32;
     let name = if loopback { format!("Loopback{index}") } else { format!("Port0/0/{index}") };
     InterfaceState {
-        vr: VrId::ROUTER,
+        vr: VrName::new("red").unwrap(),
         name: InterfaceName::new(&name).unwrap(),
         kind: if loopback { InterfaceKind::Loopback } else { InterfaceKind::Port },
         addresses: vec![net.into()],

@@ -24,7 +24,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
-use ipc::{InterfaceName, VrId};
+use ipc::{InterfaceName, VrName};
 use isthmus_bgp::Bgp;
 use isthmus_bgp::packet::{
     self, AsPath, AsWidth, Attributes, DecodeContext, DecodedAttributes, Message, Open, PeerKind,
@@ -128,7 +128,7 @@ impl Case {
             }
             ["interface", name, address, state] => {
                 let state = InterfaceState {
-                    vr: VrId::ROUTER,
+                    vr: VrName::new("red").unwrap(),
                     name: InterfaceName::new(name).unwrap(),
                     kind: InterfaceKind::Port,
                     addresses: vec![address.parse().unwrap()],
@@ -234,6 +234,7 @@ fn describe(output: &Output) -> Vec<String> {
         Output::Rib(RibRequest::UntrackNextHop(address)) => vec![format!("rib: untrack next hop {address}")],
         Output::Rib(RibRequest::TrackPrefix(prefix)) => vec![format!("rib: track prefix {prefix}")],
         Output::Rib(RibRequest::UntrackPrefix(prefix)) => vec![format!("rib: untrack prefix {prefix}")],
+        Output::Rib(RibRequest::Leave) => vec!["rib: leave".to_owned()],
         Output::Log { level, text } => vec![format!("log {level} {text}")],
     }
 }
