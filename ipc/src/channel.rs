@@ -135,7 +135,7 @@ struct Spin {
 /// What an empty ring means.
 enum Empty {
     /// It was filled meanwhile.
-    NotEmpty,
+    Filled,
     /// More may come.
     ForNow,
     /// The peer has closed in order.
@@ -201,25 +201,27 @@ impl Channel {
                 }
                 return Ok(read);
             }
-            match self.why_empty()? {
-                Empty::NotEmpty if !into.is_empty() => {}
-                Empty::NotEmpty | Empty::ForNow | Empty::Finished => return Ok(0),
+            match self.why_empty(0)? {
+                Empty::Filled if !into.is_empty() => {}
+                Empty::Filled | Empty::ForNow | Empty::Finished => return Ok(0),
             }
         }
     }
 
-    /// Copies from `ahead` bytes past the first unconsumed one, without consuming. 0: nothing there now, or the end.
+    /// Copies from `ahead` bytes past the first unconsumed one, without consuming. 0: nothing there now, or the end:
+    /// [`peer_finished_writing`](Self::peer_finished_writing) tells. The end, and errors, come once nothing is further ahead,
+    /// though unconsumed bytes may be peeked at again.
     #[inline]
     pub fn peek(&mut self, ahead: usize, into: &mut [u8]) -> Result<usize, ChannelError> {
         if self.gate_closed {
             return Ok(0);
         }
         let read = self.rx.peek(ahead, into)?;
-        if read > 0 {
+        if read > 0 || into.is_empty() {
             return Ok(read);
         }
-        match self.why_empty()? {
-            Empty::NotEmpty => Ok(self.rx.peek(ahead, into)?),
+        match self.why_empty(ahead)? {
+            Empty::Filled => Ok(self.rx.peek(ahead, into)?),
             Empty::ForNow | Empty::Finished => Ok(0),
         }
     }
@@ -258,8 +260,8 @@ impl Channel {
                 }
                 return Ok(true);
             }
-            match self.why_empty()? {
-                Empty::NotEmpty => {}
+            match self.why_empty(0)? {
+                Empty::Filled => {}
                 Empty::ForNow | Empty::Finished => return Ok(false),
             }
         }
@@ -277,6 +279,12 @@ impl Channel {
     /// Whether the peer closed its writing in order and everything was read.
     pub fn is_finished(&self) -> bool {
         !self.gate_closed && self.rx.is_finished().unwrap_or(false)
+    }
+
+    /// Whether the peer closed its writing in order, though bytes may still be there: for a reader that leaves them in the
+    /// ring. True once [`peek`](Self::peek) has found nothing more.
+    pub fn peer_finished_writing(&self) -> bool {
+        !self.gate_closed && self.rx.peer_closed()
     }
 
     /// Whether the last holder of the other end is known to be gone. Bytes may still be there to read.
@@ -352,16 +360,28 @@ impl Channel {
         if self.doorbell.peer_gone() {
             return Ok(false);
         }
-        Ok(self.rx.arm(ahead, 0)?)
+        let armed = self.rx.arm(ahead)?;
+        if armed && self.rx.release_writer() {
+            self.ring()?;
+        }
+        Ok(armed)
     }
 
-    /// Prepares to sleep until `minimum` bytes can be written (more than a window counts as a whole one). `true`: armed,
+    /// Prepares to sleep until `minimum` bytes can be written (more than any window counts as a whole one). `true`: armed,
     /// and there is really no room: the bell rings. `false`: there is, or writing fails.
     pub fn arm_write(&mut self, minimum: usize) -> Result<bool, ChannelError> {
         if self.doorbell.peer_gone() || self.tx.is_closed() {
             return Ok(false);
         }
         Ok(self.tx.arm(minimum)?)
+    }
+
+    /// As [`arm_write`](Self::arm_write), until a record of `length` bytes can be written.
+    pub fn arm_write_record(&mut self, length: usize) -> Result<bool, ChannelError> {
+        if self.doorbell.peer_gone() || self.tx.is_closed() {
+            return Ok(false);
+        }
+        Ok(self.tx.arm_record(length)?)
     }
 
     /// Lets [`wait_readable`](Self::wait_readable) and [`wait_writable`](Self::wait_writable) look at the ring for at most
@@ -422,15 +442,14 @@ impl Channel {
         if self.doorbell.peer_gone() { Err(ChannelError::PeerGone) } else { Ok(()) }
     }
 
-    /// Called when nothing was found.
-    fn why_empty(&mut self) -> Result<Empty, ChannelError> {
-        // In this order: whoever ends has written before.
+    /// Called when nothing was found more than `ahead` bytes past the first unconsumed one.
+    fn why_empty(&mut self, ahead: usize) -> Result<Empty, ChannelError> {
+        // Before the last look: whoever ends has written before.
         let gone = self.doorbell.peer_gone();
-        let reset = self.rx.reset_by_peer();
-        if self.rx.available()? > 0 {
-            return Ok(Empty::NotEmpty);
+        let (finished, reset) = (self.rx.peer_closed(), self.rx.reset_by_peer());
+        if self.rx.available()? > ahead {
+            return Ok(Empty::Filled);
         }
-        let finished = self.rx.is_finished()?;
         self.end_reported = finished || gone || reset.is_some();
         match reset {
             Some(code) => Err(ChannelError::Reset(code)),

@@ -107,6 +107,7 @@ fn read_control(message: &libc::msghdr) -> (Vec<OwnedFd>, Option<Credentials>) {
         let data = unsafe { libc::CMSG_DATA(next) };
         // SAFETY: Only computes a length.
         let header_bytes = unsafe { libc::CMSG_LEN(0) } as usize;
+        #[allow(clippy::unnecessary_cast)] // Another type with musl.
         let data_bytes = (header.cmsg_len as usize).saturating_sub(header_bytes);
         match (header.cmsg_level, header.cmsg_type) {
             (libc::SOL_SOCKET, libc::SCM_RIGHTS) => {
@@ -197,3 +198,6 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     }
     Ok(hard)
 }
+
+#[cfg(test)]
+mod tests;

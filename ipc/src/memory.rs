@@ -279,3 +279,6 @@ impl<T: Shared> Drop for Slot<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -178,7 +178,7 @@ impl<S: Serialize, R: DeserializeOwned> MessageChannel<S, R> {
             if self.channel.write_record(message)? {
                 self.queued_bytes -= message.len();
                 self.queue.pop_front();
-            } else if self.channel.arm_write(message.len().saturating_add(RECORD_OVERHEAD))? {
+            } else if self.channel.arm_write_record(message.len())? {
                 return Ok(());
             }
         }
@@ -251,9 +251,6 @@ impl<S: Serialize, R: DeserializeOwned> MessageChannel<S, R> {
         Ok(())
     }
 }
-
-/// What a record's header and padding take at most.
-const RECORD_OVERHEAD: usize = 12;
 
 impl<S, R> Source for MessageChannel<S, R> {
     fn register(&mut self, registry: &Registry, token: Token, interests: Interest) -> io::Result<()> {

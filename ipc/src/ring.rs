@@ -17,18 +17,24 @@
 //! changes nothing here. All private cursors lie in a slot that forked children share.
 #![allow(unsafe_code)]
 
+mod consumer;
+mod producer;
+
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU32, AtomicU64};
 
-use crate::error::{PeerFault, RecordError};
 use crate::memory::{Memory, PAGE_BYTES, SLOT_BYTES, Shared, Slot, View};
+
+pub use self::consumer::Consumer;
+pub use self::producer::Producer;
 
 /// Sizes of a ring's windows in bytes: powers of two, of whole pages.
 const WINDOW_BYTES: [usize; 4] = [4 << 10, 32 << 10, 256 << 10, 2 << 20];
 
-/// Largest window that a stream of bytes moves on to. The next one is entered only for records that need it.
+/// Largest window that a stream of bytes moves on to: at 64 KiB a write, 256 KiB carry 5 to 30 % more than 2 MiB, which
+/// fall out of the cache between write and read. The next one is entered only for records that need it.
 const STREAM_WINDOW: usize = 2;
 
 /// Largest record in bytes: half of the largest window, so that writing one never waits for the last byte of another.
@@ -36,6 +42,10 @@ pub const MAX_RECORD: usize = 1 << 20;
 
 /// A writer that found its window full so often moves on to the next larger one.
 const PATIENCE: u64 = 8;
+
+/// A sleeping writer is woken when this part of its window is free: woken for every few bytes, it would fill them and
+/// sleep again, two switches of process for each small write.
+const WAKE_FRACTION: usize = 4;
 
 /// Offset of a ring's header in a channel's memory.
 const HEADER_OFFSETS: [usize; 2] = [0, size_of::<RingHeader>()];
@@ -159,6 +169,9 @@ unsafe impl Shared for EndCursors {}
 struct Switch(u64);
 
 impl Switch {
+    /// Where every ring begins; both sides know it.
+    const FIRST: Self = Self(0);
+
     fn new(position: u64, window: usize) -> Self {
         Self(position << 3 | window as u64)
     }
@@ -262,252 +275,9 @@ fn reset_code(flags: u64) -> Option<u32> {
 /// Both ends of a channel's side: the ring that it writes, the ring that it reads.
 pub(crate) fn open_ends(memory: &Arc<Memory>, cursors: Slot<EndCursors>, writes_ring: usize) -> (Producer, Consumer) {
     let cursors = Arc::new(cursors);
-    let producer = Producer { ring: Ring::new(memory, cursors.clone(), writes_ring) };
-    let consumer = Consumer { ring: Ring::new(memory, cursors, 1 - (writes_ring & 1)) };
+    let producer = Producer::new(Ring::new(memory, cursors.clone(), writes_ring));
+    let consumer = Consumer::new(Ring::new(memory, cursors, 1 - (writes_ring & 1)));
     (producer, consumer)
-}
-
-/// Writing end of a ring in memory shared with an untrusted peer. Neither `Clone` nor `Sync`.
-#[derive(Debug)]
-pub struct Producer {
-    ring: Ring,
-}
-
-impl Producer {
-    /// Copies bytes in and publishes them; returns how many fitted (0: full). [`PeerFault`]: the peer's index lies.
-    #[inline]
-    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, PeerFault> {
-        let room = self.room_for(bytes.len(), STREAM_WINDOW)?;
-        let bytes = bytes.get(..room).unwrap_or(bytes);
-        let tail = self.tail();
-        self.ring.put(self.switch().window(), tail, bytes);
-        self.publish(tail + bytes.len() as u64);
-        Ok(bytes.len())
-    }
-
-    /// Writes a record, whole or not at all. `false`: it does not fit now.
-    #[inline]
-    pub fn write_record(&mut self, record: &[u8]) -> Result<bool, RecordError> {
-        self.write_record_parts(&[record])
-    }
-
-    /// Writes a record that is the parts' concatenation, whole or not at all. `false`: it does not fit now.
-    #[inline]
-    pub fn write_record_parts(&mut self, parts: &[&[u8]]) -> Result<bool, RecordError> {
-        let length = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
-        let Some(tag) = record_tag(length) else {
-            return Err(RecordError::TooLarge { size: length, limit: MAX_RECORD });
-        };
-        let needed = record_bytes(length);
-        let limit = if 2 * needed > WINDOW_BYTES[STREAM_WINDOW] { WINDOW_BYTES.len() - 1 } else { STREAM_WINDOW };
-        if self.room_for(needed, limit)? < needed {
-            return Ok(false);
-        }
-        let (tail, window) = (self.tail(), self.switch().window());
-        self.ring.put(window, tail, &tag.to_le_bytes());
-        let mut at = tail + RECORD_HEADER as u64;
-        for part in parts {
-            self.ring.put(window, at, part);
-            at += part.len() as u64;
-        }
-        self.publish(tail + needed as u64);
-        Ok(true)
-    }
-
-    /// Bytes that could be written now without moving to a larger window.
-    pub fn free(&self) -> Result<usize, PeerFault> {
-        self.refresh()?;
-        Ok(self.room() as usize)
-    }
-
-    /// Bytes written that the peer has not consumed.
-    pub fn unread(&self) -> Result<usize, PeerFault> {
-        self.refresh()?;
-        Ok((self.tail() - self.head()) as usize)
-    }
-
-    /// No byte follows: the reader sees the end once it has read all. Wake it with [`wake_reader`](Self::wake_reader).
-    pub fn close(&mut self) {
-        self.set_flags(FIN);
-    }
-
-    /// Whether [`close`](Self::close) or [`reset`](Self::reset) was called.
-    pub fn is_closed(&self) -> bool {
-        self.ring.cursors.tx.flags.load(Ordering::Relaxed) != 0
-    }
-
-    /// Breaks the ring off: the reader still gets what was written, then the code.
-    pub fn reset(&mut self, code: u32) {
-        self.set_flags(RESET | u64::from(code) << 32);
-    }
-
-    fn set_flags(&mut self, flags: u64) {
-        let own = &self.ring.cursors.tx.flags;
-        let flags = own.load(Ordering::Relaxed) | flags;
-        own.store(flags, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `Consumer::flags`, so that whoever sees the end sees the last tail.
-        self.ring.header.state.writer_flags.store(flags, Ordering::Release);
-    }
-
-    /// The code that the reader broke the ring off with.
-    #[inline]
-    pub fn reset_by_peer(&self) -> Option<u32> {
-        reset_code(self.ring.header.state.reader_flags.load(Ordering::Relaxed))
-    }
-
-    /// The reader's flags, for whoever counts its progress.
-    pub(crate) fn peer_flags(&self) -> u64 {
-        self.ring.header.state.reader_flags.load(Ordering::Relaxed)
-    }
-
-    /// Whether the reader has said that it reads no longer.
-    #[inline]
-    pub fn peer_closed_reading(&self) -> bool {
-        self.ring.header.state.reader_flags.load(Ordering::Relaxed) & DEAF != 0
-    }
-
-    /// Whether the reader sleeps and waits for what was just written or closed. The caller must then ring, once.
-    #[inline]
-    pub fn wake_reader(&mut self) -> bool {
-        // SeqCst: pairs with the fence in `Consumer::arm`. Either we see its word here, or it sees our tail there.
-        fence(Ordering::SeqCst);
-        let wanted = self.ring.header.state.reader_wants.load(Ordering::Relaxed);
-        let due = wanted != 0 && (self.tail() >= wanted || self.is_closed());
-        // Relaxed: it only decides who rings; the data is ordered by the tail.
-        due && self.ring.header.state.reader_wants.swap(0, Ordering::Relaxed) != 0
-    }
-
-    /// Prepares to sleep until `minimum` bytes could be written. `true`: armed, and there is really no room: the peer
-    /// rings. `false`: there is room, or the reader has closed.
-    pub fn arm(&mut self, minimum: usize) -> Result<bool, PeerFault> {
-        let wanted = self.head_wanted(minimum);
-        if wanted <= self.head() {
-            return Ok(false);
-        }
-        let word = &self.ring.header.state.writer_wants;
-        word.store(wanted, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `Consumer::wake_writer`. Either it sees our word, or we see its head.
-        fence(Ordering::SeqCst);
-        self.refresh()?;
-        let closed = self.ring.header.state.reader_flags.load(Ordering::Relaxed) & (DEAF | RESET) != 0;
-        if wanted <= self.head() || closed {
-            word.store(0, Ordering::Relaxed);
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// Notes the CPU that this side waits on, for a spinning peer.
-    pub(crate) fn note_cpu(&self, cpu: u64) {
-        self.ring.header.state.writer_cpu.store(cpu, Ordering::Relaxed);
-    }
-
-    /// Position of the first byte that the peer has not consumed: changes with its progress.
-    pub(crate) fn progress(&self) -> Result<u64, PeerFault> {
-        self.refresh()?;
-        Ok(self.head())
-    }
-
-    /// Shows this side's gate in the header.
-    pub(crate) fn note_gate(&self, closed: bool) {
-        self.ring.header.state.writer_gate.store(closed.into(), Ordering::Relaxed);
-    }
-
-    /// Head at which `minimum` bytes can be written.
-    fn head_wanted(&self, minimum: usize) -> u64 {
-        let (switch, minimum) = (self.switch(), minimum as u64);
-        let size = bytes_of(switch.window());
-        if minimum > size {
-            // A larger window can be entered once the reader is in the present one.
-            return switch.position();
-        }
-        if self.tail() - switch.position() + minimum <= size {
-            return 0;
-        }
-        self.tail() + minimum - size
-    }
-
-    /// Room for `wanted` bytes, or less. Moves to a larger window, at most `limit`, where that helps.
-    #[inline]
-    fn room_for(&mut self, wanted: usize, limit: usize) -> Result<usize, PeerFault> {
-        let room = self.room() as usize;
-        if room >= wanted { Ok(wanted) } else { self.make_room(wanted, limit) }
-    }
-
-    #[cold]
-    fn make_room(&mut self, wanted: usize, limit: usize) -> Result<usize, PeerFault> {
-        self.refresh()?;
-        let room = self.room() as usize;
-        if room >= wanted {
-            return Ok(wanted);
-        }
-        let (switch, cursors) = (self.switch(), &self.ring.cursors.tx);
-        let (window, passed) = (switch.window(), self.head() >= switch.position());
-        if window < limit && passed {
-            let stalls = cursors.stalls.load(Ordering::Relaxed) + 1;
-            cursors.stalls.store(stalls, Ordering::Relaxed);
-            let large = 2 * wanted > WINDOW_BYTES[window & 3];
-            if large || stalls >= PATIENCE {
-                let fits = (window + 1..limit).find(|w| WINDOW_BYTES[*w & 3] >= 2 * wanted);
-                self.move_to(if large { fits.unwrap_or(limit) } else { window + 1 });
-            }
-        }
-        Ok((self.room() as usize).min(wanted))
-    }
-
-    fn move_to(&mut self, window: usize) {
-        let switch = Switch::new(self.tail(), window);
-        let cursors = &self.ring.cursors.tx;
-        cursors.switch.store(switch.0, Ordering::Relaxed);
-        cursors.stalls.store(0, Ordering::Relaxed);
-        // Relaxed: the Release of the next tail publishes it; until then no byte lies in the new window.
-        self.ring.header.writer.switch.store(switch.0, Ordering::Relaxed);
-    }
-
-    /// Reads the peer's head and checks it.
-    fn refresh(&self) -> Result<(), PeerFault> {
-        // Acquire: pairs with the Release in `Consumer::consume`; the bytes below were copied out before.
-        let found = self.ring.header.reader.head.load(Ordering::Acquire);
-        let (seen, tail) = (self.head(), self.tail());
-        if found < seen {
-            return Err(PeerFault::HeadWentBack { seen, found });
-        }
-        if found > tail {
-            return Err(PeerFault::HeadBeyondTail { tail, found });
-        }
-        self.ring.cursors.tx.head.store(found, Ordering::Relaxed);
-        Ok(())
-    }
-
-    /// Room in the present window, going by the last head seen.
-    #[inline]
-    fn room(&self) -> u64 {
-        let switch = self.switch();
-        let used = self.tail() - self.head().max(switch.position());
-        bytes_of(switch.window()).saturating_sub(used)
-    }
-
-    #[inline]
-    fn publish(&self, tail: u64) {
-        self.ring.cursors.tx.tail.store(tail, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `Consumer::refresh`; the bytes and the switch come first.
-        self.ring.header.writer.tail.store(tail, Ordering::Release);
-    }
-
-    #[inline]
-    fn tail(&self) -> u64 {
-        self.ring.cursors.tx.tail.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn head(&self) -> u64 {
-        self.ring.cursors.tx.head.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn switch(&self) -> Switch {
-        Switch(self.ring.cursors.tx.switch.load(Ordering::Relaxed))
-    }
 }
 
 /// Bytes of a record's header: tag and length.
@@ -526,282 +296,6 @@ fn record_tag(length: usize) -> Option<u32> {
 #[inline]
 const fn record_bytes(length: usize) -> usize {
     (RECORD_HEADER + length + 7) & !7
-}
-
-/// Reading end. Hands out copies, never a `&[u8]` into memory that the peer can change. Neither `Clone` nor `Sync`.
-#[derive(Debug)]
-pub struct Consumer {
-    ring: Ring,
-}
-
-impl Consumer {
-    /// Copies from `ahead` bytes past the first unconsumed one, without consuming; returns how many there were.
-    #[inline]
-    pub fn peek(&self, ahead: usize, into: &mut [u8]) -> Result<usize, PeerFault> {
-        let wanted = ahead.saturating_add(into.len());
-        if self.known() < wanted {
-            self.refresh()?;
-        }
-        let count = self.known().saturating_sub(ahead).min(into.len());
-        match into.get_mut(..count) {
-            Some(into) if count > 0 => self.copy(self.head() + ahead as u64, into),
-            _ => {}
-        }
-        Ok(count)
-    }
-
-    /// Frees at most `bytes` for the peer; returns how many there were.
-    #[inline]
-    pub fn consume(&mut self, bytes: usize) -> Result<usize, PeerFault> {
-        if self.known() < bytes {
-            self.refresh()?;
-        }
-        let count = self.known().min(bytes);
-        self.advance(count);
-        Ok(count)
-    }
-
-    /// Copies bytes out and consumes them; returns how many there were (0: empty).
-    #[inline]
-    pub fn read(&mut self, into: &mut [u8]) -> Result<usize, PeerFault> {
-        let count = self.peek(0, into)?;
-        self.advance(count);
-        Ok(count)
-    }
-
-    /// Reads a record into `into`, which becomes its length. `false`: there is none.
-    #[inline]
-    pub fn read_record(&mut self, into: &mut Vec<u8>) -> Result<bool, PeerFault> {
-        if self.known() == 0 {
-            self.refresh()?;
-        }
-        let available = self.known();
-        if available == 0 {
-            return Ok(false);
-        }
-        if available < RECORD_HEADER {
-            return Err(PeerFault::RecordTruncated { needed: RECORD_HEADER, available });
-        }
-        let mut header = [0; RECORD_HEADER];
-        self.copy(self.head(), &mut header);
-        let found = u32::from_le_bytes(header);
-        let length = (found & 0x00FF_FFFF) as usize;
-        if found >> 24 != RECORD_TAG {
-            return Err(PeerFault::RecordTag { found });
-        }
-        if length > MAX_RECORD {
-            return Err(PeerFault::RecordLength { length });
-        }
-        let needed = record_bytes(length);
-        if needed > available {
-            return Err(PeerFault::RecordTruncated { needed, available });
-        }
-        // Not cleared first: a buffer that is used again is not zeroed again.
-        into.resize(length, 0);
-        self.copy(self.head() + RECORD_HEADER as u64, into);
-        self.advance(needed);
-        Ok(true)
-    }
-
-    /// Bytes that can be read now.
-    pub fn available(&self) -> Result<usize, PeerFault> {
-        self.refresh()?;
-        Ok(self.known())
-    }
-
-    /// Whether the writer has closed and every byte was consumed.
-    pub fn is_finished(&self) -> Result<bool, PeerFault> {
-        if self.flags() & FIN == 0 {
-            return Ok(false);
-        }
-        Ok(self.available()? == 0)
-    }
-
-    /// The code that the writer broke the ring off with.
-    #[inline]
-    pub fn reset_by_peer(&self) -> Option<u32> {
-        reset_code(self.flags())
-    }
-
-    /// This side reads no longer: the writer gets an error. Wake it with [`wake_writer`](Self::wake_writer).
-    pub fn close(&mut self) {
-        self.set_flags(DEAF);
-    }
-
-    /// Breaks the ring off: the writer gets the code.
-    pub fn reset(&mut self, code: u32) {
-        self.set_flags(RESET | u64::from(code) << 32);
-    }
-
-    fn set_flags(&mut self, flags: u64) {
-        let own = &self.ring.cursors.rx.flags;
-        let flags = own.load(Ordering::Relaxed) | flags;
-        own.store(flags, Ordering::Relaxed);
-        self.ring.header.state.reader_flags.store(flags, Ordering::Relaxed);
-    }
-
-    /// Whether the writer sleeps and waits for the room that was just made, or for this end's closing. The caller must
-    /// then ring, once.
-    #[inline]
-    pub fn wake_writer(&mut self) -> bool {
-        // SeqCst: pairs with the fence in `Producer::arm`. Either we see its word here, or it sees our head there.
-        fence(Ordering::SeqCst);
-        let wanted = self.ring.header.state.writer_wants.load(Ordering::Relaxed);
-        let due = wanted != 0 && (self.head() >= wanted || self.ring.cursors.rx.flags.load(Ordering::Relaxed) != 0);
-        // Relaxed: it only decides who rings; the room is ordered by the head.
-        due && self.ring.header.state.writer_wants.swap(0, Ordering::Relaxed) != 0
-    }
-
-    /// Prepares to sleep until more than `ahead` bytes are there. `true`: armed, and there are really no more: the peer
-    /// rings. `false`: there are, or the writer has closed since `flags_seen` were read.
-    pub(crate) fn arm(&mut self, ahead: usize, flags_seen: u64) -> Result<bool, PeerFault> {
-        let wanted = (self.head() + 1).saturating_add(ahead as u64);
-        let word = &self.ring.header.state.reader_wants;
-        word.store(wanted, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `Producer::wake_reader`. Either it sees our word, or we see its tail.
-        fence(Ordering::SeqCst);
-        self.refresh()?;
-        if self.tail() >= wanted || self.flags() != flags_seen {
-            word.store(0, Ordering::Relaxed);
-            return Ok(false);
-        }
-        Ok(true)
-    }
-
-    /// Takes back an `arm`.
-    pub(crate) fn disarm(&mut self) {
-        self.ring.header.state.reader_wants.store(0, Ordering::Relaxed);
-    }
-
-    /// The writer's flags, for [`arm`](Self::arm).
-    #[inline]
-    pub(crate) fn flags(&self) -> u64 {
-        // Acquire: pairs with the Release in `Producer::close`; whoever sees the end sees the last tail.
-        self.ring.header.state.writer_flags.load(Ordering::Acquire)
-    }
-
-    /// CPU that the peer last waited on, plus one; 0: unknown.
-    pub(crate) fn peer_cpu(&self) -> u64 {
-        self.ring.header.state.writer_cpu.load(Ordering::Relaxed)
-    }
-
-    /// Position behind the last byte seen: changes with the peer's progress.
-    pub(crate) fn progress(&self) -> Result<u64, PeerFault> {
-        self.refresh()?;
-        Ok(self.tail())
-    }
-
-    /// Shows this side's gate in the header.
-    pub(crate) fn note_gate(&self, closed: bool) {
-        self.ring.header.state.reader_gate.store(closed.into(), Ordering::Relaxed);
-    }
-
-    /// Bytes known to be there.
-    #[inline]
-    fn known(&self) -> usize {
-        (self.tail() - self.head()) as usize
-    }
-
-    /// Copies known bytes out, from both windows if a switch lies between.
-    #[inline]
-    fn copy(&self, position: u64, into: &mut [u8]) {
-        let switch = self.switch();
-        if position >= switch.position() {
-            return self.ring.get(switch.window(), position, into);
-        }
-        let below = usize::try_from(switch.position() - position).unwrap_or(usize::MAX).min(into.len());
-        let (old, new) = into.split_at_mut(below);
-        self.ring.get(self.left(), position, old);
-        self.ring.get(switch.window(), switch.position(), new);
-    }
-
-    /// Consumes known bytes.
-    #[inline]
-    fn advance(&mut self, bytes: usize) {
-        let (head, position) = (self.head(), self.switch().position());
-        let next = head + bytes as u64;
-        if head < position && next >= position {
-            self.ring.punch(self.left());
-        }
-        self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `Producer::refresh`; the bytes were copied out before.
-        self.ring.header.reader.head.store(next, Ordering::Release);
-    }
-
-    /// Reads the peer's tail and switch and checks them.
-    fn refresh(&self) -> Result<(), PeerFault> {
-        // Acquire: pairs with the Release in `Producer::publish`; the switch and the bytes were written before.
-        let found = self.ring.header.writer.tail.load(Ordering::Acquire);
-        let seen = self.tail();
-        if found < seen {
-            return Err(PeerFault::TailWentBack { seen, found });
-        }
-        // May be newer than the tail: it then begins at that tail or later.
-        let switch = Switch(self.ring.header.writer.switch.load(Ordering::Relaxed));
-        let (known, head) = (self.switch(), self.head());
-        let mut left = self.left();
-        if switch != known {
-            check_switch(switch, known, head, seen)?;
-            left = known.window();
-        }
-        let base = head.max(switch.position());
-        let window_bytes = bytes_of(switch.window());
-        if found > base && found - base > window_bytes {
-            return Err(PeerFault::TailBeyondWindow { base, found, window_bytes });
-        }
-        if switch != known {
-            self.enter(switch, left);
-        }
-        self.ring.cursors.rx.tail.store(found, Ordering::Relaxed);
-        Ok(())
-    }
-
-    #[cold]
-    fn enter(&self, switch: Switch, left: usize) {
-        let cursors = &self.ring.cursors.rx;
-        cursors.switch.store(switch.0, Ordering::Relaxed);
-        cursors.left.store(left as u64, Ordering::Relaxed);
-        if self.head() >= switch.position() {
-            // All of the old window was consumed before.
-            self.ring.punch(left);
-        }
-    }
-
-    #[inline]
-    fn tail(&self) -> u64 {
-        self.ring.cursors.rx.tail.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn head(&self) -> u64 {
-        self.ring.cursors.rx.head.load(Ordering::Relaxed)
-    }
-
-    #[inline]
-    fn switch(&self) -> Switch {
-        Switch(self.ring.cursors.rx.switch.load(Ordering::Relaxed))
-    }
-
-    #[inline]
-    fn left(&self) -> usize {
-        self.ring.cursors.rx.left.load(Ordering::Relaxed) as usize
-    }
-}
-
-/// Checks a new switch against the last one and against what was read and seen.
-fn check_switch(switch: Switch, known: Switch, head: u64, seen: u64) -> Result<(), PeerFault> {
-    if head < known.position() {
-        return Err(PeerFault::SwitchPending { pending: known.position() });
-    }
-    if switch.window() >= WINDOW_BYTES.len() || switch.window() <= known.window() {
-        return Err(PeerFault::SwitchToWindow { window: switch.window() as u64 });
-    }
-    let position = switch.position();
-    let latest = head.saturating_add(bytes_of(known.window()));
-    if position < seen || position > latest {
-        return Err(PeerFault::SwitchOutOfRange { position, earliest: seen, latest });
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -1,14 +1,273 @@
+use std::os::fd::AsRawFd;
+use std::thread;
+
+use mio::{Events, Poll};
+
 use super::*;
+
+/// Longer than any step takes, short enough to see a hang as a failure.
+const SOON: Option<Duration> = Some(Duration::from_secs(20));
 
 #[test]
 fn bytes_arrive_in_order_and_the_end_after_them() {
     let (mut a, mut b) = Channel::pair().unwrap();
     assert_eq!(a.write(b"hello").unwrap(), 5);
     a.close_write();
+    assert!(matches!(a.write(b"more"), Err(ChannelError::Closed)));
     let mut buffer = [0; 16];
     assert!(!b.is_finished());
+    assert_eq!(b.peek(1, &mut buffer).unwrap(), 4);
     assert_eq!(b.read(&mut buffer).unwrap(), 5);
     assert_eq!(&buffer[..5], b"hello");
+    assert!(!b.arm_read().unwrap(), "the end is still to be seen");
     assert_eq!(b.read(&mut buffer).unwrap(), 0);
     assert!(b.is_finished());
+    assert!(b.arm_read().unwrap(), "nothing more is to be waited for");
+    assert_eq!(b.write(b"half open").unwrap(), 9);
+    assert_eq!(a.read(&mut buffer).unwrap(), 9);
+}
+
+#[test]
+fn a_reader_that_leaves_bytes_in_the_ring_sleeps_after_the_end() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    a.write(b"hello").unwrap();
+    let mut buffer = [0; 16];
+    assert_eq!(b.peek(0, &mut buffer).unwrap(), 5);
+    assert!(b.arm_peek(5).unwrap());
+    a.close_write();
+    assert!(!b.arm_peek(5).unwrap(), "the end is still to be seen");
+    assert_eq!(b.peek(5, &mut buffer).unwrap(), 0);
+    assert!(b.peer_finished_writing() && !b.is_finished());
+    assert!(b.arm_peek(5).unwrap());
+    assert_eq!(b.peek(2, &mut buffer).unwrap(), 3, "once more");
+    assert_eq!(b.consume(5).unwrap(), 5);
+    assert!(b.is_finished());
+}
+
+#[test]
+fn empty_reads_and_writes_are_nothing() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    assert_eq!(a.write(&[]).unwrap(), 0);
+    assert_eq!(b.read(&mut []).unwrap(), 0);
+    assert_eq!(a.write(b"x").unwrap(), 1);
+    assert_eq!(b.read(&mut []).unwrap(), 0);
+    assert_eq!(b.peek(usize::MAX, &mut [0; 4]).unwrap(), 0);
+    assert_eq!(b.consume(usize::MAX).unwrap(), 1);
+    assert!(a.write_record(&[]).unwrap());
+    let mut record = vec![1];
+    assert!(b.read_record(&mut record).unwrap());
+    assert!(record.is_empty());
+}
+
+/// Both directions of a transfer between two threads: what is lost or slept through shows as a hang or a wrong sum.
+fn transfer(megabytes: usize, write_size: usize, read_size: usize, spin: Duration) {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    a.set_spin(spin);
+    b.set_spin(spin);
+    let total = megabytes << 20;
+    let writer = thread::spawn(move || {
+        let mut sent = 0usize;
+        while sent < total {
+            let bytes: Vec<u8> = (sent..(sent + write_size).min(total)).map(|n| (n / 7) as u8).collect();
+            let mut written = 0;
+            while written < bytes.len() {
+                written += a.write(&bytes[written..]).unwrap();
+                if written < bytes.len() {
+                    assert!(a.wait_writable(1, SOON).unwrap(), "the writer hangs");
+                }
+            }
+            sent += written;
+        }
+        a.close_write();
+        a
+    });
+    let mut into = vec![0; read_size];
+    let mut received = 0usize;
+    loop {
+        let read = b.read(&mut into).unwrap();
+        assert!(into[..read].iter().enumerate().all(|(n, byte)| *byte == ((received + n) / 7) as u8));
+        received += read;
+        if read == 0 {
+            if b.is_finished() {
+                break;
+            }
+            assert!(b.wait_readable(SOON).unwrap(), "the reader hangs");
+        }
+    }
+    assert_eq!(received, total);
+    drop(writer.join().unwrap());
+}
+
+#[test]
+fn two_threads_move_50_megabytes_without_hanging() {
+    transfer(50, 65_536, 65_536, Duration::ZERO);
+}
+
+#[test]
+fn small_writes_and_small_reads_wake_each_other() {
+    transfer(2, 100, 70_000, Duration::ZERO);
+    transfer(2, 70_000, 100, Duration::ZERO);
+    transfer(1, 1000, 1000, Duration::from_micros(20));
+}
+
+#[test]
+fn peer_death_wakes_a_blocked_reader_and_what_was_written_is_still_read() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    let reader = thread::spawn(move || {
+        let mut buffer = [0; 16];
+        loop {
+            assert!(b.wait_readable(SOON).unwrap(), "the reader hangs");
+            match b.read(&mut buffer) {
+                Ok(read) => assert_eq!(&buffer[..read], b"last words"),
+                Err(error) => return (error, b),
+            }
+        }
+    });
+    a.write(b"last words").unwrap();
+    drop(a);
+    let (error, mut b) = reader.join().unwrap();
+    assert!(matches!(error, ChannelError::PeerGone));
+    assert!(b.peer_closed() && !b.is_finished());
+    assert!(matches!(b.write(b"anyone?"), Err(ChannelError::PeerGone)));
+    assert!(b.arm_read().unwrap(), "an end that was reported is not waited for");
+}
+
+#[test]
+fn peer_death_wakes_a_blocked_writer() {
+    let (mut a, b) = Channel::pair().unwrap();
+    let writer = thread::spawn(move || {
+        loop {
+            match a.write(&[1; 10_000]) {
+                Ok(0) => assert!(a.wait_writable(1, SOON).unwrap(), "the writer hangs"),
+                Ok(_) => {}
+                Err(error) => return (error, a.unread_by_peer().unwrap()),
+            }
+        }
+    });
+    drop(b);
+    let (error, unread) = writer.join().unwrap();
+    assert!(matches!(error, ChannelError::PeerGone));
+    assert!(unread > 0, "bytes were lost with the peer");
+}
+
+#[test]
+fn a_forked_holder_of_the_other_end_counts_as_alive() {
+    let (opener, listener) = ChannelParts::pair().unwrap();
+    let kept: Vec<OwnedFd> = listener.as_fds().iter().map(|fd| fd.try_clone_to_owned().unwrap()).collect();
+    let mut a = Channel::from_parts(opener).unwrap();
+    drop(Channel::from_parts(listener).unwrap());
+    assert!(!a.wait_readable(Some(Duration::from_millis(1))).unwrap());
+    drop(kept);
+    assert!(a.wait_readable(SOON).unwrap());
+    assert!(matches!(a.read(&mut [0; 1]), Err(ChannelError::PeerGone)));
+}
+
+#[test]
+fn a_reset_is_seen_after_the_bytes_before_it() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    a.write(b"bytes").unwrap();
+    a.reset(104);
+    let mut buffer = [0; 16];
+    assert_eq!(b.read(&mut buffer).unwrap(), 5);
+    assert!(matches!(b.read(&mut buffer), Err(ChannelError::Reset(104))));
+    assert!(matches!(b.write(b"x"), Err(ChannelError::Reset(104))));
+}
+
+#[test]
+fn a_reader_that_closed_fails_the_writer_even_while_it_sleeps() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    let writer = thread::spawn(move || {
+        loop {
+            match a.write(&[1; 10_000]) {
+                Ok(0) => assert!(a.wait_writable(1, SOON).unwrap(), "the writer hangs"),
+                Ok(_) => {}
+                Err(error) => return error,
+            }
+        }
+    });
+    b.close_read();
+    assert!(matches!(writer.join().unwrap(), ChannelError::PeerClosedReading));
+}
+
+#[test]
+fn a_closed_gate_holds_back_what_arrives_and_lets_writes_fill_the_ring() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    b.set_gate(true);
+    assert_eq!(a.write(b"held").unwrap(), 4);
+    assert_eq!(b.write(b"too").unwrap(), 3);
+    a.close_write();
+    let mut buffer = [0; 16];
+    assert_eq!(b.read(&mut buffer).unwrap(), 0);
+    assert!(!b.is_finished());
+    assert!(b.arm_read().unwrap(), "nothing to wake for");
+    assert!(!b.wait_readable(SOON).unwrap());
+    b.set_gate(false);
+    assert_eq!(b.read(&mut buffer).unwrap(), 4);
+    assert_eq!(b.read(&mut buffer).unwrap(), 0);
+    assert!(b.is_finished());
+}
+
+#[test]
+fn a_peer_that_rings_for_nothing_is_found_out() {
+    let (opener, listener) = ChannelParts::pair().unwrap();
+    let mut a = Channel::from_parts(opener).unwrap();
+    let fault = (0..=2 * MAX_FRUITLESS_RINGS).find_map(|_| {
+        nix::unistd::write(&listener.bell_out, &[1]).unwrap();
+        a.acknowledge_bell().err()
+    });
+    assert!(matches!(fault, Some(ChannelError::Fault(PeerFault::RingsWithoutProgress { .. }))));
+}
+
+#[test]
+fn a_full_bell_is_rung_enough() {
+    let (mut a, b) = Channel::pair().unwrap();
+    for _ in 0..10_000 {
+        a.ring().unwrap();
+    }
+    drop(b);
+}
+
+#[test]
+fn an_end_with_descriptors_missing_is_refused() {
+    let (opener, listener) = ChannelParts::pair().unwrap();
+    let found = ChannelParts::from_fds(vec![opener.memory, opener.bell_in], Side::Opener).unwrap_err();
+    assert!(matches!(found, ChannelError::Descriptors { found: 2, wanted: 3 }));
+    let wrong = ChannelParts { memory: listener.bell_out.try_clone().unwrap(), ..listener };
+    assert!(matches!(Channel::from_parts(wrong), Err(ChannelError::Memory(_))));
+}
+
+#[test]
+fn mio_wakes_for_bytes_for_room_and_for_death() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    let mut poll = Poll::new().unwrap();
+    let mut events = Events::with_capacity(8);
+    let mut woken = |poll: &mut Poll, timeout| {
+        poll.poll(&mut events, Some(timeout)).unwrap();
+        events.iter().any(|event| event.token() == Token(1))
+    };
+    let long = Duration::from_secs(20);
+    poll.registry().register(&mut a, Token(1), Interest::READABLE).unwrap();
+    assert!(a.arm_read().unwrap());
+    assert!(!woken(&mut poll, Duration::ZERO));
+    b.write(b"bytes").unwrap();
+    assert!(woken(&mut poll, long));
+    assert!(a.acknowledge_bell().unwrap());
+    assert_eq!(a.read(&mut [0; 16]).unwrap(), 5);
+    assert!(a.arm_read().unwrap());
+
+    while a.write(&[1; 50_000]).unwrap() > 0 {}
+    assert!(a.arm_write(1).unwrap());
+    assert!(!woken(&mut poll, Duration::ZERO));
+    b.consume(usize::MAX).unwrap();
+    assert!(woken(&mut poll, long));
+    assert!(a.acknowledge_bell().unwrap());
+    assert!(a.arm_read().unwrap() && !a.arm_write(1).unwrap());
+
+    drop(b);
+    assert!(woken(&mut poll, long));
+    a.acknowledge_bell().unwrap();
+    assert!(!a.arm_read().unwrap());
+    assert!(matches!(a.read(&mut [0; 16]), Err(ChannelError::PeerGone)));
+    poll.registry().deregister(&mut a).unwrap();
+    assert!(a.as_fd().as_raw_fd() >= 0);
 }

@@ -1,0 +1,74 @@
+use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+#[test]
+fn memory_that_could_shrink_is_refused() {
+    let fd = memfd_create("test", MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING).unwrap();
+    ftruncate(&fd, 4096).unwrap();
+    assert!(matches!(Memory::map(fd.as_fd(), 4096), Err(MemoryError::Unsealed { found: 0, .. })));
+    fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_GROW)).unwrap();
+    assert!(matches!(Memory::map(fd.as_fd(), 4096), Err(MemoryError::Unsealed { .. })));
+}
+
+#[test]
+fn memory_of_another_size_is_refused() {
+    for length in [0, 4096, 12_288] {
+        let fd = create_sealed(length).unwrap();
+        let found = Memory::map(fd.as_fd(), 8192).unwrap_err();
+        assert!(matches!(found, MemoryError::Size { found, wanted: 8192 } if found == length as u64));
+    }
+}
+
+#[test]
+fn what_is_no_memfd_is_refused() {
+    let file = std::fs::File::open("/dev/null").unwrap();
+    assert!(matches!(Memory::map(file.as_fd(), 4096), Err(MemoryError::Kernel { .. })));
+}
+
+#[test]
+fn a_sealed_memfd_keeps_its_size() {
+    let fd = create_sealed(8192).unwrap();
+    assert!(ftruncate(&fd, 4096).is_err());
+    assert!(ftruncate(&fd, 16_384).is_err());
+    assert!(
+        fcntl(&fd, FcntlArg::F_ADD_SEALS(SealFlag::F_SEAL_WRITE)).is_err(),
+        "the peer cannot take our writing away"
+    );
+}
+
+#[test]
+fn two_mappings_share_bytes_and_punched_pages_read_as_zeros() {
+    let fd = create_sealed(8192).unwrap();
+    let one = Memory::map(fd.as_fd(), 8192).unwrap();
+    let other = Memory::map(fd.as_fd(), 8192).unwrap();
+    one.copy_in(4090, b"across the pages");
+    let mut into = [0; 16];
+    other.copy_out(4090, &mut into);
+    assert_eq!(&into, b"across the pages");
+    other.punch(4096..8192).unwrap();
+    one.copy_out(4090, &mut into);
+    assert_eq!(&into, b"across\0\0\0\0\0\0\0\0\0\0");
+}
+
+#[test]
+#[should_panic(expected = "offset outside of shared memory")]
+fn a_copy_past_the_end_is_stopped() {
+    let fd = create_sealed(4096).unwrap();
+    Memory::map(fd.as_fd(), 4096).unwrap().copy_in(4090, &[0; 7]);
+}
+
+#[test]
+fn slots_are_zeroed_distinct_and_used_again() {
+    struct Word(AtomicU64);
+    // SAFETY: An atomic.
+    unsafe impl Shared for Word {}
+    let slots: Vec<Slot<Word>> = (0..3 * SLOTS_PER_AREA).map(|_| Slot::new().unwrap()).collect();
+    for (n, slot) in slots.iter().enumerate() {
+        assert_eq!(slot.0.swap(n as u64 + 1, Ordering::Relaxed), 0);
+    }
+    assert!(slots.iter().enumerate().all(|(n, slot)| slot.0.load(Ordering::Relaxed) == n as u64 + 1));
+    drop(slots);
+    assert_eq!(Slot::<Word>::new().unwrap().0.load(Ordering::Relaxed), 0);
+}

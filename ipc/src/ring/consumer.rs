@@ -1,0 +1,304 @@
+//! The reading end of a ring.
+
+use std::sync::atomic::{Ordering, fence};
+
+use super::{
+    DEAF, FIN, MAX_RECORD, RECORD_HEADER, RECORD_TAG, RESET, Ring, Switch, WINDOW_BYTES, bytes_of, record_bytes,
+    reset_code,
+};
+use crate::error::PeerFault;
+
+/// Reading end. Hands out copies, never a `&[u8]` into memory that the peer can change. Neither `Clone` nor `Sync`.
+#[derive(Debug)]
+pub struct Consumer {
+    ring: Ring,
+}
+
+impl Consumer {
+    pub(super) fn new(ring: Ring) -> Self {
+        Self { ring }
+    }
+
+    /// Copies from `ahead` bytes past the first unconsumed one, without consuming; returns how many there were.
+    #[inline]
+    pub fn peek(&self, ahead: usize, into: &mut [u8]) -> Result<usize, PeerFault> {
+        let wanted = ahead.saturating_add(into.len());
+        if self.known() < wanted {
+            self.refresh()?;
+        }
+        let count = self.known().saturating_sub(ahead).min(into.len());
+        match into.get_mut(..count) {
+            Some(into) if count > 0 => self.copy(self.head() + ahead as u64, into),
+            _ => {}
+        }
+        Ok(count)
+    }
+
+    /// Frees at most `bytes` for the peer; returns how many there were.
+    #[inline]
+    pub fn consume(&mut self, bytes: usize) -> Result<usize, PeerFault> {
+        if self.known() < bytes {
+            self.refresh()?;
+        }
+        let count = self.known().min(bytes);
+        self.advance(count);
+        Ok(count)
+    }
+
+    /// Copies bytes out and consumes them; returns how many there were (0: empty).
+    #[inline]
+    pub fn read(&mut self, into: &mut [u8]) -> Result<usize, PeerFault> {
+        let count = self.peek(0, into)?;
+        self.advance(count);
+        Ok(count)
+    }
+
+    /// Reads a record into `into`, which becomes its length. `false`: there is none.
+    #[inline]
+    pub fn read_record(&mut self, into: &mut Vec<u8>) -> Result<bool, PeerFault> {
+        if self.known() == 0 {
+            self.refresh()?;
+        }
+        let available = self.known();
+        if available == 0 {
+            return Ok(false);
+        }
+        if available < RECORD_HEADER {
+            return Err(PeerFault::RecordTruncated { needed: RECORD_HEADER, available });
+        }
+        let mut header = [0; RECORD_HEADER];
+        self.copy(self.head(), &mut header);
+        let found = u32::from_le_bytes(header);
+        let length = (found & 0x00FF_FFFF) as usize;
+        if found >> 24 != RECORD_TAG {
+            return Err(PeerFault::RecordTag { found });
+        }
+        if length > MAX_RECORD {
+            return Err(PeerFault::RecordLength { length });
+        }
+        let needed = record_bytes(length);
+        if needed > available {
+            return Err(PeerFault::RecordTruncated { needed, available });
+        }
+        // Not cleared first: a buffer that is used again is not zeroed again.
+        into.resize(length, 0);
+        self.copy(self.head() + RECORD_HEADER as u64, into);
+        self.advance(needed);
+        Ok(true)
+    }
+
+    /// Bytes that can be read now.
+    pub fn available(&self) -> Result<usize, PeerFault> {
+        self.refresh()?;
+        Ok(self.known())
+    }
+
+    /// Whether the writer has closed and every byte was consumed.
+    pub fn is_finished(&self) -> Result<bool, PeerFault> {
+        Ok(self.peer_closed() && self.available()? == 0)
+    }
+
+    /// Whether the writer has closed: no byte comes beyond those that [`available`](Self::available) then tells.
+    #[inline]
+    pub fn peer_closed(&self) -> bool {
+        self.flags() & FIN != 0
+    }
+
+    /// Whether the writer has closed; bytes may still be there.
+    pub fn writer_closed(&self) -> bool {
+        self.flags() & FIN != 0
+    }
+
+    /// The code that the writer broke the ring off with.
+    #[inline]
+    pub fn reset_by_peer(&self) -> Option<u32> {
+        reset_code(self.flags())
+    }
+
+    /// This side reads no longer: the writer gets an error. Wake it with [`wake_writer`](Self::wake_writer).
+    pub fn close(&mut self) {
+        self.set_flags(DEAF);
+    }
+
+    /// Breaks the ring off: the writer gets the code.
+    pub fn reset(&mut self, code: u32) {
+        self.set_flags(RESET | u64::from(code) << 32);
+    }
+
+    fn set_flags(&mut self, flags: u64) {
+        let own = &self.ring.cursors.rx.flags;
+        let flags = own.load(Ordering::Relaxed) | flags;
+        own.store(flags, Ordering::Relaxed);
+        self.ring.header.state.reader_flags.store(flags, Ordering::Relaxed);
+    }
+
+    /// Whether the writer sleeps and waits for the room that was just made, or for this end's closing. The caller must
+    /// then ring, once.
+    #[inline]
+    pub fn wake_writer(&mut self) -> bool {
+        // SeqCst: pairs with the fence in `Producer::arm`. Either we see its word here, or it sees our head there.
+        fence(Ordering::SeqCst);
+        let wanted = self.ring.header.state.writer_wants.load(Ordering::Relaxed);
+        let due = wanted != 0 && (self.head() >= wanted || self.ring.cursors.rx.flags.load(Ordering::Relaxed) != 0);
+        // Relaxed: it only decides who rings; the room is ordered by the head.
+        due && self.ring.header.state.writer_wants.swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// To be called after [`arm`](Self::arm), whose fence it needs: whether the writer sleeps for more room than there is.
+    /// It may be what this end waits for, so that both would sleep for ever. The caller must then ring, once.
+    pub(crate) fn release_writer(&mut self) -> bool {
+        let word = &self.ring.header.state.writer_wants;
+        word.load(Ordering::Relaxed) != 0 && word.swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// Prepares to sleep until more than `ahead` bytes are there. `true`: armed, and there are really no more: the peer
+    /// rings. `false`: there are, or the writer has ended.
+    pub(crate) fn arm(&mut self, ahead: usize) -> Result<bool, PeerFault> {
+        let wanted = (self.head() + 1).saturating_add(ahead as u64);
+        let word = &self.ring.header.state.reader_wants;
+        word.store(wanted, Ordering::Relaxed);
+        // SeqCst: pairs with the fence in `Producer::wake_reader`. Either it sees our word, or we see its tail.
+        fence(Ordering::SeqCst);
+        self.refresh()?;
+        if self.tail() >= wanted || self.flags() != 0 {
+            word.store(0, Ordering::Relaxed);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Takes back an `arm`.
+    pub(crate) fn disarm(&mut self) {
+        self.ring.header.state.reader_wants.store(0, Ordering::Relaxed);
+    }
+
+    /// The writer's flags.
+    #[inline]
+    pub(crate) fn flags(&self) -> u64 {
+        // Acquire: pairs with the Release in `Producer::close`; whoever sees the end sees the last tail.
+        self.ring.header.state.writer_flags.load(Ordering::Acquire)
+    }
+
+    /// CPU that the peer last waited on, plus one; 0: unknown.
+    pub(crate) fn peer_cpu(&self) -> u64 {
+        self.ring.header.state.writer_cpu.load(Ordering::Relaxed)
+    }
+
+    /// Position behind the last byte seen: changes with the peer's progress.
+    pub(crate) fn progress(&self) -> Result<u64, PeerFault> {
+        self.refresh()?;
+        Ok(self.tail())
+    }
+
+    /// Shows this side's gate in the header.
+    pub(crate) fn note_gate(&self, closed: bool) {
+        self.ring.header.state.reader_gate.store(closed.into(), Ordering::Relaxed);
+    }
+
+    /// Bytes known to be there.
+    #[inline]
+    fn known(&self) -> usize {
+        (self.tail() - self.head()) as usize
+    }
+
+    /// Copies known bytes out, from both windows if a switch lies between.
+    #[inline]
+    fn copy(&self, position: u64, into: &mut [u8]) {
+        let switch = self.switch();
+        if position >= switch.position() {
+            return self.ring.get(switch.window(), position, into);
+        }
+        let below = usize::try_from(switch.position() - position).unwrap_or(usize::MAX).min(into.len());
+        let (old, new) = into.split_at_mut(below);
+        self.ring.get(self.left(), position, old);
+        self.ring.get(switch.window(), switch.position(), new);
+    }
+
+    /// Consumes known bytes.
+    #[inline]
+    fn advance(&mut self, bytes: usize) {
+        let (head, position) = (self.head(), self.switch().position());
+        let next = head + bytes as u64;
+        if head < position && next >= position {
+            self.ring.punch(self.left());
+        }
+        self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Producer::refresh`; the bytes were copied out before.
+        self.ring.header.reader.head.store(next, Ordering::Release);
+    }
+
+    /// Reads the peer's tail and switch and checks them.
+    fn refresh(&self) -> Result<(), PeerFault> {
+        // Acquire: pairs with the Release in `Producer::publish`; the switch and the bytes were written before.
+        let found = self.ring.header.writer.tail.load(Ordering::Acquire);
+        let seen = self.tail();
+        if found < seen {
+            return Err(PeerFault::TailWentBack { seen, found });
+        }
+        // May be newer than the tail: it then begins at that tail or later.
+        let switch = Switch(self.ring.header.writer.switch.load(Ordering::Relaxed));
+        let (known, head) = (self.switch(), self.head());
+        let mut left = self.left();
+        if switch != known {
+            check_switch(switch, known, head, seen)?;
+            left = known.window();
+        }
+        let base = head.max(switch.position());
+        let window_bytes = bytes_of(switch.window());
+        if found > base && found - base > window_bytes {
+            return Err(PeerFault::TailBeyondWindow { base, found, window_bytes });
+        }
+        if switch != known {
+            self.enter(switch, left);
+        }
+        self.ring.cursors.rx.tail.store(found, Ordering::Relaxed);
+        Ok(())
+    }
+
+    #[cold]
+    fn enter(&self, switch: Switch, left: usize) {
+        let cursors = &self.ring.cursors.rx;
+        cursors.switch.store(switch.0, Ordering::Relaxed);
+        cursors.left.store(left as u64, Ordering::Relaxed);
+        if self.head() >= switch.position() {
+            // All of the old window was consumed before.
+            self.ring.punch(left);
+        }
+    }
+
+    #[inline]
+    fn tail(&self) -> u64 {
+        self.ring.cursors.rx.tail.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn head(&self) -> u64 {
+        self.ring.cursors.rx.head.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn switch(&self) -> Switch {
+        Switch(self.ring.cursors.rx.switch.load(Ordering::Relaxed))
+    }
+
+    #[inline]
+    fn left(&self) -> usize {
+        self.ring.cursors.rx.left.load(Ordering::Relaxed) as usize
+    }
+}
+
+/// Checks a new switch against the last one and against what was read and seen.
+fn check_switch(switch: Switch, known: Switch, head: u64, seen: u64) -> Result<(), PeerFault> {
+    if head < known.position() {
+        return Err(PeerFault::SwitchPending { pending: known.position() });
+    }
+    if switch.window() >= WINDOW_BYTES.len() || switch.window() <= known.window() {
+        return Err(PeerFault::SwitchToWindow { window: switch.window() as u64 });
+    }
+    let position = switch.position();
+    let latest = head.saturating_add(bytes_of(known.window()));
+    if position < seen || position > latest {
+        return Err(PeerFault::SwitchOutOfRange { position, earliest: seen, latest });
+    }
+    Ok(())
+}

@@ -1,0 +1,278 @@
+//! The writing end of a ring.
+
+use std::sync::atomic::{Ordering, fence};
+
+use super::{
+    DEAF, FIN, MAX_RECORD, PATIENCE, RECORD_HEADER, RESET, Ring, STREAM_WINDOW, Switch, WAKE_FRACTION, WINDOW_BYTES,
+    bytes_of, record_bytes, record_tag, reset_code,
+};
+use crate::error::{PeerFault, RecordError};
+
+/// Writing end of a ring in memory shared with an untrusted peer. Neither `Clone` nor `Sync`.
+#[derive(Debug)]
+pub struct Producer {
+    ring: Ring,
+}
+
+impl Producer {
+    pub(super) fn new(ring: Ring) -> Self {
+        Self { ring }
+    }
+
+    /// Copies bytes in and publishes them; returns how many fitted (0: full). [`PeerFault`]: the peer's index lies.
+    #[inline]
+    pub fn write(&mut self, bytes: &[u8]) -> Result<usize, PeerFault> {
+        let room = self.room_for(bytes.len(), STREAM_WINDOW)?;
+        let bytes = bytes.get(..room).unwrap_or(bytes);
+        let tail = self.tail();
+        self.ring.put(self.switch().window(), tail, bytes);
+        self.publish(tail + bytes.len() as u64);
+        Ok(bytes.len())
+    }
+
+    /// Writes a record, whole or not at all. `false`: it does not fit now.
+    #[inline]
+    pub fn write_record(&mut self, record: &[u8]) -> Result<bool, RecordError> {
+        self.write_record_parts(&[record])
+    }
+
+    /// Writes a record that is the parts' concatenation, whole or not at all. `false`: it does not fit now.
+    #[inline]
+    pub fn write_record_parts(&mut self, parts: &[&[u8]]) -> Result<bool, RecordError> {
+        let length = parts.iter().fold(0usize, |sum, part| sum.saturating_add(part.len()));
+        let Some(tag) = record_tag(length) else {
+            return Err(RecordError::TooLarge { size: length, limit: MAX_RECORD });
+        };
+        let needed = record_bytes(length);
+        let limit = if 2 * needed > WINDOW_BYTES[STREAM_WINDOW] { WINDOW_BYTES.len() - 1 } else { STREAM_WINDOW };
+        if self.room_for(needed, limit)? < needed {
+            return Ok(false);
+        }
+        let (tail, window) = (self.tail(), self.switch().window());
+        self.ring.put(window, tail, &tag.to_le_bytes());
+        let mut at = tail + RECORD_HEADER as u64;
+        for part in parts {
+            self.ring.put(window, at, part);
+            at += part.len() as u64;
+        }
+        self.publish(tail + needed as u64);
+        Ok(true)
+    }
+
+    /// Bytes that could be written now without moving to a larger window.
+    pub fn free(&self) -> Result<usize, PeerFault> {
+        self.refresh()?;
+        Ok(self.room() as usize)
+    }
+
+    /// Bytes written that the peer has not consumed.
+    pub fn unread(&self) -> Result<usize, PeerFault> {
+        self.refresh()?;
+        Ok((self.tail() - self.head()) as usize)
+    }
+
+    /// No byte follows: the reader sees the end once it has read all. Wake it with [`wake_reader`](Self::wake_reader).
+    pub fn close(&mut self) {
+        self.set_flags(FIN);
+    }
+
+    /// Whether [`close`](Self::close) or [`reset`](Self::reset) was called.
+    pub fn is_closed(&self) -> bool {
+        self.ring.cursors.tx.flags.load(Ordering::Relaxed) != 0
+    }
+
+    /// Breaks the ring off: the reader still gets what was written, then the code.
+    pub fn reset(&mut self, code: u32) {
+        self.set_flags(RESET | u64::from(code) << 32);
+    }
+
+    fn set_flags(&mut self, flags: u64) {
+        let own = &self.ring.cursors.tx.flags;
+        let flags = own.load(Ordering::Relaxed) | flags;
+        own.store(flags, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Consumer::flags`, so that whoever sees the end sees the last tail.
+        self.ring.header.state.writer_flags.store(flags, Ordering::Release);
+    }
+
+    /// The code that the reader broke the ring off with.
+    #[inline]
+    pub fn reset_by_peer(&self) -> Option<u32> {
+        reset_code(self.ring.header.state.reader_flags.load(Ordering::Relaxed))
+    }
+
+    /// The reader's flags, for whoever counts its progress.
+    pub(crate) fn peer_flags(&self) -> u64 {
+        self.ring.header.state.reader_flags.load(Ordering::Relaxed)
+    }
+
+    /// Whether the reader has said that it reads no longer.
+    #[inline]
+    pub fn peer_closed_reading(&self) -> bool {
+        self.ring.header.state.reader_flags.load(Ordering::Relaxed) & DEAF != 0
+    }
+
+    /// Whether the reader sleeps and waits for what was just written or closed. The caller must then ring, once.
+    #[inline]
+    pub fn wake_reader(&mut self) -> bool {
+        // SeqCst: pairs with the fence in `Consumer::arm`. Either we see its word here, or it sees our tail there.
+        fence(Ordering::SeqCst);
+        let wanted = self.ring.header.state.reader_wants.load(Ordering::Relaxed);
+        let due = wanted != 0 && (self.tail() >= wanted || self.is_closed());
+        // Relaxed: it only decides who rings; the data is ordered by the tail.
+        due && self.ring.header.state.reader_wants.swap(0, Ordering::Relaxed) != 0
+    }
+
+    /// Prepares to sleep until `minimum` bytes could be written; more than the largest window of a stream counts as all of
+    /// it. `true`: armed, and there is really no room: the peer rings, once a good part of the window is free or when it
+    /// goes to sleep itself. `false`: there is room, or the reader has closed.
+    pub fn arm(&mut self, minimum: usize) -> Result<bool, PeerFault> {
+        self.arm_for(minimum.min(WINDOW_BYTES[STREAM_WINDOW]))
+    }
+
+    /// As [`arm`](Self::arm), until a record of `length` bytes could be written.
+    pub fn arm_record(&mut self, length: usize) -> Result<bool, PeerFault> {
+        self.arm_for(record_bytes(length.min(MAX_RECORD)))
+    }
+
+    fn arm_for(&mut self, minimum: usize) -> Result<bool, PeerFault> {
+        let enough = self.head_wanted(minimum);
+        if enough <= self.head() {
+            return Ok(false);
+        }
+        let window_bytes = WINDOW_BYTES[self.switch().window() & 3];
+        let wanted = self.head_wanted(minimum.max(window_bytes / WAKE_FRACTION));
+        let word = &self.ring.header.state.writer_wants;
+        word.store(wanted, Ordering::Relaxed);
+        // SeqCst: pairs with the fence in `Consumer::wake_writer`. Either it sees our word, or we see its head.
+        fence(Ordering::SeqCst);
+        self.refresh()?;
+        let closed = self.peer_flags() & (DEAF | RESET) != 0;
+        if enough <= self.head() || closed {
+            word.store(0, Ordering::Relaxed);
+            return Ok(false);
+        }
+        Ok(true)
+    }
+
+    /// Notes the CPU that this side waits on, for a spinning peer.
+    pub(crate) fn note_cpu(&self, cpu: u64) {
+        self.ring.header.state.writer_cpu.store(cpu, Ordering::Relaxed);
+    }
+
+    /// Position of the first byte that the peer has not consumed: changes with its progress.
+    pub(crate) fn progress(&self) -> Result<u64, PeerFault> {
+        self.refresh()?;
+        Ok(self.head())
+    }
+
+    /// Shows this side's gate in the header.
+    pub(crate) fn note_gate(&self, closed: bool) {
+        self.ring.header.state.writer_gate.store(closed.into(), Ordering::Relaxed);
+    }
+
+    /// Head at which `minimum` bytes can be written.
+    fn head_wanted(&self, minimum: usize) -> u64 {
+        let (switch, minimum) = (self.switch(), minimum as u64);
+        let size = bytes_of(switch.window());
+        if minimum > size {
+            return self.head_for_switch();
+        }
+        if self.tail() - switch.position() + minimum <= size {
+            return 0;
+        }
+        self.tail() + minimum - size
+    }
+
+    /// Head at which another window may be entered: the reader must know of the present one before, since it remembers
+    /// one switch only. It knows once it has consumed a byte of it; of an empty one it need not know.
+    fn head_for_switch(&self) -> u64 {
+        let switch = self.switch();
+        match switch {
+            Switch::FIRST => 0,
+            _ if self.tail() == switch.position() => switch.position(),
+            _ => switch.position() + 1,
+        }
+    }
+
+    /// Room for `wanted` bytes, or less. Moves to a larger window, at most `limit`, where that helps.
+    #[inline]
+    fn room_for(&mut self, wanted: usize, limit: usize) -> Result<usize, PeerFault> {
+        let room = self.room() as usize;
+        if room >= wanted { Ok(wanted) } else { self.make_room(wanted, limit) }
+    }
+
+    #[cold]
+    fn make_room(&mut self, wanted: usize, limit: usize) -> Result<usize, PeerFault> {
+        self.refresh()?;
+        let room = self.room() as usize;
+        if room >= wanted {
+            return Ok(wanted);
+        }
+        let (switch, cursors) = (self.switch(), &self.ring.cursors.tx);
+        let window = switch.window();
+        if window < limit && self.head() >= self.head_for_switch() {
+            let stalls = cursors.stalls.load(Ordering::Relaxed) + 1;
+            cursors.stalls.store(stalls, Ordering::Relaxed);
+            let large = 2 * wanted > WINDOW_BYTES[window & 3];
+            if large || stalls >= PATIENCE {
+                let fits = (window + 1..limit).find(|w| WINDOW_BYTES[*w & 3] >= 2 * wanted);
+                self.move_to(if large { fits.unwrap_or(limit) } else { window + 1 });
+            }
+        }
+        Ok((self.room() as usize).min(wanted))
+    }
+
+    fn move_to(&mut self, window: usize) {
+        let switch = Switch::new(self.tail(), window);
+        let cursors = &self.ring.cursors.tx;
+        cursors.switch.store(switch.0, Ordering::Relaxed);
+        cursors.stalls.store(0, Ordering::Relaxed);
+        // Relaxed: the Release of the next tail publishes it; until then no byte lies in the new window.
+        self.ring.header.writer.switch.store(switch.0, Ordering::Relaxed);
+    }
+
+    /// Reads the peer's head and checks it.
+    fn refresh(&self) -> Result<(), PeerFault> {
+        // Acquire: pairs with the Release in `Consumer::consume`; the bytes below were copied out before.
+        let found = self.ring.header.reader.head.load(Ordering::Acquire);
+        let (seen, tail) = (self.head(), self.tail());
+        if found < seen {
+            return Err(PeerFault::HeadWentBack { seen, found });
+        }
+        if found > tail {
+            return Err(PeerFault::HeadBeyondTail { tail, found });
+        }
+        self.ring.cursors.tx.head.store(found, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Room in the present window, going by the last head seen.
+    #[inline]
+    fn room(&self) -> u64 {
+        let switch = self.switch();
+        let used = self.tail() - self.head().max(switch.position());
+        bytes_of(switch.window()).saturating_sub(used)
+    }
+
+    #[inline]
+    fn publish(&self, tail: u64) {
+        self.ring.cursors.tx.tail.store(tail, Ordering::Relaxed);
+        // Release: pairs with the Acquire in `Consumer::refresh`; the bytes and the switch come first.
+        self.ring.header.writer.tail.store(tail, Ordering::Release);
+    }
+
+    #[inline]
+    fn tail(&self) -> u64 {
+        self.ring.cursors.tx.tail.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn head(&self) -> u64 {
+        self.ring.cursors.tx.head.load(Ordering::Relaxed)
+    }
+
+    #[inline]
+    fn switch(&self) -> Switch {
+        Switch(self.ring.cursors.tx.switch.load(Ordering::Relaxed))
+    }
+}
