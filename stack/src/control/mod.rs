@@ -15,3 +15,6 @@ pub mod plane;
 pub mod probe;
 pub mod routes;
 pub mod topology;
+
+#[cfg(test)]
+mod tests;
