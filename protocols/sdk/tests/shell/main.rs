@@ -8,17 +8,18 @@ use std::thread::JoinHandle;
 use ipc::channel::Channel;
 use ipc::message::MessageChannel;
 use ipc::protocol::{Notice, Request};
-use ipc::{InterfaceName, ServiceName, VrName};
+use ipc::{InterfaceName, Pathname, ServiceName, VrName};
 use isthmus_sdk as sdk;
 use sdk::core::{ConfigError, ConnectionId, Input, Output, ProtocolCore, Time};
 use sdk::error::ShellError;
 use sdk::rib::{RibRequest, RibUpdate};
+use serde::Serialize;
 use stack_api::Terms;
 use stack_api::interface::{InterfaceEvent, InterfaceKind, InterfaceState, Nothing};
 use stack_api::socket::{Connect, ConnectResult, SocketReply, SocketRequest};
 use vr_api::command::{Command, Declaration, Runs};
 use vr_api::config::{ConfigUpdate, Node, Subscribe, Verdict};
-use vr_api::manager::{LibraryRequest, LibraryUpdate, VrFibUpdate};
+use vr_api::manager::LibraryRequest;
 use vr_api::show::{Row, ShowReply, ShowRequest, ShowTable, TERMS};
 
 #[path = "../support/mod.rs"]
@@ -102,6 +103,22 @@ fn declaration() -> Declaration {
     }
 }
 
+/// What the VR connection manager says to the process's socket library, as far as it is said here: protocols, and so
+/// their tests, have no word for the rest.
+#[derive(Serialize)]
+#[expect(dead_code, reason = "the place of a variant is its number on the channel")]
+enum FromManager {
+    Published { ticket: u32, pathname: Pathname },
+    Refused { ticket: u32, reason: String },
+    Known(Known),
+}
+
+/// What the library starts from.
+#[derive(Serialize)]
+enum Known {
+    All { interfaces: Vec<()>, entries: Vec<()> },
+}
+
 type ConfigChannel = MessageChannel<ConfigUpdate, Verdict>;
 type InterfaceChannel = MessageChannel<InterfaceEvent, Nothing>;
 
@@ -113,7 +130,7 @@ struct World {
     config: ConfigChannel,
     interfaces: InterfaceChannel,
     rib: MessageChannel<RibUpdate, RibRequest>,
-    manager: MessageChannel<LibraryUpdate, LibraryRequest>,
+    manager: MessageChannel<FromManager, LibraryRequest>,
     sockets: MessageChannel<SocketReply, SocketRequest>,
 }
 
@@ -132,8 +149,7 @@ impl World {
         let library = terms(&vr_api::manager::Terms::Library);
         let mut manager: MessageChannel<_, LibraryRequest> =
             procmgr.talk("/0/vrmgr", &library, vr_api::manager::LIBRARY_SCHEMA);
-        let snapshot = VrFibUpdate::Snapshot { interfaces: Vec::new(), entries: Vec::new() };
-        manager.send(&LibraryUpdate::VrFib(snapshot)).unwrap();
+        manager.send(&FromManager::Known(Known::All { interfaces: Vec::new(), entries: Vec::new() })).unwrap();
         let sockets = procmgr.talk("/0/stack", &terms(&Terms::Sockets), stack_api::socket::SCHEMA);
         let mut world = World { procmgr, thread, told, config, interfaces, rib, manager, sockets };
         assert_eq!(world.told(), "rib restarted");
@@ -172,8 +188,8 @@ impl World {
         }
         let LibraryRequest::Publish { ticket, listener } = next(&mut self.manager) else { panic!("no listener") };
         let identity = process(1, "probe");
-        let pathname = ipc::Pathname::endpoint(identity.vr, identity.pid, listener.criteria);
-        self.manager.send(&LibraryUpdate::Published { ticket, pathname }).unwrap();
+        let pathname = Pathname::endpoint(identity.vr, identity.pid, listener.criteria);
+        self.manager.send(&FromManager::Published { ticket, pathname }).unwrap();
     }
 
     /// procmgr says go, and the stack makes the connection; returns its end.
