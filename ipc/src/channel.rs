@@ -10,9 +10,9 @@
 //! Three ways to wait:
 //!
 //! - blocking: [`Channel::wait_readable`], [`Channel::wait_writable`];
-//! - with mio: register the channel; on each event call [`Channel::acknowledge_bell`], then go on in **both** directions
-//!   until [`Channel::arm_read`] says `true` and, if something is left to write, [`Channel::arm_write`] does too. One
-//!   bell serves both directions, so whoever silences it must look at both;
+//! - with mio: register the channel; on each event call [`Channel::acknowledge_bell`], then go on in **both**
+//!   directions until [`Channel::arm_read`] says `true` and, if something is left to write, [`Channel::arm_write`] does
+//!   too. One bell serves both directions, so whoever silences it must look at both;
 //! - not at all: a busy process looks at its channels in turn, and arms before it sleeps.
 //!
 //! ```
@@ -44,8 +44,8 @@ use crate::error::{ChannelError, PeerFault};
 use crate::memory::{self, Memory, Slot};
 use crate::ring::{self, CHANNEL_BYTES, Consumer, Producer};
 
-/// Rings without any progress after which the peer is taken to be hostile. A correct peer rings only when it has written,
-/// read or closed; the margin is for what a later version may ring for.
+/// Rings without any progress after which the peer is taken to be hostile. A correct peer rings only when it has
+/// written, read or closed; the margin is for what a later version may ring for.
 const MAX_FRUITLESS_RINGS: u32 = 4096;
 
 /// Looks at the ring between two looks at the clock, while spinning.
@@ -186,8 +186,8 @@ impl Channel {
         Ok(written)
     }
 
-    /// Reads bytes and wakes the peer if it waits for room. 0: nothing now, or the end: [`is_finished`](Self::is_finished)
-    /// tells.
+    /// Reads bytes and wakes the peer if it waits for room. 0: nothing now, or the end:
+    /// [`is_finished`](Self::is_finished) tells.
     #[inline]
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
         if self.gate_closed {
@@ -209,8 +209,8 @@ impl Channel {
     }
 
     /// Copies from `ahead` bytes past the first unconsumed one, without consuming. 0: nothing there now, or the end:
-    /// [`peer_finished_writing`](Self::peer_finished_writing) tells. The end, and errors, come once nothing is further ahead,
-    /// though unconsumed bytes may be peeked at again.
+    /// [`peer_finished_writing`](Self::peer_finished_writing) tells. The end, and errors, come once nothing is further
+    /// ahead, though unconsumed bytes may be peeked at again.
     #[inline]
     pub fn peek(&mut self, ahead: usize, into: &mut [u8]) -> Result<usize, ChannelError> {
         if self.gate_closed {
@@ -281,8 +281,8 @@ impl Channel {
         !self.gate_closed && self.rx.is_finished().unwrap_or(false)
     }
 
-    /// Whether the peer closed its writing in order, though bytes may still be there: for a reader that leaves them in the
-    /// ring. True once [`peek`](Self::peek) has found nothing more.
+    /// Whether the peer closed its writing in order, though bytes may still be there: for a reader that leaves them in
+    /// the ring. True once [`peek`](Self::peek) has found nothing more.
     pub fn peer_finished_writing(&self) -> bool {
         !self.gate_closed && self.rx.peer_closed()
     }
@@ -367,8 +367,8 @@ impl Channel {
         Ok(armed)
     }
 
-    /// Prepares to sleep until `minimum` bytes can be written (more than any window counts as a whole one). `true`: armed,
-    /// and there is really no room: the bell rings. `false`: there is, or writing fails.
+    /// Prepares to sleep until `minimum` bytes can be written (more than any window counts as a whole one). `true`:
+    /// armed, and there is really no room: the bell rings. `false`: there is, or writing fails.
     pub fn arm_write(&mut self, minimum: usize) -> Result<bool, ChannelError> {
         if self.doorbell.peer_gone() || self.tx.is_closed() {
             return Ok(false);
@@ -384,13 +384,15 @@ impl Channel {
         Ok(self.tx.arm_record(length)?)
     }
 
-    /// Lets [`wait_readable`](Self::wait_readable) and [`wait_writable`](Self::wait_writable) look at the ring for at most
-    /// this long before they sleep. Never done while the peer last waited on the same CPU. Zero, the default: not at all.
+    /// Lets [`wait_readable`](Self::wait_readable) and [`wait_writable`](Self::wait_writable) look at the ring for at
+    /// most this long before they sleep. Never done while the peer last waited on the same CPU. Zero, the default: not
+    /// at all.
     pub fn set_spin(&mut self, bound: Duration) {
         self.spin = Spin { bound, now: bound };
     }
 
-    /// Blocks until something can be read: bytes, the end, or an error. `false`: the time is over, or the gate is closed.
+    /// Blocks until something can be read: bytes, the end, or an error. `false`: the time is over, or the gate is
+    /// closed.
     pub fn wait_readable(&mut self, timeout: Option<Duration>) -> Result<bool, ChannelError> {
         if self.gate_closed {
             return Ok(false);
@@ -409,7 +411,8 @@ impl Channel {
         self.sleep_while(timeout, |channel| Ok(channel.check_writable().is_ok() && channel.arm_write(minimum)?))
     }
 
-    /// Blocks until the bell rings, for whatever was armed, and silences it. `false`: it did not, in time or for a signal.
+    /// Blocks until the bell rings, for whatever was armed, and silences it. `false`: it did not, in time or for a
+    /// signal.
     pub fn wait_bell(&mut self, timeout: Option<Duration>) -> Result<bool, ChannelError> {
         let kernel = |what| move |error: io::Error| ChannelError::Kernel { what, error };
         let mut bells = [PollFd::new(self.doorbell.as_fd(), PollFlags::POLLIN)];

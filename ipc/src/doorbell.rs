@@ -5,10 +5,10 @@
 //! child's included, the kernel says so on the bell itself (end of file, POLLHUP): no second descriptor is to be
 //! watched.
 //!
-//! Compared by `cargo bench -p isthmus-ipc --bench doorbell`, on two cores that were busy: to ring and to silence costs a
-//! pipe 0.8 us, an eventfd 0.7 us, a socket pair 1.5 us; a round trip of two threads 4, 4 to 6, and 7 us. An eventfd is
-//! a little cheaper, but says nothing of its other holders: each peer would need a pidfd, which is wrong for ends that
-//! were handed on or forked. A tenth of a system call is not worth that.
+//! Compared by `cargo bench -p isthmus-ipc --bench doorbell`, on two cores that were busy: to ring and to silence costs
+//! a pipe 0.8 us, an eventfd 0.7 us, a socket pair 1.5 us; a round trip of two threads 4, 4 to 6, and 7 us. An eventfd
+//! is a little cheaper, but says nothing of its other holders: each peer would need a pidfd, which is wrong for ends
+//! that were handed on or forked. A tenth of a system call is not worth that.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};

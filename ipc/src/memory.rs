@@ -1,9 +1,9 @@
 //! Memory shared with another process: sealed memfds, mapping, offsets; and the private slots of channel ends.
 //!
-//! What a peer wrote is an allegation: this face hands out copies and atomics, never a `&[u8]` into memory that somebody
-//! else may change. Bytes are copied while the peer may write them; such a copy may be torn, and whoever uses it must
-//! not care (the ring's indices say which bytes the peer has promised not to touch; a peer that breaks its promise
-//! garbles its own data only).
+//! What a peer wrote is an allegation: this face hands out copies and atomics, never a `&[u8]` into memory that
+//! somebody else may change. Bytes are copied while the peer may write them; such a copy may be torn, and whoever uses
+//! it must not care (the ring's indices say which bytes the peer has promised not to touch; a peer that breaks its
+//! promise garbles its own data only).
 //!
 //! A memfd is sealed against shrinking before it is mapped: a peer that could shrink it would kill us by SIGBUS.
 #![allow(unsafe_code)]
@@ -111,7 +111,8 @@ impl Memory {
     #[inline]
     pub fn copy_in(&self, offset: usize, bytes: &[u8]) {
         let to = self.range(offset, bytes.len());
-        // SAFETY: `range` checked that the target lies in the mapping; `bytes` is private memory, so they do not overlap.
+        // SAFETY: `range` checked that the target lies in the mapping; `bytes` is private memory, so they do not
+        // overlap.
         unsafe { ptr::copy_nonoverlapping(bytes.as_ptr(), to, bytes.len()) }
     }
 
@@ -123,7 +124,8 @@ impl Memory {
     #[inline]
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
         let from = self.range(offset, into.len());
-        // SAFETY: `range` checked that the source lies in the mapping; `into` is private memory, so they do not overlap.
+        // SAFETY: `range` checked that the source lies in the mapping; `into` is private memory, so they do not
+        // overlap.
         unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) }
     }
 
@@ -193,8 +195,8 @@ impl<T: Shared> Deref for View<T> {
 
     #[inline]
     fn deref(&self) -> &T {
-        // SAFETY: `new` checked place and alignment; `memory` keeps it mapped; `Shared` says that any bits are a `T` and
-        // that all change goes through atomics.
+        // SAFETY: `new` checked place and alignment; `memory` keeps it mapped; `Shared` says that any bits are a `T`
+        // and that all change goes through atomics.
         unsafe { self.at.as_ref() }
     }
 }

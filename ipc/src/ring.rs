@@ -10,11 +10,12 @@
 //! ```
 //!
 //! A writer that finds its window too small moves on to a larger one at its tail `P`: it publishes `switch = P<<3 |
-//! window` before the first tail past `P`. A next switch comes only after the reader has passed `P`; it always leads to a
-//! larger window. The reader, when it passes `P`, gives the old window's memory back.
+//! window` before the first tail past `P`. A next switch comes only after the reader has passed `P`; it always leads to
+//! a larger window. The reader, when it passes `P`, gives the old window's memory back.
 //!
-//! The peer is not trusted: each word read from shared memory is copied once, then checked; a lie is a [`PeerFault`] and
-//! changes nothing here. All private cursors lie in a slot that forked children share.
+//! The peer is not trusted: each word read from shared memory is copied once, then checked; a lie is a
+//! [`PeerFault`](crate::error::PeerFault) and changes nothing here. All private cursors lie in a slot that forked
+//! children share.
 #![allow(unsafe_code)]
 
 mod consumer;

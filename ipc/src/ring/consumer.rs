@@ -144,8 +144,8 @@ impl Consumer {
         due && self.ring.header.state.writer_wants.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// To be called after [`arm`](Self::arm), whose fence it needs: whether the writer sleeps for more room than there is.
-    /// It may be what this end waits for, so that both would sleep for ever. The caller must then ring, once.
+    /// To be called after [`arm`](Self::arm), whose fence it needs: whether the writer sleeps for more room than there
+    /// is. It may be what this end waits for, so that both would sleep for ever. The caller must then ring, once.
     pub(crate) fn release_writer(&mut self) -> bool {
         let word = &self.ring.header.state.writer_wants;
         word.load(Ordering::Relaxed) != 0 && word.swap(0, Ordering::Relaxed) != 0

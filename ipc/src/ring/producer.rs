@@ -122,9 +122,9 @@ impl Producer {
         due && self.ring.header.state.reader_wants.swap(0, Ordering::Relaxed) != 0
     }
 
-    /// Prepares to sleep until `minimum` bytes could be written; more than the largest window of a stream counts as all of
-    /// it. `true`: armed, and there is really no room: the peer rings, once a good part of the window is free or when it
-    /// goes to sleep itself. `false`: there is room, or the reader has closed.
+    /// Prepares to sleep until `minimum` bytes could be written; more than the largest window of a stream counts as all
+    /// of it. `true`: armed, and there is really no room: the peer rings, once a good part of the window is free or
+    /// when it goes to sleep itself. `false`: there is room, or the reader has closed.
     pub fn arm(&mut self, minimum: usize) -> Result<bool, PeerFault> {
         self.arm_for(minimum.min(WINDOW_BYTES[STREAM_WINDOW]))
     }
