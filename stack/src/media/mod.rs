@@ -13,6 +13,7 @@ pub mod cable;
 #[cfg(test)]
 mod conformance;
 pub mod finish;
+pub mod link_watch;
 pub mod loss;
 mod packet_socket;
 mod vnet;

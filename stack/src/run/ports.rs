@@ -4,7 +4,7 @@
 //! no longer wanted is closed when it is applied.
 
 use std::collections::BTreeMap;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsFd, AsRawFd};
 
 use ipc::reactor::Reactor;
 use mio::Token;
@@ -18,6 +18,7 @@ use crate::ids::PortId;
 use crate::linecard::{LineCardConfig, LineCardEvent, LineCardHandle, PuntReceiver};
 use crate::media::af_packet::AfPacket;
 use crate::media::cable::Cable;
+use crate::media::link_watch::LinkWatch;
 use crate::media::loss::{Loss, LossPattern};
 use crate::media::{Driver, DriverError};
 
@@ -37,6 +38,8 @@ pub struct LineCards {
     cards: BTreeMap<String, Card>,
     by_token: BTreeMap<Token, String>,
     next_port: u32,
+    /// Carriers of the host's devices; only a router with a port on one has it.
+    links: Option<(LinkWatch, Token)>,
 }
 
 /// What a verified configuration needs and does not have yet.
@@ -73,6 +76,7 @@ impl LineCards {
         mut prepared: Prepared,
     ) -> Result<Vec<TopologyChange>, RunError> {
         let mut changes = Vec::new();
+        self.watch_links(reactor, config);
         self.stop_unwanted(reactor, plane, config, &mut changes)?;
         for spec in &config.linecards {
             if !self.cards.contains_key(&spec.name) {
@@ -147,6 +151,33 @@ impl LineCards {
         let spec = LineCardSpec { ports: Vec::new(), ..spec.clone() };
         self.cards.insert(spec.name.clone(), Card { spec, handle, punts, token });
         Ok(())
+    }
+
+    /// Subscribes to the host's carriers once a port depends on one.
+    fn watch_links(&mut self, reactor: &mut Reactor, config: &StackConfig) {
+        let mut ports = config.linecards.iter().flat_map(|card| &card.ports);
+        if self.links.is_some() || !ports.any(|port| matches!(port.driver, DriverSpec::AfPacket { .. })) {
+            return;
+        }
+        let opened = LinkWatch::open().and_then(|watch| {
+            let token = reactor.register(&mut SourceFd(&watch.as_fd().as_raw_fd()))?;
+            Ok((watch, token))
+        });
+        match opened {
+            Ok(links) => self.links = Some(links),
+            Err(error) => log::warn!("a lost carrier will be noticed late: watching the host's links: {error}"),
+        }
+    }
+
+    /// The host's links changed, perhaps; `false`: the token is not theirs.
+    pub fn links_changed(&mut self, token: Token) -> bool {
+        let Some((watch, _)) = self.links.as_ref().filter(|(_, own)| *own == token) else { return false };
+        match watch.drain() {
+            Ok(true) => self.cards.values().for_each(|card| card.handle.check_links()),
+            Ok(false) => {}
+            Err(error) => log::warn!("watching the host's links: {error}"),
+        }
+        true
     }
 
     /// What a line card has to say; `None`: the token is not one of a line card.

@@ -111,6 +111,7 @@ impl Process {
             Some(Event::Ready(token)) => {
                 let now = self.now();
                 if !self.server.ready(now, &mut self.plane, reactor, token)
+                    && !self.linecards.links_changed(token)
                     && let Some(events) = self.linecards.receive(reactor, token)
                 {
                     self.handle_line_card(now, events)?;
