@@ -16,7 +16,7 @@ use sdk::rib::{RibRequest, RibUpdate};
 use serde::Serialize;
 use stack_api::Terms;
 use stack_api::interface::{InterfaceEvent, InterfaceKind, InterfaceState, Nothing};
-use stack_api::socket::{Connect, ConnectResult, SocketReply, SocketRequest};
+use stack_api::socket::{Connect, ConnectResult, SocketError, SocketReply, SocketRequest};
 use vr_api::command::{Command, Declaration, Runs};
 use vr_api::config::{ConfigUpdate, Node, Subscribe, Verdict};
 use vr_api::manager::LibraryRequest;
@@ -106,7 +106,6 @@ fn declaration() -> Declaration {
 /// What the VR connection manager says to the process's socket library, as far as it is said here: protocols, and so
 /// their tests, have no word for the rest.
 #[derive(Serialize)]
-#[expect(dead_code, reason = "the place of a variant is its number on the channel")]
 enum FromManager {
     Published { ticket: u32, pathname: Pathname },
     Refused { ticket: u32, reason: String },
@@ -175,6 +174,12 @@ impl World {
 
     /// The stack and the manager agree to what the library asks.
     fn grant_listener(&mut self) {
+        let (ticket, pathname) = self.listener();
+        self.manager.send(&FromManager::Published { ticket, pathname }).unwrap();
+    }
+
+    /// The stack agrees; what the manager is asked.
+    fn listener(&mut self) -> (u32, Pathname) {
         loop {
             match next(&mut self.sockets) {
                 SocketRequest::Listen { ticket, .. } => {
@@ -188,8 +193,7 @@ impl World {
         }
         let LibraryRequest::Publish { ticket, listener } = next(&mut self.manager) else { panic!("no listener") };
         let identity = process(1, "probe");
-        let pathname = Pathname::endpoint(identity.vr, identity.pid, listener.criteria);
-        self.manager.send(&FromManager::Published { ticket, pathname }).unwrap();
+        (ticket, Pathname::endpoint(identity.vr, identity.pid, listener.criteria))
     }
 
     /// procmgr says go, and the stack makes the connection; returns its end.
@@ -278,6 +282,19 @@ fn a_process_is_ready_once_configured_with_interfaces_and_listening_and_connects
     }
     received.extend(read(&mut stream, sent.len() - received.len()));
     assert!(received == sent);
+}
+
+#[test]
+fn a_port_that_is_not_to_be_had_is_told_to_the_core_and_does_not_keep_the_router_from_starting() {
+    let mut world = World::new();
+    apply(&mut world.config, 1, 1);
+    assert_eq!(world.told(), "configured 1");
+    let (ticket, _) = world.listener();
+    world.manager.send(&FromManager::Refused { ticket, reason: "it is taken".to_owned() }).unwrap();
+    let error = SocketError::PermissionDenied;
+    assert_eq!(world.told(), format!("{:?}", Input::ListenFailed { port: 179, error }));
+    world.interfaces.send(&InterfaceEvent::Snapshot(Vec::new())).unwrap();
+    assert!(world.procmgr.is_ready(PATIENCE));
 }
 
 #[test]
