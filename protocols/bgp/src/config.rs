@@ -72,20 +72,22 @@ fn router_bgp() -> Command {
 }
 
 fn neighbor() -> Command {
-    let name = || ParameterType::Name("route policy".into());
+    // The kind of name by which the parser finds the policy's block.
+    let name = || ParameterType::Name("route-policy".into());
     let family = Command::block(
         "address-family ipv4 unicast",
         "Routes exchanged with the neighbor",
         vec![],
         vec![Command::line("route-policy <> in|out", "Policy for routes from or to the neighbor", vec![name()])],
     );
+    let open_modes = ["active-only", "both", "passive-only"].map(Into::into).to_vec();
     Command::block(
         "neighbor <>",
         "A BGP neighbor",
         vec![ParameterType::Ipv4Address],
         vec![
             Command::line("remote-as <>", "The neighbor's AS number", vec![as_number()]),
-            Command::line("description <>", "A name for people", vec![ParameterType::Name("description".into())]),
+            Command::line("description <>", "A name for people", vec![ParameterType::Text("text".into())]),
             Command::line("shutdown", "Keep the session down", vec![]),
             Command::line(
                 "update-source <>",
@@ -97,7 +99,7 @@ fn neighbor() -> Command {
                 "Accept an external neighbor so many hops away",
                 vec![number("hops", 1, 255)],
             ),
-            Command::line("session-open-mode active-only|both|passive-only", "Who opens the connection", vec![]),
+            Command::line("session-open-mode <>", "Who opens the connection", vec![ParameterType::Choice(open_modes)]),
             timers(),
             family,
         ],
@@ -233,7 +235,9 @@ fn read_neighbor(block: &Node, timers: Timers, policies: &Policies) -> Result<Ne
     let missing = || ConfigError::Missing { block: block.line(), line: "remote-as" };
     let mut config = NeighborConfig {
         remote_as: block.find("remote-as").ok_or_else(missing)?.value(1)?,
-        description: optional(block, "description", 1)?,
+        description: block
+            .find("description")
+            .map(|line| line.words.iter().skip(1).cloned().collect::<Vec<_>>().join(" ")),
         shutdown: block.find("shutdown").is_some(),
         update_source: optional(block, "update-source", 1)?,
         ebgp_multihop: optional(block, "ebgp-multihop", 1)?,
@@ -286,3 +290,6 @@ fn optional<T: FromStr>(block: &Node, keywords: &str, index: usize) -> Result<Op
 fn nonsense(line: &Node, reason: &str) -> ConfigError {
     ConfigError::Nonsense { line: line.line(), reason: reason.to_owned() }
 }
+
+#[cfg(test)]
+mod tests;

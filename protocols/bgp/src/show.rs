@@ -102,8 +102,8 @@ pub fn rows(bgp: &Bgp, now: Time, table: &str, arguments: &[String]) -> Option<V
         SUMMARY => Some(bgp.neighbors.values().map(|neighbor| summary(bgp, neighbor, now)).collect()),
         ROUTES => Some(routes(bgp, argument)),
         NEIGHBOR => Some(neighbors(bgp, argument, address)),
-        ADVERTISED => Some(advertised(bgp, address?)),
-        RECEIVED => Some(received(bgp, address?)),
+        ADVERTISED => Some(address.map(|address| advertised(bgp, address)).unwrap_or_default()),
+        RECEIVED => Some(address.map(|address| received(bgp, address)).unwrap_or_default()),
         _ => None,
     }
 }

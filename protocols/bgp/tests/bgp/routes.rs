@@ -98,9 +98,12 @@ fn what_an_internal_neighbor_told_is_not_told_to_another() {
         (&["10.0.1.1/31"], &full("192.0.2.3", &["10.0.1.0"])),
     ]);
     network.set_network(0, P, Some(0));
+    network.set_far(2, "10.0.0.0", Some(1));
     network.run(10);
     assert_eq!(network.path(1, P).as_deref(), Some("10.0.0.0 []"));
     assert_eq!(network.path(2, P), None);
+    let sent = network.cell(1, "bgp summary", "", ("neighbor", "10.0.1.1"), "prefixes_sent");
+    assert_eq!(sent, Value::from(0u64));
 }
 
 #[test]
@@ -159,17 +162,24 @@ fn the_way_around_is_taken_when_the_direct_one_is_gone() {
 }
 
 #[test]
-fn a_route_that_passed_our_as_is_dropped() {
+fn a_route_that_passed_our_as_is_dropped_and_takes_the_one_before_along() {
+    let mut peer = Peer::established(EXTERNAL);
+    peer.send(&announcement(&[64502, 64509], [10, 0, 0, 1], |_| {}, &["10.1.0.0/16"]));
+    assert_eq!(received(&peer), 1);
+    let done = peer.send(&announcement(&[64502, 64501], [10, 0, 0, 1], |_| {}, &["10.1.0.0/16"]));
+    assert_eq!((received(&peer), done.closed), (0, false));
+    assert!(!peer.log.iter().any(|line| line.starts_with("WARN")), "nothing is wrong with that");
+}
+
+#[test]
+fn a_withdrawn_route_leaves_no_ghost_that_goes_round() {
     let mut network = triangle();
     network.set_network(0, P, Some(0));
     network.run(10);
-    // 64502 and 64503 tell 64501 its own route: neither is kept.
-    let rows = network.routers[0].core.show(network.now, "bgp", &[]).unwrap();
-    assert_eq!(rows.len(), 1);
     network.set_network(0, P, None);
     network.run(5);
     for router in 0..3 {
-        assert_eq!(network.path(router, P), None, "no ghost of the route goes round");
+        assert_eq!(network.path(router, P), None);
         assert!(network.installed(router).is_empty());
     }
 }
