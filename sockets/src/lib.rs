@@ -71,6 +71,7 @@ mod listen;
 mod message;
 mod open;
 mod ports;
+mod show;
 mod socket;
 mod stream;
 pub mod vrfib;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use ipc::reactor::{Event, Reactor};
 use mio::Token;
 use sockets::{Destination, Library, LibraryEvent, Received, Shutdown, SocketError, SocketId, SocketKind};
+use vr_api::show::Row;
 
 use crate::core::{Closed, ConnectionId};
 use crate::error::ShellError;
@@ -141,6 +142,11 @@ impl Connections {
             next_accepted: 0,
             buffer: vec![0; 64 << 10],
         })
+    }
+
+    /// Rows of a table that the socket library has; `None`: it has none of this name.
+    pub fn table(&self, table: &str) -> Option<Vec<Row>> {
+        self.library.table(table)
     }
 
     /// Listens for connections to a port of this VR.

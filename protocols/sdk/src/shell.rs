@@ -20,7 +20,7 @@ use ipc::protocol::Ticket;
 use ipc::reactor::{Event, Reactor};
 use sockets::Destination;
 use vr_api::command::Declaration;
-use vr_api::show::{ShowRequest, TERMS};
+use vr_api::show::{Row, ShowRequest, TERMS};
 
 use crate::config_client::ConfigClient;
 use crate::connections::{ConnectionEvent, Connections};
@@ -208,7 +208,7 @@ impl<C: ProtocolCore> Shell<C> {
     fn asked(&mut self, asked: Asked) {
         let Asked { client, request } = asked;
         match request {
-            ShowRequest::Table { table, arguments } => match self.core.show(self.clock.now(), &table, &arguments) {
+            ShowRequest::Table { table, arguments } => match self.rows(&table, &arguments) {
                 Some(rows) => self.shows.answer(client, WholeTable::new(rows)),
                 None => self.shows.refuse(client, format!("no table `{table}`")),
             },
@@ -217,6 +217,11 @@ impl<C: ProtocolCore> Shell<C> {
                 self.shows.done(client);
             }
         }
+    }
+
+    /// Rows of a table of the core, or of the socket library that it never sees.
+    fn rows(&self, table: &str, arguments: &[String]) -> Option<Vec<Row>> {
+        self.core.show(self.clock.now(), table, arguments).or_else(|| self.connections.table(table))
     }
 
     fn input(&mut self, input: Input<'_>) {

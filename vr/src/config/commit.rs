@@ -51,6 +51,13 @@ pub enum Action<K> {
         /// What.
         reply: OperatorReply,
     },
+    /// A process cannot run what is in force. It is not asked again until that changes.
+    Refused {
+        /// Which process.
+        by: Identity,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// The configuration in force, those who have it, and the change under way. `K` names a subscriber or an operator.
@@ -173,7 +180,7 @@ impl<'w, K: Copy + Ord> Commits<'w, K> {
                 }
             }
             (Some(_) | None, Some(reason)) => {
-                log::error!("{} refuses the configuration in force: {reason}", subscriber.identity);
+                self.actions.push_back(Action::Refused { by: subscriber.identity.clone(), reason });
                 subscriber.refused = subscriber.verifying.take().map(|verifying| verifying.blocks);
             }
             (None, None) => self.apply(key),

@@ -27,10 +27,15 @@ const SERVICE: &str = "config";
 
 /// Runs the process until procmgr stops it. The configuration is that of `file`, or, where this process was killed and
 /// is back in a running router, the one that was in force.
-pub fn run(link: Link, file: &Path, runtime_folder: &Path, declarations: Vec<Declaration>) -> Result<(), RunError> {
+pub fn run(mut link: Link, file: &Path, runtime_folder: &Path, declarations: Vec<Declaration>) -> Result<(), RunError> {
     let words = Words::new(declarations)?;
     let store = Store::new(runtime_folder);
-    let tree = starting_tree(file, &store, &words)?;
+    let kept = kept_tree(file, &store, &words);
+    let restarted = kept.is_some();
+    let tree = match kept {
+        Some(tree) => tree,
+        None => first_tree(file, &store, &words).inspect_err(|error| fail_start(&mut link, &error.to_string()))?,
+    };
     let folder = check::source(file).map_err(|error| RunError::Config(vec![error]))?.folder;
     let mut reactor = Reactor::new(link)?;
     let published = reactor.link.publish(ServiceName::new(SERVICE)?)?;
@@ -40,6 +45,7 @@ pub fn run(link: Link, file: &Path, runtime_folder: &Path, declarations: Vec<Dec
         published,
         subscribers: ServiceServer::new(Schema::new(SCHEMA)),
         operators: ServiceServer::new(Schema::new(OPERATOR_SCHEMA)),
+        router_starts: !restarted,
     };
     loop {
         let timeout = process.commits.poll_timeout().map(|at| at.saturating_duration_since(Instant::now()));
@@ -56,27 +62,38 @@ pub fn run(link: Link, file: &Path, runtime_folder: &Path, declarations: Vec<Dec
     }
 }
 
-/// What was in force before this process was killed, else the file.
-fn starting_tree<'w>(file: &Path, store: &Store, words: &'w Words) -> Result<Tree<'w>, RunError> {
-    if let Some(text) = store.load() {
-        let source = Source { file: store.path().to_string_lossy().into(), folder: "/".into() };
-        match tree_in_force(&text, words, &source) {
-            Ok(tree) => {
-                log::info!("the configuration that was in force is in force again");
-                return Ok(tree);
-            }
-            // It was printed from a tree that was in force: only a file that somebody else wrote can be wrong.
-            Err(errors) => {
-                log::error!("{}, instead of what was in force: {}", file.display(), RunError::Config(errors))
-            }
+/// What was in force before this process was killed, if it was.
+fn kept_tree<'w>(file: &Path, store: &Store, words: &'w Words) -> Option<Tree<'w>> {
+    let text = store.load()?;
+    let source = Source { file: store.path().to_string_lossy().into(), folder: "/".into() };
+    match tree_in_force(&text, words, &source) {
+        Ok(tree) => {
+            log::info!("the configuration that was in force is in force again");
+            Some(tree)
+        }
+        // It was printed from a tree that was in force: only a file that somebody else wrote can be wrong.
+        Err(errors) => {
+            log::error!("{}, instead of what was in force: {}", file.display(), RunError::Config(errors));
+            None
         }
     }
+}
+
+/// What a router starts with.
+fn first_tree<'w>(file: &Path, store: &Store, words: &'w Words) -> Result<Tree<'w>, RunError> {
     let tree = load(file, words).map_err(RunError::Config)?;
     if let Err(error) = store.save(&print(&tree)) {
         log::warn!("{error}; changes are refused until it can");
     }
     log::info!("{}: {}", file.display(), check::summary(&tree, words));
     Ok(tree)
+}
+
+/// Ends the start of a router that cannot run what it was given.
+fn fail_start(link: &mut Link, reason: &str) {
+    if let Err(error) = link.fail_start(reason) {
+        log::error!("{error}");
+    }
 }
 
 #[cfg(test)]
@@ -88,6 +105,8 @@ struct Process<'w> {
     published: Ticket,
     subscribers: ServiceServer<ConfigUpdate, Verdict>,
     operators: ServiceServer<OperatorReply, OperatorRequest>,
+    /// Whether the router is coming up for the first time: a process that refuses the configuration ends the start.
+    router_starts: bool,
 }
 
 impl Process<'_> {
@@ -96,15 +115,12 @@ impl Process<'_> {
         match event {
             Some(Event::Link(LinkEvent::Done { ticket })) if ticket == self.published => reactor.link.ready()?,
             Some(Event::Link(LinkEvent::Refused { refusal, .. })) => return Err(refusal.into()),
+            Some(Event::Link(LinkEvent::Go)) => self.router_starts = false,
             Some(Event::Link(LinkEvent::Incoming { channel, peer, terms, .. })) => {
                 self.adopt(reactor, channel, peer, &terms);
             }
             Some(Event::Link(
-                LinkEvent::Opened { .. }
-                | LinkEvent::Done { .. }
-                | LinkEvent::Answer { .. }
-                | LinkEvent::Go
-                | LinkEvent::Stop,
+                LinkEvent::Opened { .. } | LinkEvent::Done { .. } | LinkEvent::Answer { .. } | LinkEvent::Stop,
             ))
             | Some(Event::Ready(_))
             | None => {}
@@ -181,6 +197,12 @@ impl Process<'_> {
             }
             Action::Answer { to, reply } => {
                 self.operators.send(to, &reply);
+            }
+            Action::Refused { by, reason } => {
+                log::error!("{by} refuses the configuration in force: {reason}");
+                if self.router_starts {
+                    fail_start(&mut reactor.link, &format!("{by}: {reason}"));
+                }
             }
         }
     }

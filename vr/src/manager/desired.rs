@@ -75,9 +75,8 @@ fn forget_dormant(desired: &mut Desired) {
     for vr in &mut desired.vrs {
         let own = &vr.name;
         vr.interfaces.retain(|interface| {
-            peer_of(&interface.name).is_none_or(|peer| {
-                connects.iter().any(|(a, b)| (a, b) == (own, &peer) || (a, b) == (&peer, own))
-            })
+            peer_of(&interface.name)
+                .is_none_or(|peer| connects.iter().any(|(a, b)| (a, b) == (own, &peer) || (a, b) == (&peer, own)))
         });
     }
 }

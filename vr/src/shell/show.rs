@@ -219,12 +219,15 @@ fn vrfib(session: &mut Session, arguments: &[&str]) -> Result<Vec<Row>, ShellErr
     let (vr, class) = process
         .split_once('/')
         .ok_or_else(|| ShellError::Usage { found: (*process).to_owned(), expected: expected() })?;
-    let Some((name, id, _)) = session.vrs()?.into_iter().find(|(name, ..)| name.as_str() == vr) else {
+    let Some((_, id, _)) = session.vrs()?.into_iter().find(|(name, ..)| name.as_str() == vr) else {
         return Err(ShellError::Answer(format!("no virtual router {vr:?}")));
     };
     let rows = session.table(&Pathname::service(id, ipc::ServiceName::new(class)?), "vrfib", &[])?;
-    // The process knows neither its VR's name nor what the operator calls it.
-    let named = |row: Row| [Value::text(&name), Value::from(class)].into_iter().chain(row).collect();
+    // The process puts its VR first, as in all its tables; what it is called here stands behind it.
+    let named = |mut row: Row| {
+        row.insert(row.len().min(1), class.into());
+        row
+    };
     Ok(rows.into_iter().map(named).collect())
 }
 

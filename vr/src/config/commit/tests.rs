@@ -26,6 +26,7 @@ fn said(commits: &mut Commits<'_, u32>) -> Vec<String> {
             Action::Store { text } => format!("store, mtu 9000 in it: {}", text.contains("9000")),
             Action::Answer { to, reply: OperatorReply::Refused(reason) } => format!("{to}: refused: {reason}"),
             Action::Answer { to, reply } => format!("{to}: {reply:?}"),
+            Action::Refused { by, reason } => format!("{by} refuses what is in force: {reason}"),
         })
         .collect()
 }
