@@ -13,6 +13,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
+use nix::sys::socket::{MsgFlags, recv};
 
 use crate::channel::{Channel, ChannelParts, Side};
 use crate::error::LinkError;
@@ -20,8 +21,8 @@ use crate::fd;
 use crate::name::{ServiceName, VrName};
 use crate::pathname::Pathname;
 use crate::protocol::{
-    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_TERMS, Notice, Order, Question, Refusal, Request, Ticket,
-    VERSION,
+    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_REASON, MAX_TERMS, Notice, Order, Question, Refusal,
+    Request, Ticket, VERSION,
 };
 
 /// Requests queued while procmgr does not read; beyond that the process gives up on it.
@@ -102,11 +103,24 @@ impl Link {
 
     /// Joins a running router: this process becomes one of `vr`'s, or of the router's for `None`.
     pub fn attach(control_socket: &Path, vr: Option<VrName>, name: ServiceName) -> Result<Self, LinkError> {
-        let socket = fd::connect_seqpacket(control_socket)
-            .map_err(|error| LinkError::Connect { path: control_socket.to_owned(), error })?;
-        let request = encode(&Request::Attach { version: VERSION, vr, name })?;
-        fd::send_with_fds(socket.as_fd(), &request, &[]).map_err(LinkError::Socket)?;
-        Self::from_socket(socket)
+        Self::from_socket(introduce(control_socket, vr, name)?)
+    }
+
+    /// The same for a program that this process is about to execute, and that will find its link on descriptor
+    /// [`LINK_FD`](crate::protocol::LINK_FD): procmgr has let it in, and its first message is still to be read.
+    pub fn attach_for_exec(control_socket: &Path, vr: Option<VrName>, name: ServiceName) -> Result<OwnedFd, LinkError> {
+        let socket = introduce(control_socket, vr, name)?;
+        let mut buffer = vec![0; MAX_MESSAGE];
+        let length = recv(socket.as_raw_fd(), &mut buffer, MsgFlags::MSG_PEEK)
+            .map_err(|error| LinkError::Socket(error.into()))?;
+        if length == 0 {
+            return Err(LinkError::ProcmgrGone);
+        }
+        match postcard::from_bytes(buffer.get(..length).unwrap_or_default()).map_err(LinkError::Decode)? {
+            Notice::Welcome(_) => Ok(socket),
+            Notice::Refused { refusal, .. } => Err(LinkError::Refused(refusal)),
+            _ => Err(LinkError::NoWelcome),
+        }
     }
 
     /// A link over a socket whose other end is procmgr's. Waits for procmgr's first message.
@@ -135,6 +149,13 @@ impl Link {
     /// Says that this process works.
     pub fn ready(&mut self) -> Result<(), LinkError> {
         self.send(&Request::Ready)
+    }
+
+    /// Says that the router cannot be started, and why: procmgr ends the start with these words. Without effect once
+    /// the router is up.
+    pub fn fail_start(&mut self, reason: &str) -> Result<(), LinkError> {
+        let reason = reason.chars().take(MAX_REASON).collect();
+        self.send(&Request::FailStart { reason })
     }
 
     /// Publishes a service of the own VR.
@@ -278,6 +299,15 @@ impl Source for Link {
     fn deregister(&mut self, registry: &Registry) -> io::Result<()> {
         SourceFd(&self.socket.as_raw_fd()).deregister(registry)
     }
+}
+
+/// Connects to procmgr and says who this process wants to be.
+fn introduce(control_socket: &Path, vr: Option<VrName>, name: ServiceName) -> Result<OwnedFd, LinkError> {
+    let socket = fd::connect_seqpacket(control_socket)
+        .map_err(|error| LinkError::Connect { path: control_socket.to_owned(), error })?;
+    let request = encode(&Request::Attach { version: VERSION, vr, name })?;
+    fd::send_with_fds(socket.as_fd(), &request, &[]).map_err(LinkError::Socket)?;
+    Ok(socket)
 }
 
 fn encode(request: &Request) -> Result<Vec<u8>, LinkError> {

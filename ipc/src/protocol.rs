@@ -19,6 +19,9 @@ pub const MAX_MESSAGE: usize = 64 * 1024;
 /// Largest `terms` of an open, in bytes: they wait in procmgr's memory for the listener to take them.
 pub const MAX_TERMS: usize = 1024;
 
+/// Longest reason why the router cannot be started, in characters.
+pub const MAX_REASON: usize = 8 * 1024;
+
 /// Ends handed to a process that it has not yet taken: descriptors in flight are counted per user by the kernel.
 pub const MAX_UNTAKEN: u32 = 64;
 
@@ -116,6 +119,11 @@ pub enum Request {
         ticket: Ticket,
         /// What is ordered.
         order: Order,
+    },
+    /// The router cannot be started with what it was given. Heeded from a process of the router before all are ready.
+    FailStart {
+        /// For who starts it; at most [`MAX_REASON`] characters.
+        reason: String,
     },
 }
 

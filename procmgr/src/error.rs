@@ -44,6 +44,9 @@ pub enum ProcmgrError {
     /// The class table is wrong.
     #[error(transparent)]
     Class(#[from] ClassError),
+    /// A process of the router said that it cannot be started.
+    #[error("{0}")]
+    Start(String),
     /// The kernel refused something that a router cannot be without.
     #[error("{what}: {error}")]
     System {

@@ -17,7 +17,8 @@ use crate::error::ProcmgrError;
 /// The control socket's file.
 pub const CONTROL_SOCKET: &str = "control.sock";
 
-const LOCK: &str = "lock";
+/// The file that procmgr holds a lock on while the router runs.
+pub const LOCK: &str = "lock";
 
 /// Longest path of a socket: `sun_path` has 108 bytes, of which one ends it (unix(7)).
 pub const MAX_SOCKET_PATH: usize = 107;

@@ -73,6 +73,8 @@ pub(crate) struct Router<'a> {
     broken: Vec<(ProcessKey, LinkFault)>,
     buffer: Box<[u8; MAX_MESSAGE]>,
     stopping: bool,
+    /// Why the router cannot be started.
+    start_failed: Option<String>,
 }
 
 /// What a router is made of.
@@ -118,11 +120,13 @@ impl<'a> Router<'a> {
             broken: Vec::new(),
             buffer: Box::new([0; MAX_MESSAGE]),
             stopping: false,
+            start_failed: None,
         })
     }
 
-    /// Runs until everything has stopped. Only procmgr's own descriptors can fail it.
-    pub(crate) fn run(&mut self) -> io::Result<()> {
+    /// Runs until everything has stopped. Only procmgr's own descriptors can fail it. Returns why the router could not
+    /// be started, if a process said so.
+    pub(crate) fn run(&mut self) -> io::Result<Option<String>> {
         self.console.procmgr_ready();
         self.start_router_classes();
         self.end_turn();
@@ -140,7 +144,7 @@ impl<'a> Router<'a> {
         self.end_orphans()?;
         self.log.info(&format!("router {} has stopped", self.name));
         self.log.flush();
-        Ok(())
+        Ok(self.start_failed.take())
     }
 
     /// Ends what processes left to procmgr, the sub-reaper: nothing outlives the router. What the kernel does not let

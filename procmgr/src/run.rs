@@ -80,7 +80,9 @@ fn run_with(options: RunOptions, console: &mut Console) -> Result<(), ProcmgrErr
     let result = router.run().map_err(system("event loop"));
     drop(router);
     let removed = folder.remove(options.ephemeral);
-    result.and(removed.map_err(|error| ProcmgrError::Folder { path: options.runtime_dir, error }))
+    let failed = result?;
+    removed.map_err(|error| ProcmgrError::Folder { path: options.runtime_dir, error })?;
+    failed.map_or(Ok(()), |reason| Err(ProcmgrError::Start(reason)))
 }
 
 fn make_state_folder(path: &Path) -> Result<(), ProcmgrError> {

@@ -36,6 +36,19 @@ impl Router<'_> {
                 let done = self.manage(key, order);
                 self.answer_done(key, ticket, done);
             }
+            Request::FailStart { reason } => self.fail_start(key, reason),
+        }
+    }
+
+    /// A process of the router says that it cannot be started. Said by another one, or later, that is a line of the log.
+    fn fail_start(&mut self, key: ProcessKey, reason: String) {
+        let Some(process) = self.processes.get(key) else { return };
+        let of_the_router = process.place().is_some_and(|(vr, _)| vr == VrId::ROUTER);
+        let who = process.identity.to_string();
+        self.log.warn(&format!("{who}: {reason}"));
+        if of_the_router && !self.startup.is_up() && !self.stopping {
+            self.start_failed = Some(reason);
+            self.shut_down(&who);
         }
     }
 

@@ -162,7 +162,7 @@ impl Process<'_> {
                     ServerEvent::Gone { .. } => {}
                 }
             } else if let Some(action) = self.commits.poll_action() {
-                self.carry_out(now, action);
+                self.carry_out(reactor, now, action);
             } else {
                 return;
             }
@@ -186,7 +186,7 @@ impl Process<'_> {
     }
 
     /// A client that cannot be sent to is gone, and `poll` says so.
-    fn carry_out(&mut self, now: Instant, action: Action<ClientId>) {
+    fn carry_out(&mut self, reactor: &mut Reactor, now: Instant, action: Action<ClientId>) {
         match action {
             Action::Send { to, update } => {
                 self.subscribers.send(to, &update);
