@@ -1,2 +1,31 @@
-//! The one executable.
-fn main() {}
+//! The one executable of a router: what a person types, and every process that procmgr starts.
+//!
+//! ```text
+//!   person ──▶ arguments ─┬─▶ demo, up ──▶ launch ──▶ procmgr ──▶ the same executable again, in a role
+//!                         ├─▶ shell, down, program: attach to a router that runs       │
+//!                         └─▶ check, bench                                             ▼
+//!                                                                 roles: stack, vrmgr, config, rib, bgp
+//! ```
+//!
+//! Read first: `classes` (what a router is made of), then `roles`.
+
+mod arguments;
+mod bench;
+mod classes;
+mod demo;
+mod down;
+mod launch;
+mod paths;
+mod program;
+mod roles;
+mod shell;
+mod up;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    match procmgr::role::from_environment() {
+        Some(role) => roles::run(&role),
+        None => arguments::run(),
+    }
+}

@@ -1,0 +1,65 @@
+//! `isthmus bench`: Isthmus measured against its peers, alternating in one run.
+
+mod inter_vr;
+mod interrupt;
+mod report;
+
+use std::process::ExitCode;
+
+use anyhow::{Result, bail};
+use clap::Args;
+
+use self::report::Report;
+
+/// What to measure, and how to print it.
+#[derive(Debug, Args)]
+pub struct Options {
+    /// The benchmark; without it they are listed.
+    name: Option<String>,
+    /// Prints a JSON document.
+    #[arg(long)]
+    json: bool,
+    /// A short run, whose numbers only show that it works.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// A benchmark.
+struct Benchmark {
+    name: &'static str,
+    /// What it measures.
+    help: &'static str,
+    /// Runs it; in a short form if the argument says so.
+    measure: fn(bool) -> Result<Report>,
+}
+
+const BENCHMARKS: [Benchmark; 1] = [Benchmark {
+    name: inter_vr::NAME,
+    help: "two processes of two VRs: the channel against our stack and the kernel",
+    measure: inter_vr::measure,
+}];
+
+/// Runs a benchmark, or lists them.
+pub fn run(options: &Options) -> Result<ExitCode> {
+    let Some(name) = &options.name else {
+        for Benchmark { name, help, .. } in &BENCHMARKS {
+            println!("{name:<16} {help}");
+        }
+        return Ok(ExitCode::SUCCESS);
+    };
+    if name == inter_vr::ENDPOINT {
+        // One of the processes that the benchmark starts: of no use to a person, hence in no list.
+        inter_vr::endpoint::run()?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let Some(benchmark) = BENCHMARKS.iter().find(|benchmark| benchmark.name == name) else {
+        let known: Vec<&str> = BENCHMARKS.iter().map(|benchmark| benchmark.name).collect();
+        bail!("no benchmark {name:?}; there is: {}", known.join(", "));
+    };
+    let report = (benchmark.measure)(options.quick)?;
+    match options.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print!("{}", report.table()),
+    }
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,116 @@
+//! What a router is made of: the one place that knows all classes of processes.
+//!
+//! procmgr, the configuration and the shell get these as data and know none of them by name.
+
+use std::path::Path;
+
+use ipc::{NameError, ServiceName};
+use procmgr::class::{ClassSpec, Privileges, Scope};
+use vr::shell::ShellOptions;
+use vr_api::command::Declaration;
+use vr_api::show::ShowTable;
+
+use crate::paths::Places;
+
+/// Keeps the configuration.
+pub const CONFIG: &str = "config";
+/// The socket server and the line cards.
+pub const STACK: &str = "stack";
+/// The VR connection manager.
+pub const VRMGR: &str = "vrmgr";
+/// The routing information base of a VR.
+pub const RIB: &str = "rib";
+/// BGP of a VR.
+pub const BGP: &str = "bgp";
+
+/// The process classes of a router whose runtime folder is `runtime`. `config_args` go to the role [`CONFIG`].
+pub fn table(config_args: Vec<String>) -> Result<Vec<ClassSpec>, NameError> {
+    let class = |name: &str, scope, needs: &[&str]| -> Result<ClassSpec, NameError> {
+        let needs = needs.iter().map(|need| ServiceName::new(need)).collect::<Result<_, _>>()?;
+        Ok(ClassSpec { needs, ..ClassSpec::role(ServiceName::new(name)?, scope) })
+    };
+    Ok(vec![
+        ClassSpec { args: config_args, ..class(CONFIG, Scope::Router, &[])? },
+        class(STACK, Scope::Router, &[CONFIG])?,
+        ClassSpec {
+            // It asks which VRs an earlier one has set up, and orders their processes.
+            privileges: Privileges { manage: true, ask: true },
+            ..class(VRMGR, Scope::Router, &[CONFIG])?
+        },
+        class(RIB, Scope::PerVr, &[CONFIG, STACK, VRMGR])?,
+        class(BGP, Scope::PerVr, &[RIB])?,
+    ])
+}
+
+/// What the classes that run in VRs say about themselves.
+pub fn declarations() -> Vec<Declaration> {
+    vec![rib::declaration(), bgp::declaration()]
+}
+
+/// Tables of the router's own services.
+pub fn router_tables() -> Result<Vec<(ServiceName, Vec<ShowTable>)>, NameError> {
+    Ok(vec![(ServiceName::new(STACK)?, stack::run::tables()), (ServiceName::new(VRMGR)?, vr::manager::show::tables())])
+}
+
+/// What the shell of a router needs to know.
+pub fn shell_options(places: &Places, json: bool) -> Result<ShellOptions, NameError> {
+    Ok(ShellOptions {
+        control_socket: places.control_socket(),
+        declarations: declarations(),
+        router_tables: router_tables()?,
+        json,
+    })
+}
+
+/// Validates a configuration file; says what it holds.
+pub fn check_file(path: &Path) -> Result<String, String> {
+    let lines =
+        |errors: Vec<vr::error::ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+    vr::config::check_file(path, &declarations()).map(|summary| summary.to_string()).map_err(lines)
+}
+
+#[cfg(test)]
+mod tests {
+    use procmgr::class::ClassTable;
+
+    use super::*;
+
+    #[test]
+    fn the_table_is_one_that_procmgr_takes() {
+        ClassTable::new(table(vec!["a".to_owned()]).unwrap()).unwrap();
+    }
+
+    #[test]
+    fn every_declared_class_is_one_that_runs_in_vrs() {
+        let table = ClassTable::new(table(Vec::new()).unwrap()).unwrap();
+        for declaration in declarations() {
+            let class = table.get(declaration.class.as_str());
+            assert_eq!(class.map(|class| class.scope), Some(Scope::PerVr), "{}", declaration.class);
+        }
+    }
+
+    #[test]
+    fn no_table_is_answered_by_two() {
+        let router = router_tables().unwrap().into_iter().flat_map(|(_, tables)| tables);
+        let mut words: Vec<_> =
+            router.chain(declarations().into_iter().flat_map(|class| class.tables)).map(|table| table.words).collect();
+        words.sort();
+        let all = words.len();
+        words.dedup();
+        assert_eq!(words.len(), all);
+    }
+
+    #[test]
+    fn the_examples_are_valid() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+        let mut checked = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "conf") {
+                check_file(&path).unwrap_or_else(|errors| panic!("{errors}"));
+                checked += 1;
+            }
+        }
+        assert!(checked >= 3, "{checked}");
+    }
+}
