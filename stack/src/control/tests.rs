@@ -191,3 +191,22 @@ fn what_a_rib_does_not_send_again_goes_when_it_has_sent_all() {
     let refused = router.plane.routes.download(&mut router.plane.fib, &router.plane.topology, red, &unknown);
     assert_eq!(refused.unwrap_err().to_string(), "route 192.0.2.9/32: no interface Port9/9/9");
 }
+
+#[test]
+fn an_echo_larger_than_a_link_is_cut_on_both_ways_and_answered() {
+    let mut router = Router::new();
+    let mut config = blocks(false);
+    let narrow = config[1].children.iter_mut().find(|line| line.words[1] == "green").unwrap();
+    narrow.children.push(node("mtu 1500", vec![]));
+    let change = router.plane.topology.configure(StackConfig::read(&config).unwrap());
+    router.plane.apply(&change).unwrap();
+    let vr = VrName::new("blue").unwrap();
+    let to = address("192.0.2.3");
+    let probe = Probe { number: 7, vr, to, from: None, ttl: 64, size: 4000, timeout_ms: 2000 };
+    assert!(router.input.probes.send(router.now, &mut router.plane, OPERATOR, &probe).is_none());
+    let mut deliveries = Vec::new();
+    router.input.handle_own(router.now, &mut router.plane, &mut deliveries);
+    assert_eq!(outcome(deliveries), Some(Outcome::Reply { from: to, ttl: 64 }));
+    let green = router.plane.topology.vr(&VrName::new("green").unwrap()).unwrap();
+    assert!(router.plane.counters.vrs()[&green].get(Counter::PacketsReceived) >= 3, "in fragments");
+}

@@ -28,6 +28,13 @@ pub fn packet(
     if message.is_error() {
         ip.traffic_class = CLASS_OF_ERRORS;
     }
+    // An echo may be larger than a link on the way takes: routers cut it. Its fragments are told apart from those of
+    // the next one by the identification (RFC 6864 section 4.2).
+    if let Icmpv4Repr::EchoRequest { identifier, sequence } | Icmpv4Repr::EchoReply { identifier, sequence } = *message
+    {
+        ip.dont_fragment = false;
+        ip.identification = identifier ^ sequence;
+    }
     let mut bytes = vec![0; ipv4::HEADER_BYTES + HEADER_BYTES];
     bytes.extend_from_slice(payload);
     ip.emit(&mut bytes)?;
