@@ -19,6 +19,8 @@ pub struct Pipe {
     overflow: VecDeque<u8>,
     /// The peer sends no more.
     finished: bool,
+    /// The process writes no more, and the connection has seen all that it wrote.
+    ended: bool,
     /// The channel cannot be used any more.
     broken: bool,
 }
@@ -75,8 +77,13 @@ impl Pipe {
     pub fn arm(&mut self) -> bool {
         let wants_room = !self.overflow.is_empty() || self.unread() > RECEIVE_BYTES / 2;
         let Some(channel) = &mut self.channel else { return true };
+        if channel.rx.writer_closed() && !std::mem::replace(&mut self.ended, true) {
+            return false;
+        }
         let available = channel.rx.available().unwrap_or(0);
-        let armed = channel.arm_peek(available).and_then(|quiet| {
+        // Behind the end nothing comes; what the peer has not acknowledged stays in the ring meanwhile.
+        let quiet = if self.ended { Ok(true) } else { channel.arm_peek(available) };
+        let armed = quiet.and_then(|quiet| {
             let full = !wants_room || channel.arm_write(RECEIVE_BYTES)?;
             Ok(quiet && full)
         });
