@@ -190,8 +190,9 @@ impl Field {
     fn run(&mut self, subject: Subject, address: &str, workload: Workload) -> Result<Measurement> {
         self.serves.order(&Order::Serve { subject, workload })?;
         self.drives.order(&Order::Drive { subject, address: address.to_owned(), workload })?;
-        let measured = self.drives.reply()?;
-        self.serves.reply()?;
+        let what = || format!("{subject}, {workload:?}");
+        let measured = self.drives.reply().with_context(what)?;
+        self.serves.reply().with_context(what)?;
         match measured {
             Reply::Measured(measurement) => Ok(measurement),
             other => bail!("an endpoint was told to measure and said {other:?}"),

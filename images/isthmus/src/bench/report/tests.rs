@@ -83,22 +83,15 @@ fn nothing_is_divided_by_zero() {
 fn the_table_lines_up_and_says_who_is_behind() {
     let expected = "\
 inter-vr: 2 cores, 3 rounds
-case     subject        median       min       max
-rtt      inter-vr      1.00 us    500 ns   2.00 us
-rtt      kernel-tcp    40.0 us   40.0 us   50.0 us  inter-vr has 0.025 times this, as wanted
-rtt      other                                      skipped: not installed
-rate     inter-vr    5.00 GB/s 5.00 GB/s 5.00 GB/s  kernel-tcp has 2.000 times this
-rate     kernel-tcp  10.0 GB/s 10.0 GB/s 10.0 GB/s  inter-vr has 0.500 times this, NOT as wanted
-packets  inter-vr            0         0         0
+case     subject        median        min        max
+rtt      inter-vr      1.00 us     500 ns    2.00 us
+rtt      kernel-tcp    40.0 us    40.0 us    50.0 us  inter-vr has 0.025 times this, as wanted
+rtt      other                                        skipped: not installed
+rate     inter-vr    5.00 GB/s  5.00 GB/s  5.00 GB/s  kernel-tcp has 2.000 times this
+rate     kernel-tcp  10.0 GB/s  10.0 GB/s  10.0 GB/s  inter-vr has 0.500 times this, NOT as wanted
+packets  inter-vr            0          0          0
 ";
-    let squeezed = |text: &str| {
-        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect::<Vec<_>>();
-        text.lines().map(words).collect::<Vec<_>>()
-    };
-    let table = report().table();
-    assert_eq!(squeezed(&table), squeezed(expected));
-    let ends: Vec<_> = table.lines().skip(1).filter_map(|line| line.find("inter-vr ")).collect();
-    assert!(ends.iter().all(|column| *column == 9), "{table}");
+    assert_eq!(report().table(), expected);
 }
 
 proptest! {
