@@ -11,6 +11,7 @@
 
 mod pipe;
 mod requests;
+mod segment;
 mod tcp;
 
 pub use tcp::{Server, SocketRow};

@@ -12,21 +12,20 @@ use mio::Token;
 use stack_api::socket::{Addresses, Connect, ConnectResult, SocketError};
 
 use super::pipe::{Pipe, RECEIVE_BYTES, Sink, Source};
+use super::segment::{GSO_BYTES, Segment};
 use crate::control::plane::Plane;
 use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
-use crate::packet::{ChecksumState, Gso, Packet};
+use crate::packet::{ChecksumState, Packet};
 use crate::policer::PolicerClass;
 use crate::time::Time;
 use crate::transport::ports::PortSpace;
 use crate::transport::tcp::{Config, Connection, ConnectionError, Event, IsnGenerator, Unreachability, reset_for};
 use crate::wire::icmpv4::Unreachable;
-use crate::wire::ipv4::{self, Ipv4Repr, Ipv4View, protocol};
-use crate::wire::tcp::{self, SeqNumber, TcpFlags, TcpRepr, TcpSegment, TcpView};
+use crate::wire::ipv4::{Ipv4View, protocol};
+use crate::wire::tcp::{SeqNumber, TcpFlags, TcpSegment, TcpView};
 
 /// TTL of a socket that was given none (RFC 1700).
 const TTL: u8 = 64;
-/// Payload of a packet that stands for several segments: with headers, what an IP packet holds.
-const GSO_BYTES: usize = 65_535 - 20 - 60;
 /// Sequence numbers of different VRs have nothing to do with each other.
 fn isn_space(vr: VrId) -> u32 {
     vr.0.into()
@@ -316,8 +315,8 @@ impl Server {
         segment: &TcpSegment<'_>,
     ) {
         if let Some(repr) = reset_for(segment) {
-            let out = Outgoing { vr, ttl: TTL, local: local.ip(), remote: remote.ip(), repr, segment_bytes: None };
-            send(now, plane, &mut self.packet, &out, &[]);
+            let reset = Segment { vr, ttl: TTL, local: local.ip(), remote: remote.ip(), repr, segment_bytes: None };
+            reset.send(now, plane, &mut self.packet, &[]);
         }
     }
 
@@ -415,7 +414,7 @@ impl Server {
             self.payload.resize(GSO_BYTES, 0);
             while let Some(out) = socket.connection.poll_transmit(now, &Source(&socket.pipe), &mut self.payload) {
                 let payload = self.payload.get(..out.payload_bytes).unwrap_or_default();
-                let outgoing = Outgoing {
+                let outgoing = Segment {
                     vr: socket.vr,
                     ttl: socket.ttl,
                     local: socket.connection.local().ip(),
@@ -423,7 +422,7 @@ impl Server {
                     repr: out.repr,
                     segment_bytes: out.segment_bytes,
                 };
-                send(now, plane, &mut self.packet, &outgoing, payload);
+                outgoing.send(now, plane, &mut self.packet, payload);
             }
             if let Some(event) = socket.connection.poll_event() {
                 if self.handle_event(plane, reactor, id, event) {
@@ -600,40 +599,4 @@ fn tell_record(channel: &mut Channel, result: &ConnectResult) {
 fn tell(channel: &mut Channel, result: &ConnectResult) {
     tell_record(channel, result);
     channel.close_write();
-}
-
-struct Outgoing {
-    vr: VrId,
-    ttl: u8,
-    local: IpAddr,
-    remote: IpAddr,
-    repr: TcpRepr,
-    segment_bytes: Option<usize>,
-}
-
-/// Puts a segment into a packet and sends it. One that finds no buffer is lost as on a wire: TCP sends it again.
-fn send(now: Time, plane: &mut Plane, scratch: &mut Vec<u8>, out: &Outgoing, payload: &[u8]) {
-    let (IpAddr::V4(local), IpAddr::V4(remote)) = (out.local, out.remote) else { return };
-    let tcp_bytes = out.repr.header_bytes() + payload.len();
-    scratch.clear();
-    scratch.resize(ipv4::HEADER_BYTES + out.repr.header_bytes(), 0);
-    scratch.extend_from_slice(payload);
-    let ip = Ipv4Repr::new(local, remote, protocol::TCP, out.ttl, tcp_bytes);
-    let emitted = ip.emit(scratch).and_then(|at| {
-        let segment = scratch.get_mut(at..).unwrap_or_default();
-        out.repr.emit(segment)?;
-        tcp::fill_partial_checksum(segment, out.local, out.remote)
-    });
-    if let Err(error) = emitted {
-        log::error!("segment to {remote}: {error}");
-        return;
-    }
-    let Some(mut packet) = plane.pool.packet(scratch) else { return };
-    let start = ipv4::HEADER_BYTES as u16;
-    packet.meta.checksum = ChecksumState::Partial { start, offset: tcp::CHECKSUM_OFFSET as u16 };
-    packet.meta.vr = out.vr;
-    if let Some(mss) = out.segment_bytes.and_then(|bytes| u16::try_from(bytes).ok()) {
-        packet.meta.gso = Gso::Tcpv4 { mss };
-    }
-    plane.originate(now, out.vr, packet);
 }

@@ -1,0 +1,61 @@
+//! From a connection's segment to a packet on its way.
+
+use std::net::IpAddr;
+
+use ipc::VrId;
+
+use crate::control::plane::Plane;
+use crate::packet::{ChecksumState, Gso};
+use crate::time::Time;
+use crate::wire::ipv4::{self, Ipv4Repr, protocol};
+use crate::wire::tcp::{self, TcpRepr};
+
+/// Payload of a packet that stands for several segments: with headers, what an IP packet holds.
+pub const GSO_BYTES: usize = 65_535 - 20 - 60;
+
+/// A segment without its payload, and between whom it goes.
+#[derive(Debug, Clone, Copy)]
+pub struct Segment {
+    /// VR that sends it.
+    pub vr: VrId,
+    /// TTL of its packet.
+    pub ttl: u8,
+    /// Own address.
+    pub local: IpAddr,
+    /// The peer's.
+    pub remote: IpAddr,
+    /// Header and options.
+    pub repr: TcpRepr,
+    /// Payload bytes of each segment that it is to be cut into; `None`: it is one.
+    pub segment_bytes: Option<usize>,
+}
+
+impl Segment {
+    /// Sends it. One that finds no buffer is lost as on a wire: TCP sends it again. The checksum is left to whoever
+    /// puts it on a wire. `scratch` is the caller's, so that no segment allocates.
+    pub fn send(&self, now: Time, plane: &mut Plane, scratch: &mut Vec<u8>, payload: &[u8]) {
+        let (IpAddr::V4(local), IpAddr::V4(remote)) = (self.local, self.remote) else { return };
+        let header_bytes = self.repr.header_bytes();
+        scratch.clear();
+        scratch.resize(ipv4::HEADER_BYTES + header_bytes, 0);
+        scratch.extend_from_slice(payload);
+        let ip = Ipv4Repr::new(local, remote, protocol::TCP, self.ttl, header_bytes + payload.len());
+        let emitted = ip.emit(scratch).and_then(|at| {
+            let segment = scratch.get_mut(at..).unwrap_or_default();
+            self.repr.emit(segment)?;
+            tcp::fill_partial_checksum(segment, self.local, self.remote)
+        });
+        if let Err(error) = emitted {
+            log::error!("segment to {remote}: {error}");
+            return;
+        }
+        let Some(mut packet) = plane.pool.packet(scratch) else { return };
+        let start = ipv4::HEADER_BYTES as u16;
+        packet.meta.checksum = ChecksumState::Partial { start, offset: tcp::CHECKSUM_OFFSET as u16 };
+        packet.meta.vr = self.vr;
+        if let Some(mss) = self.segment_bytes.and_then(|bytes| u16::try_from(bytes).ok()) {
+            packet.meta.gso = Gso::Tcpv4 { mss };
+        }
+        plane.originate(now, self.vr, packet);
+    }
+}
