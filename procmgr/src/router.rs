@@ -318,7 +318,7 @@ impl<'a> Router<'a> {
         let Some(process) = self.processes.get(key) else { return };
         let who = format!("{} (PID {})", process.identity, process.identity.pid);
         match (&process.kind, fault) {
-            (Kind::Attached(_), LinkFault::Closed) => self.log.info(&format!("{who} detached")),
+            (Kind::Attached(_), LinkFault::Closed) => log::debug!("{who} detached"),
             (Kind::Attached(_), _) => self.log.warn(&format!("{who} {fault}, and was detached")),
             (Kind::Supervised(_), LinkFault::Closed) => self.expect_end(key),
             (Kind::Supervised(_), _) => self.kill(key, &fault.to_string()),

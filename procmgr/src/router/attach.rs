@@ -97,7 +97,7 @@ impl Router<'_> {
     }
 
     fn attach(&mut self, identity: Identity, link: LinkEnd) {
-        self.log.info(&format!("{identity} (PID {}) attached", identity.pid));
+        log::debug!("{identity} (PID {}) attached", identity.pid);
         let ask = identity.vr == VrId::ROUTER;
         let key = self.processes.add(Process {
             identity: identity.clone(),

@@ -416,14 +416,14 @@ impl Bgp {
         });
     }
 
-    fn command(&mut self, now: Time, words: &[String]) {
-        let [clear, bgp, which] = words else { return };
-        if clear != "clear" || bgp != "bgp" {
-            return;
-        }
-        let addresses: Vec<IpAddr> = match which.as_str() {
+    /// Ends the sessions of one neighbor or of all (`*`); they come up again by themselves.
+    fn clear(&mut self, now: Time, which: &str) -> Result<(), String> {
+        let addresses: Vec<IpAddr> = match which {
             "*" => self.neighbors.keys().copied().collect(),
-            address => address.parse().into_iter().collect(),
+            address => {
+                let named = address.parse().ok().filter(|address| self.neighbors.contains_key(address));
+                vec![named.ok_or_else(|| format!("no neighbor {address} is configured"))?]
+            }
         };
         for address in addresses {
             self.with_neighbor(now, address, |neighbor, speaker, outbox| match neighbor.session() {
@@ -431,6 +431,7 @@ impl Bgp {
                 None => Change::None,
             });
         }
+        Ok(())
     }
 
     fn stop(&mut self, now: Time) {
@@ -477,7 +478,6 @@ impl ProtocolCore for Bgp {
             Input::InterfaceRemoved(name) => drop(self.interfaces.remove(&name)),
             Input::Rib(update) => self.rib_update(now, update),
             Input::RibRestarted => self.rib_restarted(now),
-            Input::Command(words) => self.command(now, &words),
             Input::Stop => self.stop(now),
         }
         self.flush();
@@ -502,6 +502,15 @@ impl ProtocolCore for Bgp {
         }
         self.check_convergence(now);
         self.flush();
+    }
+
+    fn command(&mut self, now: Time, words: &[String]) -> Result<(), String> {
+        let obeyed = match words {
+            [clear, bgp, which] if clear == "clear" && bgp == "bgp" => self.clear(now, which),
+            _ => Err(format!("`{}` is no command of BGP", words.join(" "))),
+        };
+        self.flush();
+        obeyed
     }
 
     fn poll_timeout(&self) -> Option<Time> {

@@ -129,8 +129,6 @@ pub enum Input<'a> {
     /// The RIB's process is new: it knows nothing of this protocol's routes and trackings. The core sends them all
     /// again, then [`RibRequest::EndOfRoutes`].
     RibRestarted,
-    /// An operator's command of the protocol, such as `clear bgp 10.0.0.1`: all words.
-    Command(Vec<String>),
     /// The process is being stopped: say goodbye to the neighbors.
     Stop,
 }
@@ -222,6 +220,10 @@ pub trait ProtocolCore {
 
     /// All timers due by `now` have expired.
     fn handle_timeout(&mut self, now: Time);
+
+    /// Carries out an operator's command that the protocol declared, such as `clear bgp 10.0.0.1`: all words. The error
+    /// is for the operator.
+    fn command(&mut self, now: Time, words: &[String]) -> Result<(), String>;
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     fn poll_timeout(&self) -> Option<Time>;

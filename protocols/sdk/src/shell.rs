@@ -213,8 +213,12 @@ impl<C: ProtocolCore> Shell<C> {
                 None => self.shows.refuse(client, format!("no table `{table}`")),
             },
             ShowRequest::Command { words } => {
-                self.input(Input::Command(words));
-                self.shows.done(client);
+                let obeyed = self.core.command(self.clock.now(), &words);
+                self.drain();
+                match obeyed {
+                    Ok(()) => self.shows.done(client),
+                    Err(reason) => self.shows.refuse(client, reason),
+                }
             }
         }
     }

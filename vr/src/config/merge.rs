@@ -1,9 +1,10 @@
 //! Statements into a tree: blocks that were opened twice become one, names get the spelling of what they name, and one
 //! value that is set twice is found.
 
-use vr_api::interface;
+use std::collections::BTreeSet;
 
 use ipc::VrName;
+use vr_api::interface;
 
 use super::nearest::nearest;
 use super::parse::{Kind, Statement};
@@ -95,7 +96,9 @@ impl Merger {
                     let nearest = nearest(typed, self.vrs.iter().map(String::as_str));
                     let problem = Problem::UnknownInterface { name: typed.to_owned(), nearest };
                     let kinds = ["Loopback<number>", "Port<rack/slot/port>"].map(str::to_owned);
-                    let words = kinds.into_iter().chain(self.vrs.iter().cloned()).collect();
+                    // Read from what is in force and from a change of it, a VR's block may stand there twice.
+                    let vrs: BTreeSet<&String> = self.vrs.iter().collect();
+                    let words = kinds.into_iter().chain(vrs.into_iter().cloned()).collect();
                     self.errors.push(ConfigError::at(place(), problem).expecting(Expected { block: None, words }));
                 }
             }

@@ -251,7 +251,7 @@ fn state_machine_5_messages_out_of_their_state() {
 fn cease_6_4_an_operator_clears_the_session() {
     let mut peer = Peer::established(EXTERNAL);
     let words = ["clear", "bgp", "*"].map(str::to_owned).to_vec();
-    peer.core.handle_input(peer.now, Input::Command(words));
+    peer.core.command(peer.now, &words).unwrap();
     let done = peer.drain();
     assert_eq!(done.notification, Some(Cease::AdministrativeReset.into()));
     assert!(done.closed);

@@ -112,6 +112,12 @@ impl Network {
         self.drain(router);
     }
 
+    pub fn command(&mut self, router: usize, words: &[String]) -> Result<(), String> {
+        let result = self.routers[router].core.command(self.now, words);
+        self.drain(router);
+        result
+    }
+
     /// Lets time pass.
     pub fn run(&mut self, seconds: u64) {
         self.run_for(Duration::from_secs(seconds));

@@ -112,8 +112,8 @@ impl Case {
             ["config", file] => self.configure(file),
             ["stop"] => self.core.handle_input(self.now, Input::Stop),
             ["command", words @ ..] => {
-                let words = words.iter().map(|word| (*word).to_owned()).collect();
-                self.core.handle_input(self.now, Input::Command(words));
+                let words: Vec<String> = words.iter().map(|word| (*word).to_owned()).collect();
+                self.core.command(self.now, &words).unwrap();
             }
             ["rib", "restarted"] => self.core.handle_input(self.now, Input::RibRestarted),
             ["rib", "next-hop", address, metric] => {

@@ -238,7 +238,9 @@ fn clear_moves_the_named_session_only() {
     network.run(10);
     let since = network.up_since(0, "10.0.0.1");
     let other = network.up_since(0, "10.0.1.1");
-    network.input(0, Input::Command(["clear", "bgp", "10.0.1.1"].map(str::to_owned).to_vec()));
+    let nobody = ["clear", "bgp", "10.0.9.9"].map(str::to_owned);
+    assert_eq!(network.command(0, &nobody), Err("no neighbor 10.0.9.9 is configured".to_owned()));
+    network.command(0, &["clear", "bgp", "10.0.1.1"].map(str::to_owned)).unwrap();
     network.run(10);
     assert_eq!(network.up_since(0, "10.0.0.1"), since);
     assert!(network.up_since(0, "10.0.1.1") > other);

@@ -70,10 +70,17 @@ impl ProtocolCore for Probe {
                 self.outputs.push_back(Output::Close { connection });
                 "stop".to_owned()
             }
-            Input::Command(words) => words.join(" "),
             other => format!("{other:?}"),
         };
         self.told.send(line).unwrap();
+    }
+
+    fn command(&mut self, _: Time, words: &[String]) -> Result<(), String> {
+        self.told.send(words.join(" ")).unwrap();
+        match words {
+            [.., last] if last == "nonsense" => Err("nonsense is refused".to_owned()),
+            _ => Ok(()),
+        }
     }
 
     fn handle_timeout(&mut self, _: Time) {}
@@ -368,5 +375,8 @@ fn tables_are_answered_with_the_vr_in_front_and_commands_reach_the_core() {
     shell.send(&ShowRequest::Command { words: vec!["clear".to_owned(), "probe".to_owned()] }).unwrap();
     assert_eq!(next(&mut shell), ShowReply::End);
     assert_eq!(world.told(), "clear probe");
+    shell.send(&ShowRequest::Command { words: vec!["clear".to_owned(), "nonsense".to_owned()] }).unwrap();
+    assert_eq!(next(&mut shell), ShowReply::Error("nonsense is refused".to_owned()));
+    assert_eq!(world.told(), "clear nonsense");
     assert!(is_quiet(&mut shell));
 }
