@@ -43,7 +43,7 @@ impl Server {
                 })
             }
             SocketRequest::HoldPorts { first } => {
-                let Some(vr) = vr else { return None };
+                let vr = vr?;
                 for block in first {
                     if let Err(error) = self.ports(vr).hold(who.pid, block) {
                         log::warn!("{who} holds ports: {error}");

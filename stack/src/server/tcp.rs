@@ -232,16 +232,16 @@ impl Server {
         let id = self.by_tuple.get(&(vr, local, remote)).copied().or(socket);
         match id {
             Some(id) if self.sockets.contains_key(&id) => {
-                self.to_connection(now, plane, reactor, id, &segment);
+                self.hand_to_connection(now, plane, reactor, id, &segment);
             }
             Some(id) if self.listeners.contains_key(&id) => {
-                self.to_listener(now, plane, reactor, id, (local, remote), &segment);
+                self.hand_to_listener(now, plane, reactor, id, (local, remote), &segment);
             }
             Some(_) | None => self.refuse(now, plane, vr, local, remote, &segment),
         }
     }
 
-    fn to_connection(
+    fn hand_to_connection(
         &mut self,
         now: Time,
         plane: &mut Plane,
@@ -254,7 +254,7 @@ impl Server {
             let (vr, local, remote) = (socket.vr, socket.connection.local(), socket.connection.remote());
             self.remove(plane, reactor, id);
             if let Some(listener) = self.listener_for(vr, local) {
-                self.to_listener(now, plane, reactor, listener, (local, remote), segment);
+                self.hand_to_listener(now, plane, reactor, listener, (local, remote), segment);
             }
             return;
         }
@@ -273,7 +273,7 @@ impl Server {
         find(Some(local.ip())).or_else(|| find(None))
     }
 
-    fn to_listener(
+    fn hand_to_listener(
         &mut self,
         now: Time,
         plane: &mut Plane,
