@@ -217,6 +217,14 @@ impl<P> Neighbors<P> {
         }
     }
 
+    /// Packets that wait for link addresses, each with its link.
+    pub fn waiting(&self) -> impl Iterator<Item = (IfIndex, usize)> {
+        self.entries.iter().filter_map(|((interface, _), (_, state))| match state {
+            State::Incomplete { waiting, .. } => Some((*interface, waiting.len())),
+            State::Reachable { .. } | State::Probing { .. } => None,
+        })
+    }
+
     /// All neighbors, for `show arp`.
     pub fn iter(&self) -> impl Iterator<Item = Neighbor> {
         self.entries.iter().map(|(&(interface, address), (_, state))| {
@@ -271,6 +279,7 @@ mod tests {
         let mut table = Neighbors::default();
         assert_eq!(table.resolve(second(0), LINK, PEER, 1), Ok(Some(request(None))));
         assert_eq!(table.resolve(second(0), LINK, PEER, 2), Ok(None));
+        assert_eq!(table.waiting().collect::<Vec<_>>(), [(LINK, 2)]);
         let resolved = |waiting| NeighborAction::Resolved { interface: LINK, address: PEER, mac: MAC, waiting };
         assert_eq!(table.learn(second(1), LINK, PEER, MAC, true), Some(resolved(vec![1, 2])));
         assert_eq!(table.resolve(second(2), LINK, PEER, 3), Ok(Some(resolved(vec![3]))));

@@ -184,14 +184,21 @@ impl Process {
         let vrs = self.plane.topology.vrs();
         let mut rows: Vec<Row> = vrs
             .map(|(name, vr)| {
-                // Buffers belong to the router: a VR's packets share them.
-                counters(Value::text(name), counted.get(&vr).unwrap_or(&none), [Value::Null, Value::Null])
+                // The pool is the router's: what is allocated is nobody's. In use by a VR is what waits in it.
+                let buffers = [self.waiting_in(vr).into(), Value::Null];
+                counters(Value::text(name), counted.get(&vr).unwrap_or(&none), buffers)
             })
             .collect();
         let pool = &self.plane.pool;
         let buffers = [pool.buffers_in_use().into(), pool.buffers_allocated().into()];
         rows.push(counters(Value::Null, &self.plane.counters.total(), buffers));
         rows
+    }
+
+    /// Packets of a VR that wait for a neighbor's link address.
+    fn waiting_in(&self, vr: VrId) -> usize {
+        let of_vr = |interface| self.plane.topology.by_index(interface).is_some_and(|record| record.vr == vr);
+        self.input.neighbors.waiting().filter(|(interface, _)| of_vr(*interface)).map(|(_, count)| count).sum()
     }
 
     fn drop_rows(&self) -> Vec<Row> {
