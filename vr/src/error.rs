@@ -216,6 +216,12 @@ pub enum Problem {
         /// The one before.
         other: String,
     },
+    /// What can be said only once stands there twice.
+    #[error("`{line}` stands there twice")]
+    Twice {
+        /// The line.
+        line: String,
+    },
     /// A VR is named that does not exist.
     #[error("there is no VR `{name}`{}", did_you_mean(.nearest))]
     UnknownVr {

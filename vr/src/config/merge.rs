@@ -40,6 +40,12 @@ impl Merger {
         }
         let Statement { command, words, line: source, inside, .. } = statement;
         let line = match block.rival(command, &words) {
+            // Who joins VRs or gives a port away twice has most likely meant another one.
+            Some(rival) if rival.words == words && self.kind == Kind::File && words::is_single(command) => {
+                let problem = Problem::Twice { line: words.join(" ") };
+                self.errors.push(ConfigError::at(source.place(), problem).beside(rival.source.place()));
+                None
+            }
             Some(rival) if rival.words == words => Some(rival),
             Some(rival) if self.kind == Kind::Change && command.block.is_none() => {
                 rival.words = words;

@@ -18,6 +18,8 @@ pub const INTERFACE: &str = "interface";
 pub const LINECARD: &str = "linecard";
 /// See [`VR`].
 pub const CONNECT: &str = "connect";
+/// See [`VR`].
+pub const ASSIGN: &str = "assign";
 
 /// Smallest IP MTU: every IPv4 module forwards 68 bytes unfragmented (RFC 791 section 3.2).
 const MIN_MTU: u64 = 68;
@@ -85,6 +87,11 @@ pub(super) fn defines(command: &Command) -> Option<&str> {
         }
         _ => None,
     }
+}
+
+/// Whether the same line may not stand twice in a file: `connect`, `assign`.
+pub(super) fn is_single(command: &Command) -> bool {
+    matches!(command.words.first(), Some(Word::Keyword(word)) if word == CONNECT || word == ASSIGN)
 }
 
 /// Whether a command is the `vr` block.
