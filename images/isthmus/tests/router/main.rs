@@ -1,0 +1,8 @@
+//! The real tree: every test starts whole routers of separate processes and looks at them as an operator does.
+//!
+//! `support` starts, asks and stops them. Each router has a folder and a name of its own, so that tests run beside each
+//! other.
+
+mod bad_input;
+mod demo;
+mod support;
