@@ -206,7 +206,8 @@ impl Report {
             lines.push([(*case).to_owned(), (*subject).to_owned(), median, min, max, note]);
         }
         let mut text = format!("{}: {} cores, {} rounds\n", self.bench, self.cores, self.rounds);
-        let width = |column: usize| lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0);
+        let width =
+            |column: usize| lines.iter().filter_map(|line| line.get(column)).map(String::len).max().unwrap_or(0);
         let [case, subject, median, min, max] = [width(0), width(1), width(2), width(3), width(4)];
         for [a, b, c, d, e, f] in &lines {
             let line = format!("{a:case$}  {b:subject$}  {c:>median$}  {d:>min$}  {e:>max$}  {f}");
@@ -225,7 +226,9 @@ impl Report {
                 Some(false) => ", NOT as wanted",
                 None => "",
             };
-            format!("{subject} has {ratio:.3} times this{verdict}")
+            // Three digits, however far apart the two are.
+            let digits = (2.0 - ratio.abs().log10().floor()).clamp(0.0, 9.0) as usize;
+            format!("{subject} has {ratio:.digits$} times this{verdict}")
         })
     }
 }

@@ -82,8 +82,12 @@ pub fn run() -> Result<()> {
     for line in io::stdin().lock().lines() {
         let order = serde_json::from_str(&line?).context("an order")?;
         let reply = obey(&mut endpoint, order).unwrap_or_else(|error| Reply::Failed { error: format!("{error:#}") });
-        writeln!(replies, "{}", serde_json::to_string(&reply)?)?;
-        replies.flush()?;
+        let line = serde_json::to_string(&reply)? + "\n";
+        match replies.write_all(line.as_bytes()).and_then(|()| replies.flush()) {
+            // Who gave the order was interrupted.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+            written => written?,
+        }
     }
     Ok(())
 }
@@ -124,7 +128,8 @@ fn obey(endpoint: &mut Option<Endpoint>, order: Order) -> Result<Reply> {
     }
 }
 
-fn pin(cpu: usize) -> Result<()> {
+/// Keeps the calling thread, and those that it starts, on one CPU.
+pub fn pin(cpu: usize) -> Result<()> {
     let mut cpus = CpuSet::new();
     cpus.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("run on CPU {cpu} only"))

@@ -10,6 +10,7 @@
 //! Both endpoints run the same code for every subject ([`workload`]); only how they connect differs ([`transport`]).
 //! Subjects alternate: the machine's speed moves from minute to minute, ratios within a round less so.
 
+mod cache_line;
 mod child;
 pub mod endpoint;
 mod router;
@@ -62,6 +63,10 @@ const SMALL: usize = 64;
 const RTT_P50: &str = "rtt_64B_p50";
 const RTT_P99: &str = "rtt_64B_p99";
 const STACK_PACKETS: &str = "stack_packets";
+const CACHE_LINE: &str = "cache_line_rtt";
+
+/// Subject of [`CACHE_LINE`]: what no program can beat.
+const MACHINE: &str = "machine";
 
 /// A case of throughput: its name, the size of its messages, and what is counted.
 const STREAMS: [(&str, usize, Unit); 3] = [
@@ -79,6 +84,15 @@ fn cases() -> impl Iterator<Item = (&'static str, Unit, Better)> {
 /// Values of all rounds, by case and subject.
 type Values = BTreeMap<(&'static str, Subject), Vec<f64>>;
 
+/// What is found out beside the cases, a value a round.
+#[derive(Debug, Default)]
+struct Beside {
+    /// Of the stack while the channel had its turn.
+    packets: Vec<f64>,
+    /// Empty where there is one CPU only.
+    cache_line: Vec<f64>,
+}
+
 /// Runs the benchmark.
 pub fn measure(quick: bool) -> Result<Report> {
     let effort = if quick { QUICK } else { FULL };
@@ -87,8 +101,11 @@ pub fn measure(quick: bool) -> Result<Report> {
     let cpus = own_cpus()?;
     let mut field = Field::prepare(folder.path(), &cpus)?;
     let mut values = Values::new();
-    let mut packets = Vec::new();
+    let (mut packets, mut cache_line) = (Vec::new(), Vec::new());
     for _ in 0..effort.rounds {
+        if let (Some(near), Some(far)) = (cpus.first(), cpus.last().filter(|_| cpus.len() > 1)) {
+            cache_line.push(cache_line::round_trip(*near, *far)?);
+        }
         for subject in Subject::ALL {
             let before = field.router.packets()?;
             field.round(subject, effort, &mut values)?;
@@ -97,7 +114,7 @@ pub fn measure(quick: bool) -> Result<Report> {
             }
         }
     }
-    Ok(report(effort.rounds, cpus.len(), &values, &field.skipped, &packets))
+    Ok(report(effort.rounds, cpus.len(), &values, &field.skipped, Beside { packets, cache_line }))
 }
 
 /// CPUs that this process may use.
@@ -130,8 +147,7 @@ impl Field {
         };
         // Without a second CPU both run on the one that there is.
         let (drives, serves) = (join("a", cpus.first())?, join("b", cpus.last())?);
-        let mut field =
-            Self { drives, serves, router, addresses: BTreeMap::new(), skipped: BTreeMap::new() };
+        let mut field = Self { drives, serves, router, addresses: BTreeMap::new(), skipped: BTreeMap::new() };
         for subject in Subject::ALL {
             let address = match subject {
                 Subject::InterVr => OVER_THE_CHANNEL.to_owned(),
@@ -200,13 +216,7 @@ impl Field {
     }
 }
 
-fn report(
-    rounds: usize,
-    cores: usize,
-    values: &Values,
-    skipped: &BTreeMap<Subject, String>,
-    packets: &[f64],
-) -> Report {
+fn report(rounds: usize, cores: usize, values: &Values, skipped: &BTreeMap<Subject, String>, beside: Beside) -> Report {
     let mut report = Report { bench: NAME, cores, rounds, rows: Vec::new(), ratios: Vec::new() };
     for (case, unit, _) in cases() {
         for subject in Subject::ALL {
@@ -216,10 +226,12 @@ fn report(
             report.rows.push(Row { case, subject: subject.name(), unit, found });
         }
     }
-    if let Some(spread) = Spread::of(packets) {
-        let (case, subject) = (STACK_PACKETS, Subject::InterVr.name());
-        report.rows.push(Row { case, subject, unit: Unit::Count, found: Found::Measured(spread) });
-    }
+    let found = |values: &[f64], why: &str| {
+        Spread::of(values).map_or_else(|| Found::Skipped { skipped: why.to_owned() }, Found::Measured)
+    };
+    let (packets, cache_line) = (found(&beside.packets, "not counted"), found(&beside.cache_line, "there is one CPU"));
+    report.rows.push(Row { case: STACK_PACKETS, subject: Subject::InterVr.name(), unit: Unit::Count, found: packets });
+    report.rows.push(Row { case: CACHE_LINE, subject: MACHINE, unit: Unit::Seconds, found: cache_line });
     for (case, _, better) in cases() {
         for against in Subject::ALL.into_iter().filter(|subject| *subject != Subject::InterVr) {
             // To be ahead of what two processes would use without us is the point of the channel.
@@ -243,11 +255,12 @@ mod tests {
                 values.insert((case, subject), vec![value as f64]);
             }
         }
-        let report = report(1, 2, &values, &BTreeMap::new(), &[0.0, 0.0]);
+        let report =
+            report(1, 2, &values, &BTreeMap::new(), Beside { packets: vec![0.0, 0.0], cache_line: vec![1e-7] });
         let rows: Vec<_> = report.rows.iter().map(|row| (row.case, row.subject)).collect();
-        assert_eq!(rows.len(), 5 * 4 + 1);
+        assert_eq!(rows.len(), 5 * 4 + 2);
         assert!(rows.contains(&("throughput_1KiB", "af-unix")));
-        assert_eq!(rows.last(), Some(&("stack_packets", "inter-vr")));
+        assert_eq!(rows[20..], [("stack_packets", "inter-vr"), ("cache_line_rtt", "machine")]);
         assert_eq!(report.ratios.len(), 5 * 3);
         for ratio in &report.ratios {
             assert_eq!(ratio.met, (ratio.against == "kernel-tcp").then_some(true), "{ratio:?}");
@@ -258,7 +271,7 @@ mod tests {
     fn a_peer_that_is_not_there_is_skipped_and_not_compared() {
         let values = cases().map(|(case, ..)| ((case, Subject::InterVr), vec![1.0])).collect();
         let skipped = BTreeMap::from([(Subject::AfUnix, "no such family".to_owned())]);
-        let report = report(1, 2, &values, &skipped, &[]);
+        let report = report(1, 2, &values, &skipped, Beside::default());
         assert_eq!(report.ratios, []);
         let why = |found: &Found| matches!(found, Found::Skipped { skipped } if skipped == "no such family");
         assert_eq!(report.rows.iter().filter(|row| why(&row.found)).count(), 5);

@@ -182,7 +182,10 @@ mod tests {
     fn a_stream_is_measured_whatever_its_messages() {
         for message_bytes in [64, 1024, 100_000] {
             let found = run(Workload::Stream { message_bytes, duration: Duration::from_millis(5) });
-            assert!(matches!(found, Measurement::Rate { messages_per_second } if messages_per_second > 0.0), "{found:?}");
+            assert!(
+                matches!(found, Measurement::Rate { messages_per_second } if messages_per_second > 0.0),
+                "{found:?}"
+            );
         }
     }
 
