@@ -9,8 +9,8 @@ use crate::classes;
 use crate::launch::Launch;
 use crate::paths::Places;
 
-/// Configurations of a router without a file, in its state folder: the first that is there.
-const SAVED: [&str; 2] = ["startup.conf", "running.conf"];
+/// Configuration of a router without a file, in its state folder.
+const SAVED: &str = "startup.conf";
 
 /// Starts a router. A configuration that is wrong starts nothing.
 pub fn run(places: Places, file: Option<PathBuf>, detach: bool) -> Result<ExitCode> {
@@ -49,13 +49,10 @@ pub fn check(file: &Path) -> ExitCode {
 }
 
 fn saved(places: &Places) -> Result<PathBuf> {
-    let found = SAVED.iter().map(|name| places.state.join(name)).find(|path| path.exists());
-    let Some(path) = found else {
-        bail!(
-            "router {} has no saved configuration ({}); name a file: isthmus up FILE",
-            places.name,
-            places.state.join(SAVED[0]).display()
-        );
-    };
+    let path = places.state.join(SAVED);
+    if !path.exists() {
+        let (name, path) = (&places.name, path.display());
+        bail!("router {name} has no saved configuration ({path}); name a file: isthmus up FILE");
+    }
     Ok(path)
 }

@@ -513,13 +513,19 @@ impl Neighbor {
             Phase::Before => "no session",
         };
         outbox.log(level, format!("neighbor {}: {what}: {reason}", self.address));
-        if level != Level::Debug || self.last_error.is_none() {
+        // Of two connections that crossed one goes: no error.
+        let crossed = matches!(&reason, DownReason::Sent(sent) | DownReason::Received(sent) if *sent == collision);
+        if !crossed && (level != Level::Debug || self.last_error.is_none()) {
             self.last_error = Some(reason.to_string());
         }
     }
 
     fn remember_session(&mut self, now: Time, session: &Session) {
         self.counters.established += 1;
+        if self.counters.established == 1 {
+            // Attempts before the first session are over; from now on an error is one of a session.
+            self.last_error = None;
+        }
         self.established_at = Some(now);
         self.peer = Some(Arc::new(Peer {
             address: self.address,

@@ -107,6 +107,8 @@ impl Database {
     pub fn publish(&mut self, vr: VrId, new: Published) {
         let list = self.published.entry(vr).or_default();
         list.retain(|old| old.pathname != new.pathname || old.listener.local != new.listener.local);
+        // procmgr knows one publication of a pathname, the newest: the same process's other addresses are reached by it.
+        list.iter_mut().filter(|old| old.pathname == new.pathname).for_each(|old| old.generation = new.generation);
         list.push(new);
     }
 

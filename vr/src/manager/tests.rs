@@ -114,6 +114,17 @@ fn a_loopback_hits_only_while_the_best_route_leads_over_the_inter_vr_interface()
 }
 
 #[test]
+fn a_second_address_under_the_same_pathname_keeps_the_first_one_reachable() {
+    let (mut manager, _) = listening();
+    let at_loopback = Listener { local: Some("192.0.2.2".parse().unwrap()), ..bgp_listener() };
+    let (_, publishing) = manager.publish(BLUE_BGP, 8, at_loopback).unwrap();
+    manager.ordered(Ticket(6), publishing);
+    manager.order_done(Ticket(6));
+    let generations: Vec<u64> = manager.database.published(BLUE).iter().map(|entry| entry.generation).collect();
+    assert_eq!(generations, [101, 101], "procmgr opens the newest only");
+}
+
+#[test]
 fn a_shut_end_takes_the_entries_away_and_tells_both_sides() {
     let (mut manager, _) = listening();
     let mut shut = desired();

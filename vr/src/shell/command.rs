@@ -30,6 +30,7 @@ pub fn execute(session: &mut Session, options: &ShellOptions, line: &str) -> Res
     let words: Vec<&str> = line.split_whitespace().collect();
     match words[..] {
         [] => Ok(()),
+        ["show"] => render::print_text(&show::list(options)),
         ["show", ref rest @ ..] => show::execute(session, options, rest),
         ["ping", ref rest @ ..] => ping::ping(session, options, &Target::parse(rest, PING)?),
         ["traceroute", ref rest @ ..] => ping::traceroute(session, options, &Target::parse(rest, TRACEROUTE)?),
@@ -52,10 +53,7 @@ fn accepted() -> String {
 
 fn help(options: &ShellOptions) -> String {
     let lines = COMMANDS.iter().map(|(word, rest, help)| format!("{:<52} {help}", format!("{word} {rest}")));
-    let tables = show::tables(options)
-        .into_iter()
-        .map(|table| format!("{:<52} {}", format!("show {} {}", table.words, table.arguments), table.help));
-    lines.chain(tables).collect::<Vec<_>>().join("\n")
+    lines.chain([show::list(options)]).collect::<Vec<_>>().join("\n")
 }
 
 /// Changes the configuration: at once, or not at all.

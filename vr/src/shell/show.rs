@@ -46,6 +46,12 @@ pub fn tables(options: &ShellOptions) -> Vec<ShowTable> {
     tables
 }
 
+/// All tables, a line each.
+pub fn list(options: &ShellOptions) -> String {
+    let line = |table: ShowTable| format!("{:<52} {}", format!("show {} {}", table.words, table.arguments), table.help);
+    tables(options).into_iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
 /// Executes the words behind `show`.
 pub fn execute(session: &mut Session, options: &ShellOptions, words: &[&str]) -> Result<(), ShellError> {
     let Some(table) = find(tables(options), words) else {
@@ -210,25 +216,32 @@ fn log(session: &mut Session, arguments: &[&str]) -> Result<Vec<Row>, ShellError
     Ok(rows.map(row).collect())
 }
 
-/// The vrFIB of `red/bgp`, as its own socket library has it.
+/// The vrFIB of a process, as its own socket library has it: `red/bgp`, or `bgp` of every VR.
 fn vrfib(session: &mut Session, arguments: &[&str]) -> Result<Vec<Row>, ShellError> {
-    let expected = || "show vrfib VR/PROCESS, as in `show vrfib red/bgp`".to_owned();
     let [process] = arguments else {
-        return Err(ShellError::Usage { found: arguments.join(" "), expected: expected() });
+        let expected = "show vrfib PROCESS, as in `show vrfib red/bgp` or `show vrfib bgp`".to_owned();
+        return Err(ShellError::Usage { found: arguments.join(" "), expected });
     };
-    let (vr, class) = process
-        .split_once('/')
-        .ok_or_else(|| ShellError::Usage { found: (*process).to_owned(), expected: expected() })?;
-    let Some((_, id, _)) = session.vrs()?.into_iter().find(|(name, ..)| name.as_str() == vr) else {
-        return Err(ShellError::Answer(format!("no virtual router {vr:?}")));
-    };
-    let rows = session.table(&Pathname::service(id, ipc::ServiceName::new(class)?), "vrfib", &[])?;
-    // The process puts its VR first, as in all its tables; what it is called here stands behind it.
-    let named = |mut row: Row| {
-        row.insert(row.len().min(1), class.into());
-        row
-    };
-    Ok(rows.into_iter().map(named).collect())
+    let (vr, class) = process.split_once('/').map_or((None, *process), |(vr, class)| (Some(vr), class));
+    let service = ipc::ServiceName::new(class)?;
+    let mut rows = Vec::new();
+    let mut asked = 0;
+    for (name, id, classes) in session.vrs()? {
+        if vr.is_some_and(|vr| vr != name.as_str()) || !classes.contains(&service) {
+            continue;
+        }
+        asked += 1;
+        // The process puts its VR first, as in all its tables; what it is called here stands behind it.
+        let named = |mut row: Row| {
+            row.insert(row.len().min(1), class.into());
+            row
+        };
+        rows.extend(session.table(&Pathname::service(id, service.clone()), "vrfib", &[])?.into_iter().map(named));
+    }
+    match asked {
+        0 => Err(ShellError::Answer(format!("no process {process}; `show processes` lists them"))),
+        _ => Ok(rows),
+    }
 }
 
 /// A time since the Unix epoch as RFC 3339 in UTC, with milliseconds.
