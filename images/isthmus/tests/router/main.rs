@@ -3,6 +3,8 @@
 //! `support` starts, asks and stops them. Each router has a folder and a name of its own, so that tests run beside each
 //! other.
 
+mod addresses;
 mod bad_input;
 mod demo;
+mod restart;
 mod support;

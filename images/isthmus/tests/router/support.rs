@@ -203,7 +203,10 @@ pub fn matching(table: &Value, wanted: &[(&str, &str)]) -> Vec<Value> {
         wanted.iter().all(|(key, value)| match &row[key] {
             Value::Null => value.is_empty(),
             Value::String(text) => text == value,
-            other => other.to_string() == *value,
+            Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
+                let printed = row[key].to_string();
+                printed == *value
+            }
         })
     };
     table.as_array().into_iter().flatten().filter(fits).cloned().collect()

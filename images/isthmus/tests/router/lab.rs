@@ -1,0 +1,81 @@
+//! A router with a real neighbor outside: each in a network of its own, a veth pair between them.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+
+use serde_json::Value;
+
+use crate::namespace::{Namespace, run};
+use crate::support::{Router, matching, wait_until};
+
+/// Two joined VRs, red with a port on `veth0` and a BGP neighbor 10.1.0.2 behind it.
+pub const NEIGHBOR_OUTSIDE: &str = include_str!("../../../examples/neighbor-outside.conf");
+/// Address of the neighbor outside.
+pub const NEIGHBOR: &str = "10.1.0.2";
+/// What the two VRs announce to the outside: their own networks and the one between red and its neighbor.
+pub const ANNOUNCED: [&str; 5] = ["10.1.0.0/24", "192.0.2.1/32", "192.0.2.2/32", "198.51.100.0/24", "203.0.113.0/24"];
+
+/// The router of [`NEIGHBOR_OUTSIDE`] and a network for its neighbor.
+#[derive(Debug)]
+pub struct Lab {
+    // Dropped first: it stops in order while its device is there.
+    pub router: Router,
+    /// The neighbor's network, with 10.1.0.2/24 on `eth0`.
+    pub outside: Namespace,
+    _inside: Namespace,
+}
+
+impl Lab {
+    /// Returns when the router is up.
+    pub fn up(name: &str, config: &str) -> Self {
+        let (inside, outside) = (Namespace::new(), Namespace::new());
+        inside.join("veth0", &outside, "eth0");
+        outside.ip(&format!("address add {NEIGHBOR}/24 dev eth0"));
+        let router = Router::new(name);
+        let file = router.write("router.conf", config);
+        let up = [OsStr::new("up"), file.as_os_str(), "-d".as_ref(), "--name".as_ref(), name.as_ref()];
+        run(&mut inside.inside(&router.command(up)));
+        Self { router, outside, _inside: inside }
+    }
+
+    /// Waits until the routes that a VR has from BGP are these.
+    pub fn wait_for_routes(&self, vr: &str, wanted: &BTreeSet<String>) {
+        let mut last = BTreeSet::new();
+        let seen = wait_until(|| {
+            last = prefixes(&self.router.rows("show route", &[("vr", vr), ("protocol", "bgp")]));
+            (last == *wanted).then_some(())
+        });
+        let missing: Vec<_> = wanted.difference(&last).take(5).collect();
+        let surplus: Vec<_> = last.difference(wanted).take(5).collect();
+        assert!(
+            seen.is_some(),
+            "{vr} has {} of {} routes; missing {missing:?}…, too many {surplus:?}…",
+            last.len(),
+            wanted.len()
+        );
+    }
+
+    /// Waits until the neighbor's kernel forwards to red what a daemon named `protocol` there learned from it.
+    pub fn wait_for_kernel_routes(&self, protocol: &str, wanted: &[&str]) {
+        let mut last = String::new();
+        let seen = wait_until(|| {
+            last = self.outside.ip(&format!("-json route show proto {protocol}"));
+            let table: Value = serde_json::from_str(&last).unwrap();
+            let via_red = matching(&table, &[("gateway", "10.1.0.1"), ("dev", "eth0")]);
+            let destinations: Vec<_> = via_red.iter().filter_map(|row| row["dst"].as_str()).collect();
+            // A route to one address is shown without its length.
+            let has = |prefix: &&str| destinations.contains(&prefix.trim_end_matches("/32"));
+            wanted.iter().all(has).then_some(())
+        });
+        assert!(seen.is_some(), "wanted {wanted:?} in the neighbor's kernel, which has {last}\n{}", self.router.log());
+    }
+}
+
+fn prefixes(rows: &[Value]) -> BTreeSet<String> {
+    rows.iter().filter_map(|row| row["prefix"].as_str().map(str::to_owned)).collect()
+}
+
+/// A set of prefixes.
+pub fn set<P: AsRef<str>>(prefixes: impl IntoIterator<Item = P>) -> BTreeSet<String> {
+    prefixes.into_iter().map(|prefix| prefix.as_ref().to_owned()).collect()
+}
