@@ -2,8 +2,6 @@
 //!
 //! procmgr, the configuration and the shell get these as data and know none of them by name.
 
-use std::path::Path;
-
 use ipc::{NameError, ServiceName};
 use procmgr::class::{ClassSpec, Privileges, Scope};
 use vr::shell::ShellOptions;
@@ -62,13 +60,6 @@ pub fn shell_options(places: &Places, json: bool) -> Result<ShellOptions, NameEr
     })
 }
 
-/// Validates a configuration file; says what it holds.
-pub fn check_file(path: &Path) -> Result<String, String> {
-    let lines =
-        |errors: Vec<vr::error::ConfigError>| errors.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    vr::config::check_file(path, &declarations()).map(|summary| summary.to_string()).map_err(lines)
-}
-
 #[cfg(test)]
 mod tests {
     use procmgr::class::ClassTable;
@@ -98,19 +89,5 @@ mod tests {
         let all = words.len();
         words.dedup();
         assert_eq!(words.len(), all);
-    }
-
-    #[test]
-    fn the_examples_are_valid() {
-        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
-        let mut checked = 0;
-        for entry in std::fs::read_dir(folder).unwrap() {
-            let path = entry.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "conf") {
-                check_file(&path).unwrap_or_else(|errors| panic!("{errors}"));
-                checked += 1;
-            }
-        }
-        assert!(checked >= 3, "{checked}");
     }
 }

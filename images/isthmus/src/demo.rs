@@ -161,7 +161,7 @@ mod tests {
     fn the_demo_is_a_valid_configuration() {
         let folder = tempfile::tempdir().unwrap();
         let path = super::write_config(folder.path()).unwrap();
-        let summary = crate::classes::check_file(&path).unwrap();
+        let summary = crate::check::check_file(&path).unwrap();
         assert_eq!(summary, "2 VRs (red: rib, bgp; blue: rib, bgp), 1 connection, no ports");
     }
 }

@@ -11,6 +11,7 @@
 
 mod arguments;
 mod bench;
+mod check;
 mod classes;
 mod demo;
 mod down;

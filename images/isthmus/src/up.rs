@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
-use crate::classes;
+use crate::check::check_file;
 use crate::launch::Launch;
 use crate::paths::Places;
 
@@ -18,7 +18,7 @@ pub fn run(places: Places, file: Option<PathBuf>, detach: bool) -> Result<ExitCo
         Some(file) => file,
         None => saved(&places)?,
     };
-    if let Err(errors) = classes::check_file(&file) {
+    if let Err(errors) = check_file(&file) {
         eprintln!("{errors}");
         return Ok(ExitCode::FAILURE);
     }
@@ -36,7 +36,7 @@ pub fn run(places: Places, file: Option<PathBuf>, detach: bool) -> Result<ExitCo
 
 /// Says what a configuration file holds, or what is wrong with it.
 pub fn check(file: &Path) -> ExitCode {
-    match classes::check_file(file) {
+    match check_file(file) {
         Ok(summary) => {
             println!("{}: {summary}", file.display());
             ExitCode::SUCCESS

@@ -128,7 +128,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("bench.conf");
         std::fs::write(&file, CONFIGURATION).unwrap();
-        let summary = crate::classes::check_file(&file).unwrap();
+        let summary = crate::check::check_file(&file).unwrap();
         assert!(summary.contains("2 VRs") && summary.contains("2 ports"), "{summary}");
     }
 
