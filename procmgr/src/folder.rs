@@ -43,7 +43,7 @@ impl Folder {
             return Err(ProcmgrError::ForeignFolder { path: path.to_owned() });
         }
         fs::set_permissions(path, fs::Permissions::from_mode(0o700)).map_err(wrong)?;
-        let lock = lock(name, path)?;
+        let lock = lock(name, path).inspect_err(|_| drop(remove_if_empty(path)))?;
         let folder = Self { path: path.to_owned(), made_parent, _lock: lock };
         remove_file(&folder.control_socket()).map_err(wrong)?;
         Ok(folder)
@@ -113,8 +113,9 @@ fn lock(name: &str, folder: &Path) -> Result<Flock<File>, ProcmgrError> {
         // A router that stops removes the file while it holds the lock: then this is no longer the file of that name.
         let same = fs::metadata(&path).is_ok_and(|now| lock.metadata().is_ok_and(|own| own.ino() == now.ino()));
         if same {
-            lock.set_len(0).map_err(wrong)?;
-            lock.write_all(format!("{}\n", std::process::id()).as_bytes()).map_err(wrong)?;
+            let written = lock.set_len(0).and_then(|()| lock.write_all(format!("{}\n", std::process::id()).as_bytes()));
+            // A full disk: what was made is no use to anybody.
+            written.inspect_err(|_| drop(remove_file(&path))).map_err(wrong)?;
             return Ok(lock);
         }
     }

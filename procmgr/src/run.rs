@@ -55,34 +55,54 @@ pub fn run(mut options: RunOptions) -> Result<(), ProcmgrError> {
 }
 
 fn run_with(options: RunOptions, console: &mut Console) -> Result<(), ProcmgrError> {
-    let started = Instant::now();
     let classes = ClassTable::new(options.classes)?;
     let folder = Folder::take(&options.name, &options.runtime_dir)?;
-    if let Some(state_dir) = &options.state_dir {
-        make_state_folder(state_dir)?;
-    }
-    nix::sys::prctl::set_child_subreaper(true).map_err(|e| system("become the reaper of orphans")(e.into()))?;
-    fd::raise_descriptor_limit().map_err(system("raise the limit of open descriptors"))?;
-    let name = ServiceName::new(PROCMGR).map_err(|e| system("own name")(io::Error::other(e)))?;
-    let own = Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(std::process::id()), name };
-    let mut router = Router::new(Parts {
+    let start = Start {
         name: options.name,
-        executable: options.executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
-        started,
         classes,
-        signals: Signals::take().map_err(system("take signals"))?,
-        control: folder.listen()?,
-        log: Log::new(own.clone(), options.state_dir.as_deref()),
-        own,
-        console,
-    })
-    .map_err(system("event loop"))?;
-    let result = router.run().map_err(system("event loop"));
-    drop(router);
+        state_dir: options.state_dir,
+        executable: options.executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+    };
+    let result = start.run(&folder, console);
     let removed = folder.remove(options.ephemeral);
     let failed = result?;
     removed.map_err(|error| ProcmgrError::Folder { path: options.runtime_dir, error })?;
     failed.map_or(Ok(()), |reason| Err(ProcmgrError::Start(reason)))
+}
+
+/// What a router is started with, in a folder that is its own.
+struct Start {
+    name: String,
+    classes: ClassTable,
+    state_dir: Option<PathBuf>,
+    executable: PathBuf,
+}
+
+impl Start {
+    /// Runs the router until it has stopped. Returns why it could not be started, if a process said so.
+    fn run(self, folder: &Folder, console: &mut Console) -> Result<Option<String>, ProcmgrError> {
+        let started = Instant::now();
+        if let Some(state_dir) = &self.state_dir {
+            make_state_folder(state_dir)?;
+        }
+        nix::sys::prctl::set_child_subreaper(true).map_err(|e| system("become the reaper of orphans")(e.into()))?;
+        fd::raise_descriptor_limit().map_err(system("raise the limit of open descriptors"))?;
+        let name = ServiceName::new(PROCMGR).map_err(|e| system("own name")(io::Error::other(e)))?;
+        let own = Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(std::process::id()), name };
+        let mut router = Router::new(Parts {
+            name: self.name,
+            executable: self.executable,
+            started,
+            classes: self.classes,
+            signals: Signals::take().map_err(system("take signals"))?,
+            control: folder.listen()?,
+            log: Log::new(own.clone(), self.state_dir.as_deref()),
+            own,
+            console,
+        })
+        .map_err(system("event loop"))?;
+        router.run().map_err(system("event loop"))
+    }
 }
 
 fn make_state_folder(path: &Path) -> Result<(), ProcmgrError> {
