@@ -138,6 +138,8 @@ counted! {
         LinkDown = "link_down",
         /// The medium refused the frame.
         TransmitFailed = "transmit_failed",
+        /// Lost on purpose, as the configuration of the port asks.
+        Impaired = "impaired",
         /// The frame cannot be cut into the segments that it stands for.
         CannotSegment = "cannot_segment",
     }

@@ -3,7 +3,7 @@
 use std::os::fd::BorrowedFd;
 
 use super::{Driver, DriverError, LinkState, Offload, PortInfo};
-use crate::counters::DropTally;
+use crate::counters::{DropReason, DropTally};
 use crate::packet::{PacketPool, Vector};
 
 /// Which frames get lost.
@@ -22,19 +22,19 @@ pub struct Loss<D> {
     pattern: LossPattern,
     received: Dice,
     sent: Dice,
-    lost: u64,
 }
 
 impl<D: Driver> Loss<D> {
     /// Puts loss around a driver. The same seed loses the same frames.
     pub fn new(inner: D, pattern: LossPattern, seed: u64) -> Self {
         let dice = |state| Dice { state, frames: 0 };
-        Loss { inner, pattern, received: dice(seed), sent: dice(!seed), lost: 0 }
+        Loss { inner, pattern, received: dice(seed), sent: dice(!seed) }
     }
 
-    /// Frames lost so far.
-    pub fn lost(&self) -> u64 {
-        self.lost
+    fn count(&mut self, lost: usize) {
+        if lost > 0 {
+            self.inner.drops().add(DropReason::Impaired, lost as u64);
+        }
     }
 }
 
@@ -86,13 +86,13 @@ impl<D: Driver> Driver for Loss<D> {
             if self.inner.receive(pool, into)? == 0 {
                 return Ok(0);
             }
+            let came = into.len();
             let mut index = 0;
             into.retain(|_| {
                 index += 1;
-                let lost = index > before && self.received.loses(self.pattern);
-                self.lost += u64::from(lost);
-                !lost
+                index <= before || !self.received.loses(self.pattern)
             });
+            self.count(came - into.len());
             if into.len() > before {
                 return Ok(into.len() - before);
             }
@@ -104,7 +104,7 @@ impl<D: Driver> Driver for Loss<D> {
         let mut taken = 0;
         while let Some(packet) = from.pop_at(0) {
             if self.sent.loses(self.pattern) {
-                self.lost += 1;
+                self.count(1);
                 taken += 1;
                 pool.recycle(packet);
                 continue;
