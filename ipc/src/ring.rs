@@ -20,6 +20,7 @@
 
 mod consumer;
 mod producer;
+mod protocol;
 
 use std::cell::Cell;
 use std::marker::PhantomData;

@@ -1,10 +1,10 @@
 //! The reading end of a ring.
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::{
-    DEAF, FIN, MAX_RECORD, RECORD_HEADER, RECORD_TAG, RESET, Ring, Switch, WINDOW_BYTES, bytes_of, record_bytes,
-    reset_code,
+    DEAF, FIN, MAX_RECORD, RECORD_HEADER, RECORD_TAG, RESET, Ring, Switch, WINDOW_BYTES, bytes_of, protocol,
+    record_bytes, reset_code,
 };
 use crate::error::PeerFault;
 
@@ -136,47 +136,36 @@ impl Consumer {
     /// then ring, once.
     #[inline]
     pub fn wake_writer(&mut self) -> bool {
-        // SeqCst: pairs with the fence in `Producer::arm`. Either we see its word here, or it sees our head there.
-        fence(Ordering::SeqCst);
-        let wanted = self.ring.header.state.writer_wants.load(Ordering::Relaxed);
-        let due = wanted != 0 && (self.head() >= wanted || self.ring.cursors.rx.flags.load(Ordering::Relaxed) != 0);
-        // Relaxed: it only decides who rings; the room is ordered by the head.
-        due && self.ring.header.state.writer_wants.swap(0, Ordering::Relaxed) != 0
+        let state = &self.ring.header.state;
+        protocol::wake(&state.writer_wants, self.head(), || self.ring.cursors.rx.flags.load(Ordering::Relaxed) != 0)
     }
 
     /// To be called after [`arm`](Self::arm), whose fence it needs: whether the writer sleeps for more room than there
     /// is. It may be what this end waits for, so that both would sleep for ever. The caller must then ring, once.
     pub(crate) fn release_writer(&mut self) -> bool {
-        let word = &self.ring.header.state.writer_wants;
-        word.load(Ordering::Relaxed) != 0 && word.swap(0, Ordering::Relaxed) != 0
+        protocol::wake_anyway(&self.ring.header.state.writer_wants)
     }
 
     /// Prepares to sleep until more than `ahead` bytes are there. `true`: armed, and there are really no more: the peer
     /// rings. `false`: there are, or the writer has ended.
     pub(crate) fn arm(&mut self, ahead: usize) -> Result<bool, PeerFault> {
         let wanted = (self.head() + 1).saturating_add(ahead as u64);
-        let word = &self.ring.header.state.reader_wants;
-        word.store(wanted, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `Producer::wake_reader`. Either it sees our word, or we see its tail.
-        fence(Ordering::SeqCst);
-        self.refresh()?;
-        if self.tail() >= wanted || self.flags() != 0 {
-            word.store(0, Ordering::Relaxed);
-            return Ok(false);
-        }
-        Ok(true)
+        protocol::sleep_unless(&self.ring.header.state.reader_wants, wanted, || {
+            self.refresh()?;
+            Ok(self.tail() >= wanted || self.flags() != 0)
+        })
     }
 
     /// Takes back an `arm`.
     pub(crate) fn disarm(&mut self) {
-        self.ring.header.state.reader_wants.store(0, Ordering::Relaxed);
+        protocol::stay_awake(&self.ring.header.state.reader_wants);
     }
 
     /// The writer's flags.
     #[inline]
     pub(crate) fn flags(&self) -> u64 {
-        // Acquire: pairs with the Release in `Producer::close`; whoever sees the end sees the last tail.
-        self.ring.header.state.writer_flags.load(Ordering::Acquire)
+        // Whoever sees the end sees the last tail.
+        protocol::observe(&self.ring.header.state.writer_flags)
     }
 
     /// CPU that the peer last waited on, plus one; 0: unknown.
@@ -223,20 +212,19 @@ impl Consumer {
             self.ring.punch(self.left());
         }
         self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `Producer::refresh`; the bytes were copied out before.
-        self.ring.header.reader.head.store(next, Ordering::Release);
+        // The bytes were copied out before.
+        protocol::publish(&self.ring.header.reader.head, next);
     }
 
     /// Reads the peer's tail and switch and checks them.
     fn refresh(&self) -> Result<(), PeerFault> {
-        // Acquire: pairs with the Release in `Producer::publish`; the switch and the bytes were written before.
-        let found = self.ring.header.writer.tail.load(Ordering::Acquire);
+        let writer = &self.ring.header.writer;
+        let (found, switch) = protocol::observe_writer(&writer.tail, &writer.switch);
         let seen = self.tail();
         if found < seen {
             return Err(PeerFault::TailWentBack { seen, found });
         }
-        // May be newer than the tail: it then begins at that tail or later.
-        let switch = Switch(self.ring.header.writer.switch.load(Ordering::Relaxed));
+        let switch = Switch(switch);
         let (known, head) = (self.switch(), self.head());
         let mut left = self.left();
         if switch != known {

@@ -1,10 +1,10 @@
 //! The writing end of a ring.
 
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::Ordering;
 
 use super::{
     DEAF, FIN, MAX_RECORD, PATIENCE, RECORD_HEADER, RESET, Ring, STREAM_WINDOW, Switch, WAKE_FRACTION, WINDOW_BYTES,
-    bytes_of, record_bytes, record_tag, reset_code,
+    bytes_of, protocol, record_bytes, record_tag, reset_code,
 };
 use crate::error::{PeerFault, RecordError};
 
@@ -90,8 +90,8 @@ impl Producer {
         let own = &self.ring.cursors.tx.flags;
         let flags = own.load(Ordering::Relaxed) | flags;
         own.store(flags, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `Consumer::flags`, so that whoever sees the end sees the last tail.
-        self.ring.header.state.writer_flags.store(flags, Ordering::Release);
+        // Whoever sees the end sees the last tail.
+        protocol::publish(&self.ring.header.state.writer_flags, flags);
     }
 
     /// The code that the reader broke the ring off with.
@@ -114,12 +114,7 @@ impl Producer {
     /// Whether the reader sleeps and waits for what was just written or closed. The caller must then ring, once.
     #[inline]
     pub fn wake_reader(&mut self) -> bool {
-        // SeqCst: pairs with the fence in `Consumer::arm`. Either we see its word here, or it sees our tail there.
-        fence(Ordering::SeqCst);
-        let wanted = self.ring.header.state.reader_wants.load(Ordering::Relaxed);
-        let due = wanted != 0 && (self.tail() >= wanted || self.is_closed());
-        // Relaxed: it only decides who rings; the data is ordered by the tail.
-        due && self.ring.header.state.reader_wants.swap(0, Ordering::Relaxed) != 0
+        protocol::wake(&self.ring.header.state.reader_wants, self.tail(), || self.is_closed())
     }
 
     /// Prepares to sleep until `minimum` bytes could be written; more than the largest window of a stream counts as all
@@ -141,17 +136,10 @@ impl Producer {
         }
         let window_bytes = WINDOW_BYTES[self.switch().window() & 3];
         let wanted = self.head_wanted(minimum.max(window_bytes / WAKE_FRACTION));
-        let word = &self.ring.header.state.writer_wants;
-        word.store(wanted, Ordering::Relaxed);
-        // SeqCst: pairs with the fence in `Consumer::wake_writer`. Either it sees our word, or we see its head.
-        fence(Ordering::SeqCst);
-        self.refresh()?;
-        let closed = self.peer_flags() & (DEAF | RESET) != 0;
-        if enough <= self.head() || closed {
-            word.store(0, Ordering::Relaxed);
-            return Ok(false);
-        }
-        Ok(true)
+        protocol::sleep_unless(&self.ring.header.state.writer_wants, wanted, || {
+            self.refresh()?;
+            Ok(enough <= self.head() || self.peer_flags() & (DEAF | RESET) != 0)
+        })
     }
 
     /// Notes the CPU that this side waits on, for a spinning peer.
@@ -227,14 +215,13 @@ impl Producer {
         let cursors = &self.ring.cursors.tx;
         cursors.switch.store(switch.0, Ordering::Relaxed);
         cursors.stalls.store(0, Ordering::Relaxed);
-        // Relaxed: the Release of the next tail publishes it; until then no byte lies in the new window.
-        self.ring.header.writer.switch.store(switch.0, Ordering::Relaxed);
+        protocol::announce_switch(&self.ring.header.writer.switch, switch.0);
     }
 
     /// Reads the peer's head and checks it.
     fn refresh(&self) -> Result<(), PeerFault> {
-        // Acquire: pairs with the Release in `Consumer::consume`; the bytes below were copied out before.
-        let found = self.ring.header.reader.head.load(Ordering::Acquire);
+        // The bytes below were copied out before.
+        let found = protocol::observe(&self.ring.header.reader.head);
         let (seen, tail) = (self.head(), self.tail());
         if found < seen {
             return Err(PeerFault::HeadWentBack { seen, found });
@@ -257,8 +244,8 @@ impl Producer {
     #[inline]
     fn publish(&self, tail: u64) {
         self.ring.cursors.tx.tail.store(tail, Ordering::Relaxed);
-        // Release: pairs with the Acquire in `Consumer::refresh`; the bytes and the switch come first.
-        self.ring.header.writer.tail.store(tail, Ordering::Release);
+        // The bytes and the switch come first.
+        protocol::publish(&self.ring.header.writer.tail, tail);
     }
 
     #[inline]
