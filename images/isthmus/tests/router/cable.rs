@@ -24,7 +24,7 @@ fn a_cable_brings_the_same_routes_and_only_the_cable_costs_packets() {
         assert!(with_cable[column].as_u64() > Some(0), "{column} of {with_cable}");
     }
     assert_eq!(wired.sh("show inter-vr"), Value::Array(Vec::new()));
-    let sessions = wired.rows("show tcp", &[("state", "Established")]);
+    let sessions = wired.rows("show tcp", &[("state", "ESTABLISHED")]);
     assert_eq!(sessions.len(), 2, "both ends of the session pass the stack: {sessions:?}");
 }
 

@@ -5,6 +5,11 @@
 
 mod addresses;
 mod bad_input;
+mod bird;
+mod cable;
 mod demo;
+mod garbage;
+mod lab;
+mod namespace;
 mod restart;
 mod support;
