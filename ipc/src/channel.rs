@@ -39,7 +39,7 @@ use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::doorbell::{Doorbell, make_bell};
+use crate::doorbell::{Doorbell, MOST_RINGS, make_bell};
 use crate::error::{ChannelError, PeerFault};
 use crate::memory::{self, Memory, Slot};
 use crate::ring::{self, CHANNEL_BYTES, Consumer, Producer};
@@ -120,8 +120,20 @@ pub struct Channel {
     end_reported: bool,
     spin: Spin,
     fruitless_rings: u32,
-    /// The peer's progress when it last rang.
-    progress: (u64, u64, u64),
+    /// The peer's when it last rang.
+    progress: Progress,
+}
+
+/// What a peer can ring for.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+struct Progress {
+    /// Position behind what it wrote.
+    tail: u64,
+    /// Position behind what it consumed.
+    head: u64,
+    /// All flags that it ever showed: one that comes and goes is progress once.
+    writer_flags: u64,
+    reader_flags: u64,
 }
 
 /// How long to look at the ring before going to sleep.
@@ -160,7 +172,7 @@ impl Channel {
             end_reported: false,
             spin: Spin::default(),
             fruitless_rings: 0,
-            progress: (0, 0, 0),
+            progress: Progress::default(),
         })
     }
 
@@ -338,11 +350,15 @@ impl Channel {
 
     /// Silences the bell after a wake; returns whether it was rung. Then look at both directions.
     pub fn acknowledge_bell(&mut self) -> Result<bool, ChannelError> {
-        let rung = self.doorbell.drain().map_err(|error| ChannelError::Kernel { what: "silence a doorbell", error })?;
-        if rung {
+        let rings =
+            self.doorbell.drain().map_err(|error| ChannelError::Kernel { what: "silence a doorbell", error })?;
+        if rings > MOST_RINGS {
+            return Err(PeerFault::RingsWithoutEnd { rings }.into());
+        }
+        if rings > 0 {
             self.count_ring()?;
         }
-        Ok(rung)
+        Ok(rings > 0)
     }
 
     /// Prepares to sleep until something can be read. `true`: armed, and there is really nothing: the bell rings.
@@ -422,7 +438,7 @@ impl Channel {
             Err(error) => return Err(kernel("wait for a doorbell")(error.into())),
         }
         let events = bells.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
-        if events.contains(PollFlags::POLLIN) && self.doorbell.drain_once().map_err(kernel("silence a doorbell"))? {
+        if events.contains(PollFlags::POLLIN) && self.doorbell.drain_once().map_err(kernel("silence a doorbell"))? > 0 {
             self.count_ring()?;
         }
         if events.contains(PollFlags::POLLHUP) {
@@ -475,8 +491,12 @@ impl Channel {
     }
 
     fn count_ring(&mut self) -> Result<(), ChannelError> {
-        let progress =
-            (self.rx.progress()?, self.tx.progress()?, self.rx.flags() ^ self.tx.peer_flags().rotate_left(8));
+        let progress = Progress {
+            tail: self.rx.progress()?,
+            head: self.tx.progress()?,
+            writer_flags: self.progress.writer_flags | self.rx.flags(),
+            reader_flags: self.progress.reader_flags | self.tx.peer_flags(),
+        };
         if progress != self.progress {
             self.progress = progress;
             self.fruitless_rings = 0;
@@ -490,7 +510,7 @@ impl Channel {
     }
 
     fn readable(&mut self) -> Result<bool, ChannelError> {
-        Ok(self.rx.available()? > 0 || self.rx.flags() != 0)
+        Ok(self.rx.available()? > 0 || self.rx.peer_ended())
     }
 
     /// Looks at the ring for a while, unless the peer could not run meanwhile.
@@ -529,8 +549,10 @@ impl Channel {
                 return Ok(true);
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            if !self.wait_bell(left)? && left.is_some_and(|left| left.is_zero()) {
-                return Ok(false);
+            let rung = self.wait_bell(left)?;
+            if left.is_some_and(|left| left.is_zero()) {
+                // The last look: a peer that rings on does not stretch the time.
+                return Ok(rung && !arm(self)?);
             }
         }
     }

@@ -19,6 +19,10 @@ use nix::unistd::{pipe2, read, write};
 
 use crate::memory::PAGE_BYTES;
 
+/// Most rings of a correct peer between two silences: a full pipe, and one for each direction meanwhile, since it rings
+/// only for a side that said that it sleeps.
+pub const MOST_RINGS: usize = PAGE_BYTES + 2;
+
 /// Both ends of one bell: what listens, what rings.
 pub(crate) fn make_bell() -> io::Result<(OwnedFd, OwnedFd)> {
     let (listen, ring) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
@@ -57,27 +61,30 @@ impl Doorbell {
         }
     }
 
-    /// Silences the own bell; returns whether it was rung. Goes on to the pipe's end: a peer that rings and dies gives
-    /// one edge for both.
-    pub fn drain(&mut self) -> io::Result<bool> {
-        let mut rung = false;
-        while self.drain_once()? {
-            rung = true;
+    /// Silences the own bell; returns how often it was rung. Goes on to the pipe's end, since a peer that rings and dies
+    /// gives one edge for both, or until it was rung more than [`MOST_RINGS`] times: the peer then rings without end.
+    pub fn drain(&mut self) -> io::Result<usize> {
+        let mut rings = 0;
+        while rings <= MOST_RINGS {
+            match self.drain_once()? {
+                0 => break,
+                more => rings += more,
+            }
         }
-        Ok(rung)
+        Ok(rings)
     }
 
     /// Takes what rang up to now, without looking for the peer's death: for a caller of poll(2), which told it.
-    pub(crate) fn drain_once(&mut self) -> io::Result<bool> {
+    pub(crate) fn drain_once(&mut self) -> io::Result<usize> {
         let mut rings = [0; PAGE_BYTES];
         loop {
             match read(&self.own, &mut rings) {
                 Ok(0) => {
                     self.peer_gone = true;
-                    return Ok(false);
+                    return Ok(0);
                 }
-                Ok(_) => return Ok(true),
-                Err(Errno::EAGAIN) => return Ok(false),
+                Ok(rings) => return Ok(rings),
+                Err(Errno::EAGAIN) => return Ok(0),
                 Err(Errno::EINTR) => {}
                 Err(error) => return Err(error.into()),
             }

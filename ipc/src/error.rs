@@ -3,6 +3,7 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::doorbell::MOST_RINGS;
 use crate::protocol::{MAX_MESSAGE, MAX_TERMS, Refusal, VERSION};
 use crate::ring::MAX_RECORD;
 
@@ -85,6 +86,12 @@ pub enum PeerFault {
         needed: usize,
         /// Bytes published.
         available: usize,
+    },
+    /// The peer rings on while its ringing is silenced.
+    #[error("the peer rang {rings} times while its bell was silenced; at most {MOST_RINGS} are accepted")]
+    RingsWithoutEnd {
+        /// How often.
+        rings: usize,
     },
     /// The peer rings without writing, reading or closing anything.
     #[error("the peer rang {rings} times without any progress")]

@@ -159,6 +159,8 @@ struct ConsumerCursors {
     left: AtomicU64,
     /// Own flags, as published.
     flags: AtomicU64,
+    /// Head at which a sleeping writer was last looked for.
+    looked_at: AtomicU64,
 }
 
 const _: () = assert!(size_of::<EndCursors>() <= SLOT_BYTES);
@@ -301,4 +303,4 @@ const fn record_bytes(length: usize) -> usize {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -219,6 +219,49 @@ fn a_peer_that_rings_for_nothing_is_found_out() {
 }
 
 #[test]
+fn a_flag_without_a_meaning_keeps_nobody_awake() {
+    let (opener, listener) = ChannelParts::pair().unwrap();
+    let liar = Memory::map(listener.memory.as_fd(), CHANNEL_BYTES).unwrap();
+    let mut a = Channel::from_parts(opener).unwrap();
+    for flags in [4, 8, 1 << 31, 7 << 32] {
+        liar.copy_in(ring::tests::FLAGS_OF_WRITER_1, &u64::to_le_bytes(flags));
+        assert_eq!(a.read(&mut [0; 1]).unwrap(), 0);
+        assert!(a.arm_read().unwrap(), "there is nothing to read");
+        assert!(!a.wait_readable(Some(Duration::ZERO)).unwrap());
+    }
+}
+
+#[test]
+fn a_flag_that_comes_and_goes_is_progress_once() {
+    let (opener, listener) = ChannelParts::pair().unwrap();
+    let liar = Memory::map(listener.memory.as_fd(), CHANNEL_BYTES).unwrap();
+    let mut a = Channel::from_parts(opener).unwrap();
+    let fault = (0..2 * u64::from(MAX_FRUITLESS_RINGS)).find_map(|n| {
+        liar.copy_in(ring::tests::FLAGS_OF_WRITER_1, &u64::to_le_bytes(n % 2 * 8));
+        nix::unistd::write(&listener.bell_out, &[1]).unwrap();
+        a.acknowledge_bell().err()
+    });
+    assert!(matches!(fault, Some(ChannelError::Fault(PeerFault::RingsWithoutProgress { .. }))));
+}
+
+#[test]
+fn a_reader_that_keeps_going_to_sleep_wakes_a_waiting_writer_once() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    a.write(&[1; 4096]).unwrap();
+    b.consume(10).unwrap();
+    assert!(a.arm_write(20).unwrap());
+    for _ in 0..2 * MAX_FRUITLESS_RINGS {
+        assert!(b.arm_peek(4086).unwrap());
+        a.acknowledge_bell().unwrap();
+        assert!(a.arm_write(20).unwrap(), "there is no room");
+    }
+    b.consume(10).unwrap();
+    assert!(b.arm_peek(4076).unwrap());
+    assert!(a.acknowledge_bell().unwrap(), "woken for the room that there is");
+    assert!(!a.arm_write(20).unwrap());
+}
+
+#[test]
 fn a_full_bell_is_rung_enough() {
     let (mut a, b) = Channel::pair().unwrap();
     for _ in 0..10_000 {

@@ -142,7 +142,15 @@ impl Consumer {
 
     /// To be called after [`arm`](Self::arm), whose fence it needs: whether the writer sleeps for more room than there
     /// is. It may be what this end waits for, so that both would sleep for ever. The caller must then ring, once.
+    ///
+    /// Once for each head: a writer that arms later sees that head, and sleeps in spite of it. Ringing again would wake
+    /// it for nothing, each time that this end goes to sleep.
     pub(crate) fn release_writer(&mut self) -> bool {
+        let (head, looked_at) = (self.head(), &self.ring.cursors.rx.looked_at);
+        if looked_at.load(Ordering::Relaxed) == head {
+            return false;
+        }
+        looked_at.store(head, Ordering::Relaxed);
         protocol::wake_anyway(&self.ring.header.state.writer_wants)
     }
 
@@ -152,13 +160,20 @@ impl Consumer {
         let wanted = (self.head() + 1).saturating_add(ahead as u64);
         protocol::sleep_unless(&self.ring.header.state.reader_wants, wanted, || {
             self.refresh()?;
-            Ok(self.tail() >= wanted || self.flags() != 0)
+            Ok(self.tail() >= wanted || self.peer_ended())
         })
     }
 
     /// Takes back an `arm`.
     pub(crate) fn disarm(&mut self) {
         protocol::stay_awake(&self.ring.header.state.reader_wants);
+    }
+
+    /// Whether the writer has closed or broken off. A flag without a meaning is no reason to stay awake: the reader
+    /// would find nothing, for ever.
+    #[inline]
+    pub(crate) fn peer_ended(&self) -> bool {
+        self.flags() & (FIN | RESET) != 0
     }
 
     /// The writer's flags.

@@ -182,6 +182,8 @@ fn lie(ends: &Ends, word: usize, value: u64) {
 const TAIL: usize = 0;
 const SWITCH: usize = 8;
 const HEAD: usize = 128;
+/// Of ring 1, which the listener writes.
+pub(crate) const FLAGS_OF_WRITER_1: usize = 512 + 272;
 
 #[test]
 fn each_lie_of_a_writer_has_its_name() {
