@@ -25,8 +25,9 @@ pub fn can_run(test: &str, programs: &[&str]) -> bool {
         Some(program) => format!("{program} is not installed"),
         None => return true,
     };
-    // Past the test harness, which swallows what a passing test prints.
-    writeln!(std::io::stderr(), "SKIPPED {test}: {reason}").unwrap();
+    // Not `eprintln`: the test harness swallows what a passing test prints with it.
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "SKIPPED {test}: {reason}").unwrap();
     false
 }
 
