@@ -7,15 +7,12 @@ use std::process::{Child, Command};
 
 use serde_json::Value;
 
-use crate::lab::{ANNOUNCED, Lab, NEIGHBOR, NEIGHBOR_OUTSIDE, set};
+use crate::lab::{ANNOUNCED, Lab, NEIGHBOR, NEIGHBOR_OUTSIDE, OF_BLUE, OF_RED, set};
 use crate::namespace::{Namespace, can_run, find, run};
 use crate::support::{matching, sum, wait_until};
 
 /// Routes that BIRD originates.
 const ROUTES: u16 = 1000;
-/// What red and blue have from one another without BIRD.
-const OF_RED: [&str; 3] = ["10.1.0.0/24", "192.0.2.1/32", "198.51.100.0/24"];
-const OF_BLUE: [&str; 2] = ["192.0.2.2/32", "203.0.113.0/24"];
 
 #[test]
 fn routes_pings_and_traces_pass_between_a_real_neighbor_and_both_vrs() {

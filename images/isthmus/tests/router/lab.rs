@@ -14,6 +14,10 @@ pub const NEIGHBOR_OUTSIDE: &str = include_str!("../../../examples/neighbor-outs
 pub const NEIGHBOR: &str = "10.1.0.2";
 /// What the two VRs announce to the outside: their own networks and the one between red and its neighbor.
 pub const ANNOUNCED: [&str; 5] = ["10.1.0.0/24", "192.0.2.1/32", "192.0.2.2/32", "198.51.100.0/24", "203.0.113.0/24"];
+/// Red's part of it, which blue has by BGP even without the neighbor.
+pub const OF_RED: [&str; 3] = ["10.1.0.0/24", "192.0.2.1/32", "198.51.100.0/24"];
+/// Blue's part, which red has.
+pub const OF_BLUE: [&str; 2] = ["192.0.2.2/32", "203.0.113.0/24"];
 
 /// The router of [`NEIGHBOR_OUTSIDE`] and a network for its neighbor.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ mod bad_input;
 mod bird;
 mod cable;
 mod demo;
+mod frr;
 mod garbage;
 mod lab;
 mod namespace;

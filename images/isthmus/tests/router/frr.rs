@@ -1,0 +1,81 @@
+//! FRR outside: a second opinion on what BIRD was content with.
+
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::chown;
+use std::path::Path;
+use std::process::{Child, Stdio};
+
+use nix::unistd::User;
+
+use crate::lab::{ANNOUNCED, Lab, NEIGHBOR, NEIGHBOR_OUTSIDE, OF_BLUE, OF_RED, set};
+use crate::namespace::{can_run, find};
+use crate::support::wait_until;
+
+/// The account that FRR's daemons insist on.
+const ACCOUNT: &str = "frr";
+const OF_FRR: [&str; 2] = ["100.64.0.0/24", "100.64.128.0/17"];
+
+#[test]
+fn routes_pass_both_ways_between_frr_and_both_vrs() {
+    if !can_run("routes_pass_both_ways_between_frr_and_both_vrs", &["zebra", "bgpd"]) {
+        return;
+    }
+    let lab = Lab::up("frr", NEIGHBOR_OUTSIDE);
+    let frr = Frr::start(&lab);
+    lab.router.wait_for_row("show bgp summary", &[("vr", "red"), ("neighbor", NEIGHBOR), ("state", "Established")]);
+    lab.wait_for_routes("red", &set(OF_BLUE.iter().chain(&OF_FRR)));
+    lab.wait_for_routes("blue", &set(OF_RED.iter().chain(&OF_FRR)));
+    // It is on 10.1.0.0/24 itself.
+    lab.wait_for_kernel_routes("bgp", &ANNOUNCED[1..]);
+    // Killed, it says no farewell: its kernel closes the connection.
+    drop(frr);
+    lab.wait_for_routes("red", &set(OF_BLUE));
+    lab.wait_for_routes("blue", &set(OF_RED));
+}
+
+/// FRR's daemons in the network outside.
+#[derive(Debug)]
+struct Frr(Vec<Child>);
+
+impl Frr {
+    fn start(lab: &Lab) -> Self {
+        let folder = lab.router.folder().join("daemons");
+        std::fs::create_dir(&folder).unwrap();
+        // The daemons give up root's rights and then write here.
+        let account = User::from_name(ACCOUNT).unwrap().expect("the account that the package makes");
+        chown(&folder, Some(account.uid.as_raw()), Some(account.gid.as_raw())).unwrap();
+        std::fs::set_permissions(lab.router.folder(), PermissionsExt::from_mode(0o711)).unwrap();
+        let networks: String = OF_FRR.iter().map(|prefix| format!("  network {prefix}\n")).collect();
+        let bgp = format!(
+            "router bgp 64500\n bgp router-id {NEIGHBOR}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
+             neighbor 10.1.0.1 remote-as 64501\n neighbor 10.1.0.1 timers connect 1\n address-family ipv4 unicast\n\
+             {networks} exit-address-family\n"
+        );
+        // bgpd needs zebra's socket.
+        let zebra = Self::spawn(lab, &folder, "zebra", "");
+        let is_there = wait_until(|| folder.join("zserv").exists().then_some(()));
+        assert!(is_there.is_some(), "zebra does not listen");
+        Self(vec![Self::spawn(lab, &folder, "bgpd", &bgp), zebra])
+    }
+
+    fn spawn(lab: &Lab, folder: &Path, daemon: &str, config: &str) -> Child {
+        let file = folder.join(format!("{daemon}.conf"));
+        let log = folder.join(format!("{daemon}.log"));
+        std::fs::write(&file, format!("log file {}\n{config}", log.display())).unwrap();
+        let mut command = lab.outside.command(find(daemon).unwrap());
+        command.args(["-u", ACCOUNT, "-g", ACCOUNT, "-A", "127.0.0.1", "-P", "0"]);
+        command.arg("-f").arg(file).arg("-i").arg(folder.join(format!("{daemon}.pid")));
+        command.arg("-z").arg(folder.join("zserv")).arg("--vty_socket").arg(folder);
+        // What it has to say is in its log.
+        command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+}
+
+impl Drop for Frr {
+    fn drop(&mut self) {
+        for daemon in &mut self.0 {
+            let _ = daemon.kill();
+            let _ = daemon.wait();
+        }
+    }
+}
