@@ -219,6 +219,17 @@ fn a_peer_that_rings_for_nothing_is_found_out() {
 }
 
 #[test]
+fn a_bell_that_rings_while_it_is_silenced_is_not_silenced_for_ever() {
+    let (opener, listener) = ChannelParts::pair().unwrap();
+    let mut a = Channel::from_parts(opener).unwrap();
+    // A pipe made larger holds what a peer would else have to write in time.
+    nix::fcntl::fcntl(&listener.bell_out, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20)).unwrap();
+    assert_eq!(nix::unistd::write(&listener.bell_out, &[1; 100_000]), Ok(100_000));
+    let fault = a.acknowledge_bell();
+    assert!(matches!(fault, Err(ChannelError::Fault(PeerFault::RingsWithoutEnd { rings: 8192 }))), "{fault:?}");
+}
+
+#[test]
 fn a_flag_without_a_meaning_keeps_nobody_awake() {
     let (opener, listener) = ChannelParts::pair().unwrap();
     let liar = Memory::map(listener.memory.as_fd(), CHANNEL_BYTES).unwrap();
