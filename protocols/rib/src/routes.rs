@@ -225,8 +225,11 @@ impl Routes {
             }
         }
         let Some(set) = self.table.hop_sets.get_mut(id) else { return };
-        if set.resolved != resolved {
-            select.extend(&set.prefixes);
+        match set.resolved == resolved {
+            false => select.extend(&set.prefixes),
+            // A route that must not resolve through itself may lead elsewhere though the set as a whole does not: of two
+            // next hops that led to the same place, the one that is left may be the one through the route.
+            true => select.extend(consulted.iter().filter(|prefix| set.prefixes.contains(*prefix))),
         }
         set.resolved = resolved;
         set.consulted = consulted.into_iter().collect();

@@ -208,6 +208,32 @@ fn happen(world: &mut World, model: &mut Model, step: &Step) {
     }
 }
 
+#[test]
+fn a_route_whose_only_way_left_leads_through_itself_is_gone() {
+    let (through_10, through_itself) = (11, 6);
+    let steps = [
+        Step::Add { client: 1, prefix: 1, distance: 1, hops: vec![3] },
+        Step::Add { client: 1, prefix: 6, distance: 1, hops: vec![through_10, through_itself] },
+        Step::Add { client: 0, prefix: 6, distance: 1, hops: vec![3] },
+        Step::Interface { index: 2, up: true },
+        Step::Remove { client: 1, prefix: 1 },
+    ];
+    let (mut world, mut model) = (World::settled(&[]), Model::default());
+    let prefix: IpNet = PREFIXES[6].parse().unwrap();
+    world.input(Input::Request(BGP, RibRequest::TrackPrefix(prefix)));
+    let mut told = None;
+    for step in &steps {
+        happen(&mut world, &mut model, step);
+        for (_, update) in world.take_updates() {
+            if let RibUpdate::Prefix { metric, .. } = update {
+                told = metric;
+            }
+        }
+        assert_eq!(told, model.other(prefix, "bgp"), "after {step:?}");
+    }
+    assert_eq!(told, None);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
 
