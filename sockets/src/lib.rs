@@ -15,12 +15,12 @@
 //!                                     └─────────────────┘
 //! ```
 //!
-//! What it does: TCP sockets, listening and accepting on both paths, half-close, reset, gates, counters. What it does
-//! not: datagrams and raw IP ([`SocketKind`] names them, creating one is refused); it opens nothing by itself before
-//! the process asks.
+//! What it does: TCP sockets, listening and accepting on both paths, half-close, reset, gates, counters; UDP and raw IP
+//! datagrams over IPv4, to one receiver or a link-local group. What it does not: datagrams over IPv6; it opens nothing by
+//! itself before the process asks.
 //!
 //! Read first: `open` (hit or miss, the one branch), `vrfib` (what decides), `listen` (the other side), `stream` (after
-//! that), `library` (what holds it together).
+//! that), `datagram` (UDP and raw IP), `library` (what holds it together).
 //!
 //! The library lives on its process's event loop and never blocks:
 //!
@@ -65,6 +65,7 @@
 
 pub mod blocking;
 mod counters;
+mod datagram;
 mod error;
 mod library;
 mod listen;
@@ -77,6 +78,7 @@ mod stream;
 pub mod vrfib;
 
 pub use counters::AcceptDrop;
+pub use datagram::DatagramDrop;
 pub use error::{LibraryError, io_error};
 pub use library::{Library, LibraryEvent};
 pub use listen::Accepted;

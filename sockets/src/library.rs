@@ -16,6 +16,7 @@ use stack_api::socket::{Addresses, SocketError, SocketReply, SocketRequest};
 use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdate};
 
 use crate::counters::{self, AcceptDrop, Drops, Traffic};
+use crate::datagram::{DatagramDrop, Datagrams};
 use crate::error::LibraryError;
 use crate::listen::Authority;
 use crate::ports::PortLease;
@@ -85,6 +86,7 @@ pub struct Library {
     pub(crate) listeners: HashMap<Criteria, Vec<SocketId>>,
     pub(crate) events: VecDeque<LibraryEvent>,
     pub(crate) drops: Drops,
+    pub(crate) datagrams: Datagrams,
     ports: PortLease,
     vrfib_known: bool,
     /// Sockets that wait for the vrFIB's first copy or for ports.
@@ -133,6 +135,7 @@ impl Library {
             listeners: HashMap::new(),
             events: VecDeque::new(),
             drops: Drops::default(),
+            datagrams: Datagrams::default(),
             ports: PortLease::default(),
             vrfib_known: false,
             waiting: Vec::new(),
@@ -165,16 +168,19 @@ impl Library {
         let event = self.manager.handle(reactor, event)?;
         let event = self.server.handle(reactor, event)?;
         match event {
-            Event::Ready(token) => match self.by_token.get(&token) {
-                Some(&socket) => self.ready(reactor, socket),
+            Event::Ready(token) => match self.by_token.get(&token).copied() {
+                Some(socket) => self.ready(reactor, socket),
+                None if self.datagram_ready(reactor, token) => {}
                 None => return Some(event),
             },
             Event::Link(LinkEvent::Opened { ticket, channel, peer }) => match self.opening.remove(&ticket) {
                 Some(socket) => self.opened(reactor, socket, channel),
+                None if self.datagrams.opens(ticket) => self.datagram_opened(reactor, ticket, channel),
                 None => return Some(Event::Link(LinkEvent::Opened { ticket, channel, peer })),
             },
             Event::Link(LinkEvent::Refused { ticket, refusal }) => match self.opening.remove(&ticket) {
                 Some(socket) => self.refused(socket, &refusal),
+                None if self.datagrams.opens(ticket) => self.datagram_refused(reactor, ticket, &refusal),
                 None => return Some(Event::Link(LinkEvent::Refused { ticket, refusal })),
             },
             Event::Link(LinkEvent::Incoming {
@@ -185,7 +191,12 @@ impl Library {
             }) => {
                 // Its opener may have been told of an address that lies in this process's ring.
                 self.apply_updates(reactor);
-                self.incoming(criteria, channel, &peer, &terms);
+                match criteria {
+                    Criteria::Udp(..) | Criteria::Raw(..) => {
+                        self.datagram_incoming(reactor, criteria, channel, &peer, &terms);
+                    }
+                    Criteria::Tcp(..) | Criteria::Osi(_) => self.incoming(criteria, channel, &peer, &terms),
+                }
             }
             Event::Link(_) => return Some(event),
         }
@@ -251,6 +262,11 @@ impl Library {
         self.drops.of(reason)
     }
 
+    /// How many datagrams were dropped for a reason.
+    pub fn datagram_drops(&self, reason: DatagramDrop) -> u64 {
+        self.datagrams.drops(reason)
+    }
+
     /// Takes in everything that lies in the rings of the manager and the socket server.
     pub(crate) fn apply_updates(&mut self, reactor: &mut Reactor) {
         while let Some(event) = self.manager.poll(reactor) {
@@ -269,9 +285,13 @@ impl Library {
             ClientEvent::Up => {
                 self.manager_was_up = true;
                 self.ask_for_all(Authority::Manager);
+                self.datagrams.ids().into_iter().for_each(|socket| self.publish_datagram(socket));
             }
             // Hits go on: the vrFIB is this process's own.
-            ClientEvent::Down => self.authority_left(Authority::Manager),
+            ClientEvent::Down => {
+                self.authority_left(Authority::Manager);
+                self.datagrams.ids().into_iter().for_each(|socket| self.announce_datagram(socket));
+            }
             ClientEvent::Message(LibraryUpdate::VrFib(update)) => self.update_vrfib(update),
             ClientEvent::Message(LibraryUpdate::Published { ticket, .. }) => self.answered(reactor, ticket, Ok(())),
             ClientEvent::Message(LibraryUpdate::Refused { ticket, reason }) => {
@@ -292,6 +312,7 @@ impl Library {
                 self.supplies_came |= is_whole && !self.vrfib_known;
                 self.vrfib_known |= is_whole;
                 self.move_gates();
+                self.forget_datagram_peers();
             }
             Err(error) => log::error!("update of the VR connection manager refused: {error}"),
         }
@@ -323,6 +344,12 @@ impl Library {
 
     fn answered(&mut self, reactor: &mut Reactor, ticket: u32, answer: Result<(), SocketError>) {
         match (self.asked.remove(&ticket), answer) {
+            (Some(Asked::Listener(_, socket)), Ok(())) if self.datagrams.contains(socket) => {
+                self.datagram_published(socket);
+            }
+            (Some(Asked::Listener(_, socket)), Err(error)) if self.datagrams.contains(socket) => {
+                self.fail_datagram(reactor, socket, error);
+            }
             (Some(Asked::Listener(authority, socket)), Ok(())) => self.agreed(authority, socket),
             (Some(Asked::Listener(_, socket)), Err(error)) => self.disagreed(reactor, socket, error),
             (Some(Asked::Ports), Ok(())) | (None, _) => {}

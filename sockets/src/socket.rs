@@ -22,9 +22,9 @@ pub struct SocketId(pub(crate) u64);
 pub enum SocketKind {
     /// TCP.
     Stream,
-    /// UDP. Not supported.
+    /// UDP.
     Datagram,
-    /// An IP protocol without TCP or UDP. Not supported.
+    /// An IP protocol other than TCP and UDP, without its header.
     Raw(IpProtocol),
 }
 
@@ -54,11 +54,15 @@ impl Library {
                 self.put(socket, Socket::Unbound);
                 Ok(socket)
             }
-            SocketKind::Datagram | SocketKind::Raw(_) => Err(SocketError::NotSupported),
+            SocketKind::Datagram | SocketKind::Raw(_) => {
+                let socket = self.new_id();
+                self.datagrams.create(socket, kind)?;
+                Ok(socket)
+            }
         }
     }
 
-    /// Binds a socket that is to listen: to an address or, with the unspecified one, to all of its family; to an
+    /// Binds a TCP socket that is to listen: to an address or, with the unspecified one, to all of its family; to an
     /// interface or to all. Whether the VR has the address shows in [`listen`](Self::listen).
     pub fn bind(
         &mut self,
@@ -244,6 +248,9 @@ impl Library {
 
     fn end(&mut self, reactor: &mut Reactor, socket: SocketId, how: fn(Stream)) {
         self.set_timer(socket, None);
+        if self.datagrams.contains(socket) {
+            return self.close_datagram(reactor, socket);
+        }
         match self.sockets.remove(&socket) {
             None | Some(Socket::Unbound | Socket::Bound(_)) => {}
             Some(Socket::Listening(listening)) => self.stop_listening(socket, listening),

@@ -99,6 +99,19 @@ impl VrFib {
         Some(Arc::clone(&way.entry))
     }
 
+    /// All that joined `group` on an inter-VR interface (OSPF's 224.0.0.5).
+    pub fn lookup_group(&self, interface: &InterfaceName, group: IpAddr, criteria: &Criteria) -> Vec<Arc<VrFibEntry>> {
+        let ways = self.ways.get(&(group, *criteria)).map(Vec::as_slice).unwrap_or_default();
+        let from = Local { address: None, interface: Some(interface.clone()) };
+        let usable = ways.iter().filter_map(|way| self.usable(way, &from));
+        let found = usable.map(|(way, interface)| {
+            way.hits.fetch_add(1, Ordering::Relaxed);
+            interface.hits.fetch_add(1, Ordering::Relaxed);
+            Arc::clone(&way.entry)
+        });
+        found.collect()
+    }
+
     fn usable<'a>(&'a self, way: &'a Way, from: &Local) -> Option<(&'a Way, &'a Interface)> {
         let interface = self.interfaces.get(way.interface)?;
         let bound_elsewhere = from.interface.as_ref().is_some_and(|bound| *bound != interface.state.name);

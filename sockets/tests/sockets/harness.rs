@@ -16,8 +16,9 @@ use ipc::reactor::{Event, Reactor};
 use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, ServiceName, VrId, VrName, fd};
 use sockets::{Accepted, Destination, Library, LibraryEvent, Received, SocketId, SocketKind};
 use stack_api::Terms;
+use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply};
 use stack_api::socket::{Connect, ConnectResult, SocketError, SocketReply, SocketRequest};
-use vr_api::manager::{InterVrInterface, LibraryRequest, LibraryUpdate, VrFibEntry, VrFibUpdate};
+use vr_api::manager::{InterVrInterface, LibraryRequest, LibraryUpdate, Membership, VrFibEntry, VrFibUpdate};
 
 type ManagerChannel = MessageChannel<LibraryUpdate, LibraryRequest>;
 type StackChannel = MessageChannel<SocketReply, SocketRequest>;
@@ -50,6 +51,10 @@ pub struct Router {
     pub asked_stack: Vec<SocketRequest>,
     /// Connections that the stack was asked for, with its end of the channel.
     pub connects: Vec<(Connect, Channel)>,
+    /// Datagram sockets that the stack was asked for, with its end of the channel.
+    pub datagrams: Vec<(DatagramBind, Channel)>,
+    /// Who joined which group.
+    pub memberships: Vec<(Pathname, Membership)>,
     pub cancelled: Vec<Ticket>,
     /// Two VRs, 1 and 2, whose only processes the manager keeps up to date by itself.
     pub joins: Option<(u16, u16)>,
@@ -80,6 +85,8 @@ impl Router {
             asked_manager: Vec::new(),
             asked_stack: Vec::new(),
             connects: Vec::new(),
+            datagrams: Vec::new(),
+            memberships: Vec::new(),
             cancelled: Vec::new(),
             joins: None,
         }
@@ -181,6 +188,16 @@ impl Router {
                             Some(StackChannel::new(service, Schema::new(stack_api::socket::SCHEMA)));
                     }
                     Terms::Connect(connect) => self.connects.push((connect, service)),
+                    Terms::Datagram(bind) => {
+                        let mut service = service;
+                        let port = match bind.protocol {
+                            DatagramProtocol::Udp { port: 0 } => 40_000,
+                            DatagramProtocol::Udp { port } => port,
+                            DatagramProtocol::Raw(_) => 0,
+                        };
+                        write_record(&mut service, &postcard::to_stdvec(&DatagramReply::Bound { port }).unwrap());
+                        self.datagrams.push((bind, service));
+                    }
                     other => panic!("the library opened the stack for {other:?}"),
                 }
             }
@@ -220,8 +237,19 @@ impl Router {
 
     fn ask_manager(&mut self, index: usize, request: LibraryRequest) {
         self.asked_manager.push(request.clone());
-        let LibraryRequest::Publish { ticket, listener } = request else { return };
         let identity = &self.known[index].identity;
+        let endpoint = |criteria| Pathname::endpoint(identity.vr, identity.pid, criteria);
+        match &request {
+            LibraryRequest::Join(membership) => {
+                self.memberships.push((endpoint(membership.criteria), membership.clone()));
+            }
+            LibraryRequest::Leave(membership) => {
+                let gone = (endpoint(membership.criteria), membership.clone());
+                self.memberships.retain(|known| *known != gone);
+            }
+            _ => {}
+        }
+        let LibraryRequest::Publish { ticket, listener } = request else { return };
         let pathname = Pathname::endpoint(identity.vr, identity.pid, listener.criteria);
         self.directory.insert(pathname.clone(), (index, Generation(self.next_generation)));
         self.next_generation += 1;
@@ -286,13 +314,19 @@ impl Router {
     pub fn kill_stack(&mut self) {
         self.stack_is_up = false;
         self.connects.clear();
+        self.datagrams.clear();
         self.known.iter_mut().for_each(|known| known.stack = None);
     }
 
     /// `peer` opened an endpoint of `owner`, as procmgr attests; returns its end of the channel.
     pub fn open_endpoint(&mut self, owner: usize, port: u16, peer: Identity, terms: Vec<u8>) -> Channel {
+        self.open_criteria(owner, tcp(port), peer, terms)
+    }
+
+    /// The same for any criteria.
+    pub fn open_criteria(&mut self, owner: usize, criteria: Criteria, peer: Identity, terms: Vec<u8>) -> Channel {
         let Identity { vr, pid, .. } = self.known[owner].identity;
-        let pathname = Pathname::endpoint(vr, pid, tcp(port));
+        let pathname = Pathname::endpoint(vr, pid, criteria);
         let (opener, listener) = ChannelParts::pair().unwrap();
         self.known[owner].tell(&Notice::Incoming { pathname, peer, terms }, Some(listener));
         Channel::from_parts(opener).unwrap()
@@ -337,7 +371,17 @@ impl Router {
             interface: name.clone(),
             source: address(vr),
         });
-        VrFibUpdate::Snapshot { interfaces: vec![interface], entries: entries.collect() }
+        let groups = self.memberships.iter().filter(|(pathname, _)| pathname.vr() == VrId(peer));
+        let groups = groups.filter_map(|(listener, membership)| {
+            Some(VrFibEntry {
+                to: membership.group,
+                listener: listener.clone(),
+                generation: self.directory.get(listener)?.1.0,
+                interface: name.clone(),
+                source: address(vr),
+            })
+        });
+        VrFibUpdate::Snapshot { interfaces: vec![interface], entries: entries.chain(groups).collect() }
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod accept;
 mod blocking;
+mod datagram;
 mod harness;
 mod open;
 mod restart;

@@ -229,7 +229,9 @@ fn calls_that_make_no_sense_are_refused() {
     let (_router, mut red, _blue, socket, _) = connected();
     let open = |to| red.library.open_socket(&mut red.reactor, Destination::new(to));
     assert_eq!([at("10.0.0.2:0")].map(open), [Err(SocketError::InvalidArgument)]);
-    assert_eq!(red.library.create_socket(SocketKind::Datagram), Err(SocketError::NotSupported));
+    let datagram = red.library.create_socket(SocketKind::Datagram).unwrap();
+    assert_eq!(red.library.bind(datagram, at("0.0.0.0:1"), None), Err(SocketError::InvalidArgument));
+    assert_eq!(red.library.send(datagram, b"x"), Err(SocketError::InvalidArgument));
     assert_eq!(red.library.bind(socket, at("0.0.0.0:1"), None), Err(SocketError::InvalidArgument));
     let unbound = red.library.create_socket(SocketKind::Stream).unwrap();
     assert_eq!(red.library.listen(&mut red.reactor, unbound, 1), Err(SocketError::InvalidArgument));

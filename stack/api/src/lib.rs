@@ -5,6 +5,7 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod datagram;
 pub mod fib;
 pub mod interface;
 pub mod probe;
@@ -17,6 +18,8 @@ pub enum Terms {
     Sockets,
     /// One TCP connection: first a record [`socket::ConnectResult`] from the stack, then bytes.
     Connect(socket::Connect),
+    /// One datagram socket: records [`datagram::DatagramRequest`] and [`datagram::DatagramReply`].
+    Datagram(datagram::DatagramBind),
     /// Routes of the RIB of a VR ([`fib::FibRequest`], [`fib::FibReply`]).
     Fib,
     /// Interfaces of the caller's VR ([`interface::InterfaceEvent`] from the stack; nothing back).

@@ -1,4 +1,4 @@
-//! What line cards punt: ARP, ICMP, fragments, packets that need an error. TCP segments go on to the socket server.
+//! What line cards punt: ARP, ICMP, fragments, packets that need an error. what is for a socket goes on to the socket server.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
@@ -36,6 +36,13 @@ pub enum Delivery {
         vr: VrId,
         /// The socket, if one claims it.
         socket: Option<SocketId>,
+        /// The packet.
+        packet: Packet,
+    },
+    /// A packet for a UDP or raw socket.
+    Datagram {
+        /// The VR that it is for.
+        vr: VrId,
         /// The packet.
         packet: Packet,
     },
@@ -187,7 +194,13 @@ impl Input {
     ) {
         let vr = packet.meta.vr;
         match target {
-            PuntTarget::Socket(socket) => deliveries.push(Delivery::Segment { vr, socket: Some(socket), packet }),
+            PuntTarget::Socket(socket) => {
+                let is_tcp = Ipv4View::parse(packet.layer3()).is_ok_and(|ip| ip.protocol() == protocol::TCP);
+                deliveries.push(match is_tcp {
+                    true => Delivery::Segment { vr, socket: Some(socket), packet },
+                    false => Delivery::Datagram { vr, packet },
+                });
+            }
             PuntTarget::Handler => self.handle_icmp(now, plane, &packet, deliveries),
         }
     }

@@ -25,7 +25,7 @@ use crate::control::plane::Plane;
 use crate::control::topology::TopologyChange;
 use crate::linecard::LineCardEvent;
 use crate::packet::PoolLimits;
-use crate::server::Server;
+use crate::server::{Datagrams, Server};
 use crate::time::Time;
 
 /// Buffers of the router: 32 MiB of small ones, 64 MiB of large ones at most, allocated as they are needed.
@@ -44,6 +44,7 @@ pub struct Process {
     pub(super) plane: Plane,
     pub(super) input: Input,
     pub(super) server: Server,
+    datagrams: Datagrams,
     linecards: LineCards,
     config: ServiceClient<Verdict, ConfigUpdate>,
     verified: Option<Verified>,
@@ -68,6 +69,7 @@ impl Process {
             plane: Plane::new(LIMITS),
             input: Input::default(),
             server: Server::default(),
+            datagrams: Datagrams::default(),
             linecards: LineCards::default(),
             config,
             verified: None,
@@ -87,7 +89,7 @@ impl Process {
 
     /// How long nothing is due.
     pub fn timeout(&self) -> Option<Duration> {
-        let timers = [self.input.poll_timeout(), self.server.poll_timeout()];
+        let timers = [self.input.poll_timeout(), self.server.poll_timeout(), self.datagrams.poll_timeout()];
         timers.into_iter().flatten().min().map(|at| at.since(self.now()))
     }
 
@@ -96,6 +98,7 @@ impl Process {
         let now = self.now();
         self.input.handle_timeout(now, &mut self.plane, &mut self.deliveries);
         self.server.handle_timeout(now, &mut self.plane, reactor);
+        self.datagrams.handle_timeout(now, &mut self.plane, reactor);
         self.deliver(reactor);
     }
 
@@ -111,6 +114,7 @@ impl Process {
             Some(Event::Ready(token)) => {
                 let now = self.now();
                 if !self.server.ready(now, &mut self.plane, reactor, token)
+                    && !self.datagrams.ready(now, &mut self.plane, reactor, token)
                     && !self.linecards.links_changed(token)
                     && let Some(events) = self.linecards.receive(reactor, token)
                 {
@@ -164,6 +168,9 @@ impl Process {
             Ok(Terms::Sockets) => drop(self.sockets.adopt(reactor, peer, channel)),
             Ok(Terms::Connect(wanted)) => {
                 self.server.connect(now, &mut self.plane, reactor, &peer, channel, &wanted);
+            }
+            Ok(Terms::Datagram(wanted)) => {
+                self.datagrams.open(now, &mut self.plane, reactor, &peer, channel, wanted);
             }
             Ok(Terms::Fib) => drop(self.fibs.adopt(reactor, peer, channel)),
             Ok(Terms::Interfaces) => self.adopt_watcher(reactor, channel, peer),
@@ -340,6 +347,7 @@ impl Process {
                     Delivery::Segment { vr, socket, packet } => {
                         self.server.segment(now, &mut self.plane, reactor, vr, socket, &packet);
                     }
+                    Delivery::Datagram { vr, packet } => self.datagrams.receive(&self.plane, vr, &packet),
                     Delivery::TcpError { vr, local, remote, quoted, why } => {
                         let tuple = (vr, local.into(), remote.into());
                         self.server.icmp_error(now, &mut self.plane, reactor, tuple, quoted, why);

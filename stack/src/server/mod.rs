@@ -1,4 +1,4 @@
-//! The socket server: TCP for the connections that missed the vrFIB.
+//! The socket server: TCP for the connections that missed the vrFIB, UDP and raw IP for the datagrams that did.
 //!
 //! ```text
 //!   library ── open /0/stack, Connect ──▶ tcp ── segments ──▶ plane (FIB, line cards)
@@ -7,11 +7,15 @@
 //! ```
 //!
 //! A connection keeps no send buffer: what a process wrote stays in the ring of its channel until it is acknowledged.
-//! Read first: `tcp`, then `pipe`; `requests` is for listeners and ports.
+//! Read first: `tcp`, then `pipe`; `requests` is for listeners and ports, `datagram` for sockets without connections.
 
+mod datagram;
 mod pipe;
 mod requests;
 mod segment;
 mod tcp;
+#[cfg(test)]
+mod tests;
 
+pub use datagram::Datagrams;
 pub use tcp::{Server, SocketRow};

@@ -35,6 +35,17 @@ pub struct Listener {
     pub backlog: u16,
 }
 
+/// A process's listener has joined a multicast group on an interface.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Membership {
+    /// What it listens for.
+    pub criteria: Criteria,
+    /// The group.
+    pub group: IpAddr,
+    /// The interface of its VR.
+    pub interface: InterfaceName,
+}
+
 /// From a socket library to the manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LibraryRequest {
@@ -53,6 +64,10 @@ pub enum LibraryRequest {
         /// As it was published.
         local: Option<IpAddr>,
     },
+    /// Let what joined VRs send to a group reach a published listener. Nothing answers.
+    Join(Membership),
+    /// No longer.
+    Leave(Membership),
     /// Answer to [`LibraryUpdate::CountersWanted`].
     Counters {
         /// From the question.
@@ -112,7 +127,8 @@ pub enum VrFibUpdate {
 /// One way to a willing process: its address, and the pathname of its end.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct VrFibEntry {
-    /// Connected network address of the process (or another of its VR's, to which the best route leads there).
+    /// Connected network address of the process (or another of its VR's, to which the best route leads there), or a
+    /// group that it has joined.
     pub to: IpAddr,
     /// Its listener; the criteria are part of the pathname.
     pub listener: Pathname,

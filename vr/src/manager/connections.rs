@@ -9,7 +9,7 @@ use std::net::IpAddr;
 
 use ipc::{Family, InterfaceName, Pathname, Pid, VrId, VrName};
 use ipnet::IpNet;
-use vr_api::manager::{InterVrInterface, Listener, VrFibEntry};
+use vr_api::manager::{InterVrInterface, Listener, Membership, VrFibEntry};
 
 /// An interface of a VR, as configured.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +61,8 @@ pub struct Database {
     vrs: BTreeMap<VrId, VirtualRouter>,
     joined: BTreeSet<(VrId, VrId)>,
     published: BTreeMap<VrId, Vec<Published>>,
+    /// For each VR: who has joined which group where.
+    memberships: BTreeMap<VrId, BTreeSet<(Pid, Membership)>>,
     /// For each VR: over which interface its best route towards an address of a joined VR leads.
     routes: BTreeMap<VrId, HashMap<IpAddr, InterfaceName>>,
 }
@@ -74,6 +76,7 @@ impl Database {
     /// Puts a configuration in force: VRs with their interfaces, and the joined pairs.
     pub fn configure(&mut self, vrs: BTreeMap<VrId, VirtualRouter>, joined: BTreeSet<(VrId, VrId)>) {
         self.published.retain(|vr, _| vrs.contains_key(vr));
+        self.memberships.retain(|vr, _| vrs.contains_key(vr));
         self.routes.retain(|vr, _| vrs.contains_key(vr));
         self.vrs = vrs;
         self.joined = joined;
@@ -119,8 +122,21 @@ impl Database {
         list.iter().any(|entry| entry.pathname == *pathname)
     }
 
+    /// A process joined a group. Whether that changes anything.
+    pub fn join(&mut self, vr: VrId, pid: Pid, membership: Membership) -> bool {
+        self.memberships.entry(vr).or_default().insert((pid, membership))
+    }
+
+    /// A process left a group. Whether that changes anything.
+    pub fn leave(&mut self, vr: VrId, pid: Pid, membership: Membership) -> bool {
+        self.memberships.get_mut(&vr).is_some_and(|joined| joined.remove(&(pid, membership)))
+    }
+
     /// A process is gone, and all that it published. Whether that changes anything.
     pub fn withdraw_all(&mut self, vr: VrId, pid: Pid) -> bool {
+        if let Some(joined) = self.memberships.get_mut(&vr) {
+            joined.retain(|(member, _)| *member != pid);
+        }
         let Some(list) = self.published.get_mut(&vr) else { return false };
         let before = list.len();
         list.retain(|entry| entry.pid != pid);
@@ -167,6 +183,7 @@ impl Database {
             });
             if up {
                 self.entries(vr, peer, own, far, &mut content.entries);
+                self.group_entries(peer, own, far, &mut content.entries);
             }
         }
         content
@@ -198,6 +215,23 @@ impl Database {
                 interface: own.name.clone(),
                 source,
             }));
+        }
+    }
+
+    /// Entries for the groups that processes of `peer` have joined on `far`.
+    fn group_entries(&self, peer: VrId, own: &Interface, far: &Interface, entries: &mut Vec<VrFibEntry>) {
+        for (pid, Membership { criteria, group, interface }) in self.memberships.get(&peer).into_iter().flatten() {
+            let pathname = Pathname::endpoint(peer, *pid, *criteria);
+            let published = self.published(peer).iter().find(|published| published.pathname == pathname);
+            let source = own.addresses.iter().map(IpNet::addr).find(|own| Family::of(*own) == Family::of(*group));
+            if let (Some(published), Some(source)) = (published, source)
+                && *interface == far.name
+                && family(&pathname) == Some(Family::of(*group))
+                && group.is_multicast()
+            {
+                let (generation, interface) = (published.generation, own.name.clone());
+                entries.push(VrFibEntry { to: *group, listener: pathname, generation, interface, source });
+            }
         }
     }
 

@@ -5,9 +5,9 @@ use std::net::IpAddr;
 
 use ipc::protocol::{Generation, Identity, Order, Ticket, VrRow};
 use ipc::service::ClientId;
-use ipc::{InterfaceName, Pathname, VrId};
+use ipc::{InterfaceName, Pathname, Pid, VrId};
 use vr_api::interface::peer_of;
-use vr_api::manager::{LibraryUpdate, Listener, RibQuestion, VrFibUpdate};
+use vr_api::manager::{LibraryUpdate, Listener, Membership, RibQuestion, VrFibUpdate};
 
 use super::connections::{Database, Interface, Published, VirtualRouter, pair};
 use super::desired::Desired;
@@ -199,6 +199,31 @@ impl Manager {
             actions.push(Action::Order(Order::WithdrawEndpoint { pathname }));
         }
         actions
+    }
+
+    /// A process joined a group.
+    pub fn join(&mut self, client: ClientId, membership: Membership) -> Vec<Action> {
+        self.change_membership(client, membership, Database::join)
+    }
+
+    /// A process left a group.
+    pub fn leave(&mut self, client: ClientId, membership: Membership) -> Vec<Action> {
+        self.change_membership(client, membership, Database::leave)
+    }
+
+    fn change_membership(
+        &mut self,
+        client: ClientId,
+        membership: Membership,
+        change: fn(&mut Database, VrId, Pid, Membership) -> bool,
+    ) -> Vec<Action> {
+        let Some((vr, pid)) = self.libraries.get(&client).map(|identity| (identity.vr, identity.pid)) else {
+            return Vec::new();
+        };
+        match change(&mut self.database, vr, pid, membership) {
+            true => self.distribute_to_peers(vr),
+            false => Vec::new(),
+        }
     }
 
     /// The RIB of a VR is there.

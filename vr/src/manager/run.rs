@@ -244,6 +244,8 @@ impl Process {
                     Vec::new()
                 }
                 LibraryRequest::Withdraw { criteria, local } => self.manager.withdraw(client, criteria, local),
+                LibraryRequest::Join(membership) => self.manager.join(client, membership),
+                LibraryRequest::Leave(membership) => self.manager.leave(client, membership),
                 LibraryRequest::Counters { ticket, counters } => {
                     self.counted(client, &counters, ticket);
                     Vec::new()

@@ -6,7 +6,7 @@ use std::num::NonZeroU16;
 use ipc::protocol::{Identity, Order, Ticket, VrRow};
 use ipc::service::ClientId;
 use ipc::{Criteria, Family, Pid, ServiceName, VrId, VrName};
-use vr_api::manager::{LibraryUpdate, Listener, RibQuestion, VrFibEntry, VrFibUpdate};
+use vr_api::manager::{LibraryUpdate, Listener, Membership, RibQuestion, VrFibEntry, VrFibUpdate};
 
 use super::desired::{Desired, DesiredInterface, DesiredVr};
 use super::instance::{Action, Manager};
@@ -164,4 +164,23 @@ fn a_restarted_manager_keeps_numbers_and_tells_nobody_before_all_have_published_
     manager.ordered(Ticket(1), publishing);
     assert!(entries(&manager.order_done(Ticket(1)), RED_BGP).is_empty());
     assert_eq!(entries(&manager.release(), RED_BGP), [pair_of("10.0.0.1", "10.0.0.0")]);
+}
+
+#[test]
+fn every_process_that_joined_a_group_has_an_entry_for_it_until_it_leaves_or_dies() {
+    let (mut manager, _) = listening();
+    let (group, interface) = (IpAddr::from([224, 0, 0, 5]), "red".parse().unwrap());
+    let membership = Membership { criteria: bgp_listener().criteria, group, interface };
+    let joined = manager.join(BLUE_BGP, membership.clone());
+    assert_eq!(entries(&joined, RED_BGP), [pair_of("224.0.0.5", "10.0.0.0")]);
+    assert!(manager.join(BLUE_BGP, membership.clone()).is_empty(), "twice is once");
+    let removed = |actions: &[Action]| match &actions[0] {
+        Action::Library(RED_BGP, LibraryUpdate::VrFib(VrFibUpdate::Change { removed, .. })) => removed.len(),
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(removed(&manager.leave(BLUE_BGP, membership.clone())), 1);
+    let elsewhere = Membership { interface: "green".parse().unwrap(), ..membership.clone() };
+    assert!(manager.join(BLUE_BGP, elsewhere).is_empty(), "not the interface between the two");
+    manager.join(BLUE_BGP, membership);
+    assert_eq!(removed(&manager.library_gone(BLUE_BGP)), 2);
 }

@@ -1,0 +1,247 @@
+//! Datagram sockets: UDP and raw IP, to one receiver or to a group, on both paths.
+//!
+//! ```text
+//!                     ┌─ hit ──▶ a channel to each process behind the destination, opened by the first datagram
+//!   send_to ─▶ vrFIB ─┴─ miss ─▶ the socket's channel to the stack
+//!
+//!   receive_from ◀── the socket's channel to the stack
+//!                ◀── the channels that other processes have opened to its pathname; only those that rang are read
+//! ```
+//!
+//! A datagram that finds a ring or a queue full is dropped there and counted ([`DatagramDrop`]). What this VR sends to
+//! a group does not come back to it (`IP_MULTICAST_LOOP` off). Read first: `send`, then `receive`; `bind` is how a
+//! socket gets its port and its groups.
+
+mod bind;
+mod receive;
+mod send;
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::fmt;
+use std::net::IpAddr;
+use std::num::NonZeroU16;
+
+use ipc::channel::Channel;
+use ipc::protocol::{Identity, Ticket};
+use ipc::{Criteria, Family, InterfaceName, IpProtocol, Pathname};
+use mio::Token;
+use stack_api::socket::SocketError;
+
+use crate::message::ProcessMessage;
+use crate::socket::{SocketId, SocketKind};
+
+/// Datagrams that wait while a channel opens, or for the process to fetch them after another of its sockets has read
+/// the channel.
+const QUEUE: usize = 64;
+
+/// Channels that one process may open to the pathnames of this one: it needs one for each of its sockets.
+const CHANNELS_PER_PEER: usize = 16;
+
+/// Groups of one socket.
+const GROUPS: usize = 256;
+
+/// Why a datagram was lost in this process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DatagramDrop {
+    /// The receiver, or the stack, does not read fast enough.
+    RingFull,
+    /// Too many were sent while the channel to the receiver was opening.
+    OpeningQueueFull,
+    /// The receiver's process is gone.
+    PeerGone,
+    /// What a peer wrote is no datagram.
+    BadRecord,
+    /// The sender's VR may not use the source address that it claims.
+    ForgedSource,
+    /// The destination is not what the opened pathname stands for.
+    WrongDestination,
+    /// No socket wants it: none is bound there, or none has joined the group.
+    NoListener,
+    /// The inter-VR interface is shut.
+    InterfaceDown,
+    /// The socket is not read fast enough.
+    SocketFull,
+    /// A process opened more channels than it can need.
+    TooManyChannels,
+}
+
+impl fmt::Display for DatagramDrop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            DatagramDrop::RingFull => "ring full",
+            DatagramDrop::OpeningQueueFull => "opening queue full",
+            DatagramDrop::PeerGone => "peer gone",
+            DatagramDrop::BadRecord => "bad record",
+            DatagramDrop::ForgedSource => "forged source",
+            DatagramDrop::WrongDestination => "wrong destination",
+            DatagramDrop::NoListener => "no listener",
+            DatagramDrop::InterfaceDown => "interface down",
+            DatagramDrop::SocketFull => "socket full",
+            DatagramDrop::TooManyChannels => "too many channels",
+        })
+    }
+}
+
+/// All datagram sockets of a process, and the channels that others have opened to them.
+#[derive(Debug, Default)]
+pub(crate) struct Datagrams {
+    sockets: HashMap<SocketId, DatagramSocket>,
+    /// Channels to the stack.
+    servers: HashMap<Token, SocketId>,
+    opening: HashMap<Ticket, Opening>,
+    incoming: HashMap<Token, Incoming>,
+    /// Channels that rang and were not read until they were empty.
+    hot: HashMap<Criteria, VecDeque<Token>>,
+    drops: HashMap<DatagramDrop, u64>,
+}
+
+/// An open that procmgr has not answered.
+#[derive(Debug)]
+enum Opening {
+    Server(SocketId),
+    Peer(SocketId, PeerKey),
+}
+
+/// A publication: the pathname of a listener, and which of those that had the name.
+type PeerKey = (Pathname, u64);
+
+/// A channel that another process opened to this one's pathname.
+#[derive(Debug)]
+struct Incoming {
+    channel: Channel,
+    criteria: Criteria,
+    peer: Identity,
+    is_hot: bool,
+}
+
+#[derive(Debug)]
+struct DatagramSocket {
+    kind: Kind,
+    bound: Option<BoundTo>,
+    server: Server,
+    published: bool,
+    announced: bool,
+    groups: BTreeSet<(InterfaceName, IpAddr)>,
+    peers: HashMap<PeerKey, Peer>,
+    queue: VecDeque<ProcessMessage>,
+    /// What went wrong with an earlier datagram; the next call says it.
+    error: Option<SocketError>,
+    /// Whether the stack's channel is read before those of other processes: they take turns.
+    server_first: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Udp,
+    Raw(IpProtocol),
+}
+
+/// What a socket is bound to. Port 0: of raw IP, or the stack has not chosen.
+#[derive(Debug, Clone)]
+struct BoundTo {
+    local: Option<IpAddr>,
+    port: u16,
+    interface: Option<InterfaceName>,
+}
+
+/// A socket's channel to the stack.
+#[derive(Debug)]
+enum Server {
+    Absent,
+    /// procmgr was asked.
+    Opening(Ticket),
+    /// The stack was asked.
+    Asked(Channel, Token),
+    Bound(Channel, Token),
+}
+
+/// A channel to another process's socket.
+#[derive(Debug)]
+enum Peer {
+    Opening(VecDeque<Vec<u8>>),
+    Open(Channel),
+}
+
+impl Datagrams {
+    /// A new socket, bound to nothing.
+    pub fn create(&mut self, socket: SocketId, kind: SocketKind) -> Result<(), SocketError> {
+        let kind = match kind {
+            SocketKind::Datagram => Kind::Udp,
+            SocketKind::Raw(protocol) => Kind::Raw(protocol),
+            SocketKind::Stream => return Err(SocketError::InvalidArgument),
+        };
+        self.sockets.insert(socket, DatagramSocket::new(kind));
+        Ok(())
+    }
+
+    pub fn contains(&self, socket: SocketId) -> bool {
+        self.sockets.contains_key(&socket)
+    }
+
+    pub fn opens(&self, ticket: Ticket) -> bool {
+        self.opening.contains_key(&ticket)
+    }
+
+    pub fn ids(&self) -> Vec<SocketId> {
+        let mut ids: Vec<SocketId> = self.sockets.keys().copied().collect();
+        ids.sort_unstable();
+        ids
+    }
+
+    pub fn drops(&self, reason: DatagramDrop) -> u64 {
+        self.drops.get(&reason).copied().unwrap_or_default()
+    }
+
+    fn count(&mut self, reason: DatagramDrop, datagrams: usize) {
+        *self.drops.entry(reason).or_default() += datagrams as u64;
+    }
+
+    fn get(&mut self, socket: SocketId) -> Result<&mut DatagramSocket, SocketError> {
+        self.sockets.get_mut(&socket).ok_or(SocketError::InvalidArgument)
+    }
+
+    /// Sockets that listen for `criteria`.
+    fn listening(&self, criteria: Criteria) -> Vec<SocketId> {
+        let listens = |(_, socket): &(&SocketId, &DatagramSocket)| socket.criteria() == Some(criteria);
+        let mut ids: Vec<SocketId> = self.sockets.iter().filter(listens).map(|(id, _)| *id).collect();
+        ids.sort_unstable();
+        ids
+    }
+}
+
+impl DatagramSocket {
+    fn new(kind: Kind) -> Self {
+        Self {
+            kind,
+            bound: None,
+            server: Server::Absent,
+            published: false,
+            announced: false,
+            groups: BTreeSet::new(),
+            peers: HashMap::new(),
+            queue: VecDeque::new(),
+            error: None,
+            server_first: true,
+        }
+    }
+
+    /// What it listens for, once it has its port.
+    fn criteria(&self) -> Option<Criteria> {
+        self.criteria_of(self.bound.as_ref()?.port)
+    }
+
+    /// What somebody of its kind listens for at `port`.
+    fn criteria_of(&self, port: u16) -> Option<Criteria> {
+        match self.kind {
+            Kind::Udp => Some(Criteria::Udp(Family::Ipv4, NonZeroU16::new(port)?)),
+            Kind::Raw(protocol) => Some(Criteria::Raw(Family::Ipv4, protocol)),
+        }
+    }
+
+    fn channel(&mut self) -> Option<&mut Channel> {
+        match &mut self.server {
+            Server::Bound(channel, _) => Some(channel),
+            Server::Absent | Server::Opening(_) | Server::Asked(..) => None,
+        }
+    }
+}

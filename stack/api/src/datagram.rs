@@ -1,0 +1,120 @@
+//! Messages of datagram sockets: UDP and raw IP, over the stack and from process to process alike.
+//!
+//! A datagram socket has one channel of records to the stack ([`DatagramRequest`], [`DatagramReply`]); over the channel
+//! of two processes a record is a [`ProcessMessage`].
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipc::{InterfaceName, IpProtocol};
+use serde::{Deserialize, Serialize};
+
+use crate::socket::{Addresses, SocketError};
+
+/// TTL of a datagram to one receiver, where nobody chose one (RFC 1700).
+pub const DEFAULT_TTL: u8 = 64;
+/// TTL of a datagram to a group, where nobody chose one (RFC 1112 section 6.1).
+pub const DEFAULT_GROUP_TTL: u8 = 1;
+
+/// The process message, as a datagram says it: a payload with the address and port of who sent it and of who is meant,
+/// and what the IP header and the receiving interface add. A raw datagram has ports 0.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ProcessMessage {
+    /// Who sends (address 0.0.0.0: the sender's stack chooses), who is meant.
+    pub addresses: Addresses,
+    /// As it was sent, less what routers between took.
+    pub ttl: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// To be sent out of, or received by, as `IP_PKTINFO` has it.
+    pub interface: Option<InterfaceName>,
+    /// What is said.
+    pub payload: Vec<u8>,
+}
+
+impl ProcessMessage {
+    /// A message to somebody, everything else as usual.
+    pub fn to(destination: SocketAddr, payload: impl Into<Vec<u8>>) -> Self {
+        let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let ttl = if destination.ip().is_multicast() { DEFAULT_GROUP_TTL } else { DEFAULT_TTL };
+        let addresses = Addresses { source, destination };
+        Self { addresses, ttl, tos: 0, interface: None, payload: payload.into() }
+    }
+
+    /// The message that answers this one: the addresses change places. What was sent to a group is answered from the
+    /// address of the interface that it came in by.
+    pub fn answer(&self, payload: impl Into<Vec<u8>>) -> Self {
+        let Addresses { source, destination } = self.addresses;
+        let mut answer = Self::to(source, payload);
+        if !destination.ip().is_multicast() {
+            answer.addresses.source = destination;
+        }
+        answer
+    }
+}
+
+/// Terms of an open of a datagram socket's pathname: the opener writes [`ProcessMessage`]s, nothing comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DatagramPeer {
+    /// One message a record.
+    Records,
+}
+
+/// What a datagram socket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DatagramProtocol {
+    /// UDP.
+    Udp {
+        /// Own port; 0: an ephemeral one.
+        port: u16,
+    },
+    /// An IP protocol by its number.
+    Raw(IpProtocol),
+}
+
+/// A datagram socket wanted. Its first record from the stack is [`DatagramReply::Bound`] or [`DatagramReply::Failed`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatagramBind {
+    /// What it speaks.
+    pub protocol: DatagramProtocol,
+    /// The one local address, or any.
+    pub local: Option<IpAddr>,
+    /// The one interface, or any.
+    pub interface: Option<InterfaceName>,
+}
+
+/// From a datagram socket's process to the stack.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DatagramRequest {
+    /// Send this.
+    Send(ProcessMessage),
+    /// Receive what comes to a group by an interface.
+    Join {
+        /// The group.
+        group: IpAddr,
+        /// The interface.
+        interface: InterfaceName,
+    },
+    /// No longer.
+    Leave {
+        /// The group.
+        group: IpAddr,
+        /// The interface.
+        interface: InterfaceName,
+    },
+}
+
+/// From the stack to a datagram socket's process.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DatagramReply {
+    /// The socket stands.
+    Bound {
+        /// Own port; 0 for raw IP.
+        port: u16,
+    },
+    /// It does not; the channel ends.
+    Failed(SocketError),
+    /// Somebody sent this.
+    Received(ProcessMessage),
+    /// An earlier request came to nothing.
+    Error(SocketError),
+}

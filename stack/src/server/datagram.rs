@@ -1,0 +1,475 @@
+//! Datagram sockets of all VRs: UDP and raw IP over IPv4, for what missed the vrFIB.
+//!
+//! A socket is one channel of records. Its port, its IFIB entry and its groups go when the channel does.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+
+use ipc::channel::Channel;
+use ipc::protocol::Identity;
+use ipc::reactor::Reactor;
+use ipc::{Family, InterfaceName, Pid, VrId};
+use mio::Token;
+use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage};
+use stack_api::socket::{Addresses, SocketError};
+
+use crate::control::plane::Plane;
+use crate::fib::Adjacency;
+use crate::ids::IfIndex;
+use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
+use crate::interfaces::Link;
+use crate::internet::fragment::fragment;
+use crate::packet::{ChecksumState, Packet};
+use crate::policer::PolicerClass;
+use crate::time::Time;
+use crate::transport::ports::{PortError, PortSpace};
+use crate::transport::raw::{self, Header};
+use crate::transport::udp;
+use crate::wire::ethernet::{self, EtherType, EthernetRepr, MacAddress};
+use crate::wire::ipv4::{Ipv4View, protocol};
+
+/// Requests of one socket that are carried out in one turn: others have a turn too.
+const REQUESTS_PER_TURN: usize = 256;
+/// Groups of one socket.
+const GROUPS: usize = 256;
+
+#[derive(Debug)]
+struct DatagramSocket {
+    vr: VrId,
+    owner: Pid,
+    /// With the port that it has.
+    protocol: DatagramProtocol,
+    is_ephemeral: bool,
+    local: Option<Ipv4Addr>,
+    interface: Option<InterfaceName>,
+    groups: BTreeSet<(InterfaceName, Ipv4Addr)>,
+    channel: Channel,
+    token: Token,
+    /// Datagrams that found its ring full.
+    dropped: u64,
+}
+
+/// All datagram sockets.
+#[derive(Debug, Default)]
+pub struct Datagrams {
+    sockets: BTreeMap<SocketId, DatagramSocket>,
+    by_token: HashMap<Token, SocketId>,
+    ports: BTreeMap<VrId, PortSpace>,
+    /// Sockets with requests left over from their last turn.
+    unfinished: BTreeSet<SocketId>,
+    next_id: u64,
+    next_identification: u16,
+}
+
+impl Datagrams {
+    /// A process wants a socket; `channel` is what it will be.
+    pub fn open(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        reactor: &mut Reactor,
+        peer: &Identity,
+        mut channel: Channel,
+        wanted: DatagramBind,
+    ) {
+        let bound = self.bind(plane, peer, &wanted).and_then(|(vr, port)| {
+            let token = reactor.register(&mut channel).map_err(|_| SocketError::NoBuffers);
+            token.map(|token| (vr, port, token)).inspect_err(|_| {
+                if let (DatagramProtocol::Udp { port: asked }, Some(port)) = (wanted.protocol, port) {
+                    self.release(vr, peer.pid, wanted.local, port, asked == 0);
+                }
+            })
+        });
+        let (vr, port, token) = match bound {
+            Ok(bound) => bound,
+            Err(error) => {
+                tell(&mut channel, &DatagramReply::Failed(error));
+                channel.close_write();
+                return;
+            }
+        };
+        let is_ephemeral = wanted.protocol == DatagramProtocol::Udp { port: 0 };
+        let protocol = match wanted.protocol {
+            DatagramProtocol::Udp { port: asked } => DatagramProtocol::Udp { port: port.unwrap_or(asked) },
+            raw @ DatagramProtocol::Raw(_) => raw,
+        };
+        let local = wanted.local.and_then(v4);
+        tell(&mut channel, &DatagramReply::Bound { port: port.unwrap_or_default() });
+        self.next_id += 1;
+        let id = SocketId(self.next_id);
+        let (owner, interface, groups) = (peer.pid, wanted.interface, BTreeSet::new());
+        let socket =
+            DatagramSocket { vr, owner, protocol, is_ephemeral, local, interface, groups, channel, token, dropped: 0 };
+        plane.ifib.apply(&[IfibChange::Set(socket.key(), socket.entry(id))]);
+        self.by_token.insert(token, id);
+        self.sockets.insert(id, socket);
+        self.serve(now, plane, reactor, id);
+    }
+
+    /// VR and, for UDP, the port.
+    fn bind(
+        &mut self,
+        plane: &Plane,
+        peer: &Identity,
+        wanted: &DatagramBind,
+    ) -> Result<(VrId, Option<u16>), SocketError> {
+        let vr = peer.vr_name.as_ref().and_then(|name| plane.topology.vr(name)).ok_or(SocketError::NetworkDown)?;
+        if wanted.local.is_some_and(|local| local.is_ipv6()) {
+            return Err(SocketError::NotSupported);
+        }
+        if wanted.local.is_some_and(|local| !plane.topology.is_local(vr, local)) {
+            return Err(SocketError::AddressNotAvailable);
+        }
+        if wanted.interface.as_ref().is_some_and(|interface| plane.topology.interface(vr, interface).is_none()) {
+            return Err(SocketError::AddressNotAvailable);
+        }
+        match wanted.protocol {
+            // ICMP is the control side's own.
+            DatagramProtocol::Raw(number) if number.number() == protocol::ICMP => Err(SocketError::NotSupported),
+            DatagramProtocol::Raw(_) => Ok((vr, None)),
+            DatagramProtocol::Udp { port: 0 } => {
+                let port = self.ports(vr).allocate(peer.pid).map_err(|_| SocketError::AddressNotAvailable)?;
+                Ok((vr, Some(port)))
+            }
+            DatagramProtocol::Udp { port } => {
+                self.ports(vr).bind(peer.pid, Family::Ipv4, wanted.local, port).map_err(|error| match error {
+                    PortError::InUse { .. } => SocketError::AddressInUse,
+                    PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
+                    PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
+                })?;
+                Ok((vr, Some(port)))
+            }
+        }
+    }
+
+    fn ports(&mut self, vr: VrId) -> &mut PortSpace {
+        self.ports.entry(vr).or_insert_with(|| {
+            let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), vr);
+            PortSpace::new(seed)
+        })
+    }
+
+    fn release(&mut self, vr: VrId, owner: Pid, local: Option<IpAddr>, port: u16, is_ephemeral: bool) {
+        if is_ephemeral {
+            self.ports(vr).release(port);
+        } else {
+            self.ports(vr).unbind(owner, Family::Ipv4, local, port);
+        }
+    }
+
+    /// A socket's bell rang; `false`: the token is not one of a datagram socket.
+    pub fn ready(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor, token: Token) -> bool {
+        let Some(id) = self.by_token.get(&token).copied() else { return false };
+        let rung = self.sockets.get_mut(&id).map(|socket| socket.channel.acknowledge_bell());
+        match rung {
+            Some(Err(error)) => {
+                log::warn!("a datagram socket: {error}");
+                self.remove(plane, reactor, id);
+            }
+            Some(Ok(_)) | None => self.serve(now, plane, reactor, id),
+        }
+        true
+    }
+
+    /// Sockets that had more to do than one turn allows go on.
+    pub fn handle_timeout(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor) {
+        for id in std::mem::take(&mut self.unfinished) {
+            self.serve(now, plane, reactor, id);
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        (!self.unfinished.is_empty()).then_some(Time::from_nanos(0))
+    }
+
+    /// Carries out what a process has asked.
+    fn serve(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
+        let mut record = Vec::new();
+        for _ in 0..REQUESTS_PER_TURN {
+            let Some(socket) = self.sockets.get_mut(&id) else { return };
+            let read = match socket.channel.read_record(&mut record) {
+                Ok(false) if socket.channel.is_finished() || socket.channel.peer_closed() => Err(None),
+                Ok(read) => Ok(read),
+                Err(error) => Err(Some(error)),
+            };
+            match read {
+                Ok(true) => match postcard::from_bytes(&record) {
+                    Ok(request) => self.request(now, plane, id, request),
+                    Err(error) => {
+                        log::warn!("a datagram socket of process {}: a request that is none: {error}", socket.owner);
+                        return self.remove(plane, reactor, id);
+                    }
+                },
+                Ok(false) => match socket.channel.arm_read() {
+                    Ok(true) => return,
+                    Ok(false) => {}
+                    Err(_) => return self.remove(plane, reactor, id),
+                },
+                Err(error) => {
+                    log::debug!("a datagram socket of process {} ends: {error:?}", socket.owner);
+                    return self.remove(plane, reactor, id);
+                }
+            }
+        }
+        self.unfinished.insert(id);
+    }
+
+    fn request(&mut self, now: Time, plane: &mut Plane, id: SocketId, request: DatagramRequest) {
+        let done = match request {
+            DatagramRequest::Send(message) => self.send(now, plane, id, message),
+            DatagramRequest::Join { group, interface } => self.join(id, group, interface),
+            DatagramRequest::Leave { group, interface } => {
+                if let (Some(socket), Some(group)) = (self.sockets.get_mut(&id), v4(group)) {
+                    socket.groups.remove(&(interface, group));
+                }
+                Ok(())
+            }
+        };
+        if let (Err(error), Some(socket)) = (done, self.sockets.get_mut(&id)) {
+            socket.tell(&DatagramReply::Error(error));
+        }
+    }
+
+    fn join(&mut self, id: SocketId, group: IpAddr, interface: InterfaceName) -> Result<(), SocketError> {
+        let Some(socket) = self.sockets.get_mut(&id) else { return Ok(()) };
+        let group = v4(group).filter(Ipv4Addr::is_multicast).ok_or(SocketError::InvalidArgument)?;
+        if socket.groups.len() >= GROUPS {
+            return Err(SocketError::NoBuffers);
+        }
+        // The interface may come later, or come back under its name.
+        socket.groups.insert((interface, group));
+        Ok(())
+    }
+
+    fn send(&mut self, now: Time, plane: &mut Plane, id: SocketId, message: ProcessMessage) -> Result<(), SocketError> {
+        self.next_identification = self.next_identification.wrapping_add(1);
+        let Some(socket) = self.sockets.get(&id) else { return Ok(()) };
+        let Addresses { source, destination } = message.addresses;
+        let to = v4(destination.ip()).ok_or(SocketError::NotSupported)?;
+        let chosen = v4(source.ip()).ok_or(SocketError::NotSupported)?;
+        let chosen = Some(chosen).filter(|chosen| !chosen.is_unspecified()).or(socket.local);
+        if chosen.is_some_and(|chosen| !plane.topology.is_local(socket.vr, chosen.into())) {
+            return Err(SocketError::AddressNotAvailable);
+        }
+        if message.ttl == 0 || to.is_unspecified() {
+            return Err(SocketError::InvalidArgument);
+        }
+        let name = message.interface.as_ref().or(socket.interface.as_ref());
+        let interface = match name {
+            Some(name) => {
+                let record = plane.topology.interface(socket.vr, name).ok_or(SocketError::AddressNotAvailable)?;
+                Some(record.index)
+            }
+            None => None,
+        };
+        let vr = socket.vr;
+        let from = match (chosen, interface) {
+            (Some(chosen), _) => chosen,
+            (None, Some(interface)) => {
+                plane.topology.source(interface, Some(to)).ok_or(SocketError::AddressNotAvailable)?
+            }
+            (None, None) => plane.source_towards(vr, to)?,
+        };
+        let (ttl, traffic_class, identification) = (message.ttl, message.tos, self.next_identification);
+        let header = Header { source: from, destination: to, ttl, traffic_class, identification };
+        let packet = match socket.protocol {
+            DatagramProtocol::Udp { .. } if destination.port() == 0 => return Err(SocketError::InvalidArgument),
+            DatagramProtocol::Udp { port } => udp::packet(&header, (port, destination.port()), &message.payload),
+            DatagramProtocol::Raw(number) => raw::packet(&header, number.number(), &message.payload),
+        };
+        let packet = packet.map_err(|_| SocketError::InvalidArgument)?;
+        if to.is_multicast() {
+            let interface = interface.ok_or(SocketError::InvalidArgument)?;
+            return self.send_to_group(now, plane, interface, to, &packet);
+        }
+        if !leads_over(plane, vr, to, interface)? {
+            return Err(SocketError::NetworkUnreachable);
+        }
+        if plane.send(now, vr, &packet) { Ok(()) } else { Err(SocketError::NoBuffers) }
+    }
+
+    /// Out of one interface, without a look-up: link-local groups are not routed.
+    fn send_to_group(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        interface: IfIndex,
+        group: Ipv4Addr,
+        packet: &[u8],
+    ) -> Result<(), SocketError> {
+        let record = plane.topology.by_index(interface).ok_or(SocketError::AddressNotAvailable)?;
+        if !record.state.up {
+            return Err(SocketError::NetworkDown);
+        }
+        let (link, mac, mtu_bytes) = (record.interface.link, record.interface.mac, record.interface.mtu_bytes);
+        match link {
+            Link::Loopback => Err(SocketError::NetworkUnreachable),
+            Link::InterVr { peer } => {
+                let far = plane.topology.by_index(peer).filter(|far| far.state.up);
+                let (vr, name) = far.map(|far| (far.vr, far.state.name.clone())).ok_or(SocketError::NetworkDown)?;
+                self.receive_bytes(vr, Some(&name), packet, true);
+                Ok(())
+            }
+            Link::Port(_) => {
+                let header = EthernetRepr {
+                    destination: MacAddress::of_ipv4_group(group),
+                    source: mac,
+                    ether_type: EtherType::IPV4,
+                };
+                let pieces = fragment(packet, mtu_bytes as usize).map_err(|_| SocketError::InvalidArgument)?;
+                for piece in pieces {
+                    let mut frame = vec![0; ethernet::HEADER_BYTES];
+                    frame.extend_from_slice(&piece);
+                    header.emit(&mut frame).map_err(|_| SocketError::InvalidArgument)?;
+                    if !plane.send_frame(now, interface, &frame) {
+                        return Err(SocketError::NoBuffers);
+                    }
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// A packet for us came that is neither TCP nor ICMP.
+    pub fn receive(&mut self, plane: &Plane, vr: VrId, packet: &Packet) {
+        let interface = packet.meta.interface.and_then(|index| plane.topology.by_index(index));
+        // A checksum that is still open was never on a wire; one that is verified was seen by the medium.
+        let unverified = packet.meta.checksum == ChecksumState::None;
+        self.receive_bytes(vr, interface.map(|record| &record.state.name), packet.layer3(), unverified);
+    }
+
+    fn receive_bytes(&mut self, vr: VrId, interface: Option<&InterfaceName>, packet: &[u8], unverified: bool) {
+        let Ok(ip) = Ipv4View::parse(packet) else { return };
+        let number = ip.protocol();
+        let (addresses, payload) = if number == protocol::UDP {
+            let Ok(datagram) = udp::parse(&ip, unverified) else { return };
+            (Addresses { source: datagram.source, destination: datagram.destination }, datagram.payload)
+        } else {
+            let at = |address: Ipv4Addr| SocketAddr::new(address.into(), 0);
+            (Addresses { source: at(ip.source()), destination: at(ip.destination()) }, ip.payload())
+        };
+        let receivers = self.receivers(vr, interface, number, addresses.destination);
+        if receivers.is_empty() {
+            return;
+        }
+        let (ttl, tos, interface) = (ip.ttl(), ip.repr().traffic_class, interface.cloned());
+        let message = ProcessMessage { addresses, ttl, tos, interface, payload: payload.to_vec() };
+        for id in receivers {
+            if let Some(socket) = self.sockets.get_mut(&id) {
+                socket.tell(&DatagramReply::Received(message.clone()));
+            }
+        }
+    }
+
+    /// To one receiver: the UDP socket on the address, else the one on all; every raw socket of the protocol. To a
+    /// group: all that have joined it on the interface.
+    fn receivers(
+        &self,
+        vr: VrId,
+        interface: Option<&InterfaceName>,
+        number: u8,
+        destination: SocketAddr,
+    ) -> Vec<SocketId> {
+        let Some(to) = v4(destination.ip()) else { return Vec::new() };
+        let wants = |socket: &DatagramSocket| {
+            let protocol = match socket.protocol {
+                DatagramProtocol::Udp { port } => number == protocol::UDP && port == destination.port(),
+                DatagramProtocol::Raw(raw) => raw.number() == number,
+            };
+            let here = socket.interface.as_ref().is_none_or(|bound| Some(bound) == interface);
+            let address = socket.local.is_none_or(|local| local == to);
+            let joined = !to.is_multicast() || interface.is_some_and(|i| socket.groups.contains(&(i.clone(), to)));
+            socket.vr == vr && protocol && here && address && joined
+        };
+        let found: Vec<(SocketId, bool)> = self
+            .sockets
+            .iter()
+            .filter(|(_, socket)| wants(socket))
+            .map(|(id, socket)| (*id, socket.local.is_some()))
+            .collect();
+        if number == protocol::UDP && !to.is_multicast() {
+            let best = found.iter().find(|(_, exactly)| *exactly).or(found.first());
+            return best.map(|(id, _)| *id).into_iter().collect();
+        }
+        found.into_iter().map(|(id, _)| id).collect()
+    }
+
+    fn remove(&mut self, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
+        let Some(mut socket) = self.sockets.remove(&id) else { return };
+        self.by_token.remove(&socket.token);
+        self.unfinished.remove(&id);
+        if let Err(error) = reactor.deregister(&mut socket.channel) {
+            log::debug!("a datagram socket that is closed: {error}");
+        }
+        if socket.dropped > 0 {
+            log::debug!("process {} lost {} datagrams that it did not read in time", socket.owner, socket.dropped);
+        }
+        let key = socket.key();
+        let heir = self.sockets.iter().find(|(_, other)| other.key() == key).map(|(id, other)| other.entry(*id));
+        plane.ifib.apply(&[heir.map_or(IfibChange::Remove(key), |entry| IfibChange::Set(key, entry))]);
+        if let DatagramProtocol::Udp { port } = socket.protocol {
+            let local = socket.local.map(IpAddr::V4);
+            self.release(socket.vr, socket.owner, local, port, socket.is_ephemeral);
+        }
+    }
+}
+
+impl DatagramSocket {
+    fn key(&self) -> IfibKey {
+        let (vr, family) = (self.vr, Family::Ipv4);
+        match self.protocol {
+            DatagramProtocol::Udp { port } => {
+                let address = self.local.map(IpAddr::V4);
+                IfibKey::Listener { vr, protocol: protocol::UDP, family, address, port }
+            }
+            DatagramProtocol::Raw(number) => IfibKey::Protocol { vr, family, protocol: number.number() },
+        }
+    }
+
+    fn entry(&self, id: SocketId) -> IfibEntry {
+        let class = match self.protocol {
+            DatagramProtocol::Udp { .. } => PolicerClass::Listener,
+            DatagramProtocol::Raw(_) => PolicerClass::Protocol,
+        };
+        IfibEntry { target: PuntTarget::Socket(id), class }
+    }
+
+    /// Says something if there is room.
+    fn tell(&mut self, reply: &DatagramReply) {
+        if !tell(&mut self.channel, reply) {
+            self.dropped += 1;
+        }
+    }
+}
+
+/// `false`: no room, or nobody there; the socket's own bell tells the latter.
+fn tell(channel: &mut Channel, reply: &DatagramReply) -> bool {
+    match postcard::to_stdvec(reply) {
+        Ok(record) => channel.write_record(&record).unwrap_or(false),
+        Err(error) => {
+            log::error!("an answer has no encoding: {error}");
+            false
+        }
+    }
+}
+
+fn v4(address: IpAddr) -> Option<Ipv4Addr> {
+    match address {
+        IpAddr::V4(address) => Some(address),
+        IpAddr::V6(_) => None,
+    }
+}
+
+/// Whether there is a route, and whether it leads over the interface, if one is wanted.
+fn leads_over(plane: &Plane, vr: VrId, to: Ipv4Addr, wanted: Option<IfIndex>) -> Result<bool, SocketError> {
+    let (_, adjacency) = plane.route(vr, to.into()).ok_or(SocketError::NetworkUnreachable)?;
+    Ok(match adjacency {
+        Adjacency::Receive => true,
+        Adjacency::Discard => return Err(SocketError::HostUnreachable),
+        Adjacency::Glean { interface }
+        | Adjacency::Incomplete { interface, .. }
+        | Adjacency::Complete { interface, .. }
+        | Adjacency::InterVr { interface } => wanted.is_none_or(|wanted| wanted == interface),
+    })
+}

@@ -1,0 +1,193 @@
+//! Datagram sockets over packets in memory: two VRs joined without a wire, 10.0.0.0 (red) and 10.0.0.1 (blue).
+
+use std::net::SocketAddr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use ipc::channel::Channel;
+use ipc::link::Link;
+use ipc::protocol::{Identity, Notice};
+use ipc::reactor::Reactor;
+use ipc::{IpProtocol, Pid, ServiceName, VrName, fd};
+use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage};
+use stack_api::fib::{FibChange, FibNextHop};
+use stack_api::socket::SocketError;
+use vr_api::config::Node;
+
+use super::Datagrams;
+use crate::control::config::StackConfig;
+use crate::control::input::{Delivery, Input};
+use crate::control::plane::Plane;
+use crate::packet::PoolLimits;
+use crate::time::Time;
+
+const OSPF: DatagramProtocol = DatagramProtocol::Raw(IpProtocol::OSPF);
+
+fn node(line: &str, children: Vec<Node>) -> Node {
+    Node { words: line.split(' ').map(str::to_owned).collect(), children }
+}
+
+fn vr(name: &str, peer: &str, address: &str) -> Node {
+    let line = node(&format!("ipv4 address {address}"), vec![]);
+    node(&format!("vr {name}"), vec![node(&format!("interface {peer}"), vec![line, node("mtu 1500", vec![])])])
+}
+
+struct Router {
+    plane: Plane,
+    input: Input,
+    datagrams: Datagrams,
+    reactor: Reactor,
+    now: Time,
+    next_pid: u32,
+    /// procmgr's end of the link: it is there, and says nothing.
+    _procmgr: OwnedFd,
+}
+
+impl Router {
+    fn new() -> Self {
+        let (link, own) = fd::seqpacket_pair().unwrap();
+        let name = ServiceName::new("stack").unwrap();
+        let identity = Identity { vr: ipc::VrId::ROUTER, vr_name: None, pid: Pid(1), name };
+        fd::send_with_fds(link.as_fd(), &postcard::to_stdvec(&Notice::Welcome(identity)).unwrap(), &[]).unwrap();
+        let mut plane = Plane::new(PoolLimits { small: 64, large: 4 });
+        let blocks =
+            [vr("red", "blue", "10.0.0.0/31"), vr("blue", "red", "10.0.0.1/31"), node("connect red blue", vec![])];
+        let change = plane.topology.configure(StackConfig::read(&blocks).unwrap());
+        plane.apply(&change).unwrap();
+        for (own, peer) in [("red", "blue"), ("blue", "red")] {
+            let id = plane.topology.vr(&VrName::new(own).unwrap()).unwrap();
+            let next_hops = vec![FibNextHop::Via { interface: peer.parse().unwrap(), address: None }];
+            let route = FibChange::Add { prefix: "10.0.0.0/31".parse().unwrap(), next_hops };
+            plane.routes.begin(id);
+            plane.routes.download(&mut plane.fib, &plane.topology, id, &[route]).unwrap();
+            plane.routes.end(&mut plane.fib, id).unwrap();
+        }
+        let reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();
+        let (input, datagrams, now) = (Input::default(), Datagrams::default(), Time::from_millis(1000));
+        Router { plane, input, datagrams, reactor, now, next_pid: 10, _procmgr: link }
+    }
+
+    /// A process of `vr` opens a socket.
+    fn open(&mut self, vr: &str, protocol: DatagramProtocol) -> Channel {
+        let name = ServiceName::new("ospf").unwrap();
+        let vr_name = VrName::new(vr).unwrap();
+        let id = self.plane.topology.vr(&vr_name).unwrap();
+        self.next_pid += 1;
+        let peer = Identity { vr: id, vr_name: Some(vr_name), pid: Pid(self.next_pid), name };
+        let (process, own) = Channel::pair().unwrap();
+        let wanted = DatagramBind { protocol, local: None, interface: None };
+        self.datagrams.open(self.now, &mut self.plane, &mut self.reactor, &peer, own, wanted);
+        process
+    }
+
+    /// Carries out what processes have asked, and what packets bring.
+    fn run(&mut self) {
+        self.reactor.wait(Some(std::time::Duration::ZERO)).unwrap();
+        while let Some(event) = self.reactor.next_event().unwrap() {
+            if let ipc::reactor::Event::Ready(token) = event {
+                self.datagrams.ready(self.now, &mut self.plane, &mut self.reactor, token);
+            }
+        }
+        self.datagrams.handle_timeout(self.now, &mut self.plane, &mut self.reactor);
+        let mut deliveries = Vec::new();
+        self.input.handle_own(self.now, &mut self.plane, &mut deliveries);
+        for delivery in deliveries {
+            if let Delivery::Datagram { vr, packet } = delivery {
+                self.datagrams.receive(&self.plane, vr, &packet);
+            }
+        }
+    }
+
+    fn ask(&mut self, socket: &mut Channel, request: &DatagramRequest) {
+        assert!(socket.write_record(&postcard::to_stdvec(request).unwrap()).unwrap());
+        self.run();
+    }
+}
+
+fn at(text: &str) -> SocketAddr {
+    text.parse().unwrap()
+}
+
+fn heard(socket: &mut Channel) -> Option<DatagramReply> {
+    let mut record = Vec::new();
+    socket.read_record(&mut record).unwrap().then(|| postcard::from_bytes(&record).unwrap())
+}
+
+fn received(socket: &mut Channel) -> Option<ProcessMessage> {
+    match heard(socket)? {
+        DatagramReply::Received(message) => Some(message),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_udp_datagram_arrives_with_its_ttl_its_addresses_and_the_interface() {
+    let mut router = Router::new();
+    let mut client = router.open("red", DatagramProtocol::Udp { port: 0 });
+    let mut server = router.open("blue", DatagramProtocol::Udp { port: 53 });
+    let Some(DatagramReply::Bound { port }) = heard(&mut client) else { panic!("bound") };
+    assert_eq!(heard(&mut server), Some(DatagramReply::Bound { port: 53 }));
+    let question = ProcessMessage { ttl: 1, tos: 0xc0, ..ProcessMessage::to(at("10.0.0.1:53"), *b"question") };
+    router.ask(&mut client, &DatagramRequest::Send(question));
+    let message = received(&mut server).unwrap();
+    assert_eq!((message.ttl, message.tos, message.interface.clone()), (1, 0xc0, Some("red".parse().unwrap())));
+    assert_eq!(message.addresses.source, SocketAddr::new(at("10.0.0.0:0").ip(), port));
+    router.ask(&mut server, &DatagramRequest::Send(message.answer(vec![7; 4000])));
+    assert_eq!(received(&mut client).unwrap().payload, vec![7; 4000], "in fragments");
+}
+
+#[test]
+fn a_port_is_one_sockets_until_its_channel_goes() {
+    let mut router = Router::new();
+    let mut first = router.open("red", DatagramProtocol::Udp { port: 53 });
+    let mut second = router.open("red", DatagramProtocol::Udp { port: 53 });
+    assert_eq!(heard(&mut first), Some(DatagramReply::Bound { port: 53 }));
+    assert_eq!(heard(&mut second), Some(DatagramReply::Failed(SocketError::AddressInUse)));
+    let entries = router.plane.ifib.snapshot().len();
+    drop(first);
+    router.run();
+    assert_eq!(router.plane.ifib.snapshot().len(), entries - 1);
+    let mut third = router.open("red", DatagramProtocol::Udp { port: 53 });
+    assert_eq!(heard(&mut third), Some(DatagramReply::Bound { port: 53 }));
+}
+
+#[test]
+fn every_raw_socket_gets_a_copy_and_of_a_group_those_that_joined() {
+    let mut router = Router::new();
+    let mut red = router.open("red", OSPF);
+    let mut blue = [router.open("blue", OSPF), router.open("blue", OSPF)];
+    assert!(blue.iter_mut().chain([&mut red]).all(|socket| heard(socket) == Some(DatagramReply::Bound { port: 0 })));
+    router.ask(&mut red, &DatagramRequest::Send(ProcessMessage::to(at("10.0.0.1:0"), *b"update")));
+    assert!(blue.iter_mut().all(|socket| received(socket).is_some_and(|message| message.payload == b"update")));
+
+    let (group, interface) = (at("224.0.0.5:0"), Some("blue".parse().unwrap()));
+    let join = DatagramRequest::Join { group: group.ip(), interface: "red".parse().unwrap() };
+    router.ask(&mut blue[1], &join);
+    let hello = ProcessMessage { interface, ..ProcessMessage::to(group, *b"hello") };
+    router.ask(&mut red, &DatagramRequest::Send(hello));
+    let message = received(&mut blue[1]).unwrap();
+    assert_eq!((message.addresses.source, message.ttl, &message.payload[..]), (at("10.0.0.0:0"), 1, &b"hello"[..]));
+    assert_eq!(heard(&mut blue[0]), None);
+}
+
+#[test]
+fn what_cannot_be_sent_is_said_to_the_process() {
+    let mut router = Router::new();
+    let mut socket = router.open("red", DatagramProtocol::Udp { port: 9 });
+    heard(&mut socket);
+    let forged = {
+        let mut message = ProcessMessage::to(at("10.0.0.1:53"), *b"x");
+        message.addresses.source = at("10.0.0.1:9");
+        message
+    };
+    let cases = [
+        (ProcessMessage::to(at("192.0.2.1:53"), *b"x"), SocketError::NetworkUnreachable),
+        // Without an interface nothing says which way a group is.
+        (ProcessMessage::to(at("224.0.0.5:53"), *b"x"), SocketError::NetworkUnreachable),
+        (ProcessMessage::to(at("10.0.0.1:0"), *b"x"), SocketError::InvalidArgument),
+        (forged, SocketError::AddressNotAvailable),
+    ];
+    for (message, error) in cases {
+        router.ask(&mut socket, &DatagramRequest::Send(message.clone()));
+        assert_eq!(heard(&mut socket), Some(DatagramReply::Error(error)), "{message:?}");
+    }
+}
