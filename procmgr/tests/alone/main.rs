@@ -1,14 +1,15 @@
 //! procmgr alone, with classes from its arguments: what the tests of this folder drive.
 //!
 //! `procmgr-alone RUNTIME_DIR STATE_DIR CLASS...`, each class a text as [`class`] reads it. As a role of itself it is
-//! one of the small processes in [`roles`].
+//! one of the small processes in [`roles`]. `procmgr-alone knock SOCKET` attaches to a running router.
 
 mod roles;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use ipc::link::Link;
 use procmgr::class::{ClassSpec, ReadyWhen, Scope};
 use procmgr::{RunOptions, role, run};
 
@@ -17,6 +18,11 @@ fn main() -> ExitCode {
         return roles::play(&role);
     }
     let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, socket] = &args[..]
+        && word == "knock"
+    {
+        return knock(socket.as_ref());
+    }
     let [runtime_dir, state_dir, classes @ ..] = &args[..] else {
         eprintln!("usage: procmgr-alone RUNTIME_DIR STATE_DIR CLASS...");
         return ExitCode::from(2);
@@ -38,6 +44,15 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// Attaches to a running router as an operator, and says what came of it.
+fn knock(control_socket: &Path) -> ExitCode {
+    match Link::attach(control_socket, None, "visitor".parse().expect("a name")) {
+        Ok(_) => println!("let in"),
+        Err(error) => println!("{error}"),
+    }
+    ExitCode::SUCCESS
 }
 
 /// `NAME OPTION... : role ROLE ARGS...`, `NAME OPTION... : sh SCRIPT`, or `... : run PATH`. Options: `per-vr`, `needs=A`, `manage`,

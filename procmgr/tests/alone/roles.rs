@@ -4,6 +4,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixDatagram;
 use std::process::ExitCode;
 
+use ipc::error::LinkError;
 use ipc::link::{Link, LinkEvent};
 use ipc::protocol::{Generation, Order};
 use ipc::reactor::{Event, Reactor};
@@ -19,6 +20,7 @@ pub fn play(role: &Role) -> ExitCode {
         "deaf" => deaf(&mut link),
         "service" => service(&mut link),
         "manager" => manager(link, &role.args),
+        "impostor" => impostor(&mut link, &role.args),
         other => panic!("no role {other}"),
     }
     ExitCode::SUCCESS
@@ -57,6 +59,40 @@ fn service(link: &mut Link) {
             LinkEvent::Stop => return,
             _ => {}
         }
+    }
+}
+
+/// Tries to publish each of its arguments, or for `attach VR` to be a process of that VR as well, and says in the log
+/// what came of it.
+fn impostor(link: &mut Link, attempts: &[String]) {
+    link.ready().expect("the link takes it");
+    for attempt in attempts {
+        let said = match attempt.strip_prefix("attach ") {
+            Some(vr) => attach(vr),
+            None => {
+                link.publish(attempt.parse().expect("a name")).expect("the link takes it");
+                loop {
+                    match link.wait_event().expect("procmgr lives") {
+                        LinkEvent::Done { .. } => break "done".to_owned(),
+                        LinkEvent::Refused { refusal, .. } => break refusal.to_string(),
+                        _ => {}
+                    }
+                }
+            }
+        };
+        println!("{attempt}: {said}");
+    }
+    while !matches!(link.wait_event(), Ok(LinkEvent::Stop) | Err(_)) {}
+}
+
+/// Joins a VR through the control socket.
+fn attach(vr: &str) -> String {
+    let folder = std::env::var_os("HOME").expect("the test says where");
+    let socket = std::path::Path::new(&folder).join("run/control.sock");
+    match Link::attach(&socket, Some(vr.parse().expect("a VR's name")), "second".parse().expect("a name")) {
+        Ok(_) => "let in".to_owned(),
+        Err(LinkError::Refused(refusal)) => refusal.to_string(),
+        Err(error) => error.to_string(),
     }
 }
 
@@ -105,7 +141,7 @@ fn give(link: &mut Link, text: &str) -> String {
     }
 }
 
-/// `vr 1 red CLASS...`, `remove 1`, `join 1 2`, `separate 1 2`, `endpoint PATHNAME BACKLOG`, `withdraw PATHNAME`.
+/// `vr 1 red CLASS...`, `remove 1`, `join 1 2`, `separate 1 2`, `endpoint PATHNAME BACKLOG [GENERATION]`, `withdraw PATHNAME`.
 fn order(text: &str) -> Order {
     let words: Vec<&str> = text.split(' ').collect();
     let vr = |word: &str| VrId(word.parse().expect("a VrID"));
@@ -118,9 +154,9 @@ fn order(text: &str) -> Order {
         ["remove", id] => Order::RemoveVr { vr: vr(id) },
         ["join", a, b] => Order::Join { a: vr(a), b: vr(b), joined: true },
         ["separate", a, b] => Order::Join { a: vr(a), b: vr(b), joined: false },
-        ["endpoint", pathname, backlog] => Order::PublishEndpoint {
+        ["endpoint", pathname, backlog, ref generation @ ..] => Order::PublishEndpoint {
             pathname: pathname.parse().expect("a pathname"),
-            generation: Generation(1),
+            generation: Generation(generation.first().map_or(1, |word| word.parse().expect("a number"))),
             backlog: backlog.parse().expect("a number"),
         },
         ["withdraw", pathname] => Order::WithdrawEndpoint { pathname: pathname.parse().expect("a pathname") },

@@ -1,5 +1,6 @@
 //! procmgr as a process, with real children.
 
+mod access;
 mod directory;
 mod hostile;
 mod lifecycle;
