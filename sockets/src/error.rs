@@ -4,6 +4,7 @@ use std::io;
 
 use ipc::error::LinkError;
 use ipc::protocol::Refusal;
+use nix::errno::Errno;
 use stack_api::socket::SocketError;
 
 /// Why the library cannot start.
@@ -40,23 +41,58 @@ pub(crate) fn error_of_link(error: &LinkError) -> SocketError {
     if matches!(error, LinkError::Terms(_)) { SocketError::InvalidArgument } else { SocketError::NetworkDown }
 }
 
-/// A socket's error as `std::io` says it.
+/// A socket's error as `std::io` says it: with errno's number, so that `raw_os_error` and `kind` are what the kernel's
+/// sockets give.
 pub fn io_error(error: SocketError) -> io::Error {
-    let kind = match error {
-        SocketError::ConnectionRefused => io::ErrorKind::ConnectionRefused,
-        SocketError::ConnectionReset => io::ErrorKind::ConnectionReset,
-        SocketError::TimedOut => io::ErrorKind::TimedOut,
-        SocketError::NetworkUnreachable => io::ErrorKind::NetworkUnreachable,
-        SocketError::HostUnreachable => io::ErrorKind::HostUnreachable,
-        SocketError::AddressInUse => io::ErrorKind::AddrInUse,
-        SocketError::AddressNotAvailable => io::ErrorKind::AddrNotAvailable,
-        SocketError::NotConnected => io::ErrorKind::NotConnected,
-        SocketError::BrokenPipe => io::ErrorKind::BrokenPipe,
-        SocketError::PermissionDenied => io::ErrorKind::PermissionDenied,
-        SocketError::NoBuffers => io::ErrorKind::OutOfMemory,
-        SocketError::InvalidArgument => io::ErrorKind::InvalidInput,
-        SocketError::NotSupported => io::ErrorKind::Unsupported,
-        SocketError::NetworkDown => io::ErrorKind::NetworkDown,
-    };
-    io::Error::new(kind, error)
+    io::Error::from_raw_os_error(errno(error) as i32)
+}
+
+/// The number that errno has for a cause.
+pub fn errno(error: SocketError) -> Errno {
+    match error {
+        SocketError::ConnectionRefused => Errno::ECONNREFUSED,
+        SocketError::ConnectionReset => Errno::ECONNRESET,
+        SocketError::TimedOut => Errno::ETIMEDOUT,
+        SocketError::NetworkUnreachable => Errno::ENETUNREACH,
+        SocketError::HostUnreachable => Errno::EHOSTUNREACH,
+        SocketError::AddressInUse => Errno::EADDRINUSE,
+        SocketError::AddressNotAvailable => Errno::EADDRNOTAVAIL,
+        SocketError::NotConnected => Errno::ENOTCONN,
+        SocketError::BrokenPipe => Errno::EPIPE,
+        SocketError::PermissionDenied => Errno::EACCES,
+        SocketError::NoBuffers => Errno::ENOBUFS,
+        SocketError::InvalidArgument => Errno::EINVAL,
+        SocketError::NotSupported => Errno::EOPNOTSUPP,
+        SocketError::NetworkDown => Errno::ENETDOWN,
+        SocketError::MessageSize => Errno::EMSGSIZE,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_reads_as_the_kernels_sockets_say_it() {
+        let cases = [
+            (SocketError::ConnectionRefused, io::ErrorKind::ConnectionRefused),
+            (SocketError::ConnectionReset, io::ErrorKind::ConnectionReset),
+            (SocketError::TimedOut, io::ErrorKind::TimedOut),
+            (SocketError::NetworkUnreachable, io::ErrorKind::NetworkUnreachable),
+            (SocketError::HostUnreachable, io::ErrorKind::HostUnreachable),
+            (SocketError::AddressInUse, io::ErrorKind::AddrInUse),
+            (SocketError::AddressNotAvailable, io::ErrorKind::AddrNotAvailable),
+            (SocketError::NotConnected, io::ErrorKind::NotConnected),
+            (SocketError::BrokenPipe, io::ErrorKind::BrokenPipe),
+            (SocketError::PermissionDenied, io::ErrorKind::PermissionDenied),
+            (SocketError::InvalidArgument, io::ErrorKind::InvalidInput),
+            (SocketError::NotSupported, io::ErrorKind::Unsupported),
+            (SocketError::NetworkDown, io::ErrorKind::NetworkDown),
+        ];
+        for (error, kind) in cases {
+            assert_eq!(io_error(error).kind(), kind, "{error}");
+        }
+        assert_eq!(io_error(SocketError::MessageSize).raw_os_error(), Some(Errno::EMSGSIZE as i32));
+        assert_eq!(io_error(SocketError::NoBuffers).raw_os_error(), Some(Errno::ENOBUFS as i32));
+    }
 }

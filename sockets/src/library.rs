@@ -12,6 +12,7 @@ use ipc::service::{ClientEvent, ServiceClient};
 use ipc::{Criteria, InterfaceName, Pathname, ServiceName, VrId};
 use mio::Token;
 use stack_api::Terms;
+use stack_api::options::Options;
 use stack_api::socket::{Addresses, SocketError, SocketReply, SocketRequest};
 use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdate};
 
@@ -80,6 +81,8 @@ pub struct Library {
     pub(crate) server: ServiceClient<SocketRequest, SocketReply>,
     pub(crate) server_pathname: Pathname,
     pub(crate) sockets: HashMap<SocketId, Socket>,
+    /// Of sockets that have other options than the usual ones.
+    pub(crate) options: HashMap<SocketId, Options>,
     pub(crate) by_token: HashMap<Token, SocketId>,
     /// Opens that procmgr has not answered.
     pub(crate) opening: HashMap<Ticket, SocketId>,
@@ -130,6 +133,7 @@ impl Library {
             server: ServiceClient::new(server_pathname.clone(), server_terms, Schema::new(stack_api::socket::SCHEMA)),
             server_pathname,
             sockets: HashMap::new(),
+            options: HashMap::new(),
             by_token: HashMap::new(),
             opening: HashMap::new(),
             listeners: HashMap::new(),
@@ -223,14 +227,14 @@ impl Library {
             self.set_timer(socket, None);
             match self.sockets.get(&socket) {
                 Some(Socket::Opening(_)) => self.opening_expired(reactor, socket, now),
-                Some(Socket::Connected { .. }) => self.gate_expired(socket),
+                Some(Socket::Connected { .. }) => self.gate_expired(socket, now),
                 Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
             }
         }
     }
 
-    /// How long data may lie unsent behind a closed gate before the connection ends (ETIMEDOUT). Holds for gates that
-    /// close from now on.
+    /// How long data may lie unsent behind a closed gate before the connection ends (ETIMEDOUT), for connections whose
+    /// [`Options`] do not say. Holds for gates that close from now on.
     pub fn set_user_timeout(&mut self, timeout: Duration) {
         self.user_timeout = timeout;
     }
@@ -431,10 +435,6 @@ impl Library {
             self.timers.insert((due, socket));
             self.due.insert(socket, due);
         }
-    }
-
-    pub(crate) fn has_timer(&self, socket: SocketId) -> bool {
-        self.due.contains_key(&socket)
     }
 
     pub(crate) fn is_connected(&self, addresses: &Addresses) -> bool {

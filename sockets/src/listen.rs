@@ -105,6 +105,7 @@ impl Library {
         let Some(stream) = listening.queue.pop_front() else { return Ok(None) };
         let socket = self.new_id();
         let addresses = reversed(stream.addresses());
+        self.keep_options(socket, self.options_of(listener));
         self.enter(reactor, socket, stream, None)?;
         self.ready(reactor, socket);
         Ok(Some(Accepted { socket, addresses }))
@@ -119,6 +120,7 @@ impl Library {
     fn ask(&mut self, authority: Authority, socket: SocketId) {
         let ticket = self.new_ask(authority, socket);
         let pathname = |criteria| Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
+        let options = self.options_of(socket);
         let Some(Socket::Listening(listening)) = self.sockets.get_mut(&socket) else { return };
         let listener = listening.listener.clone();
         let asked = match authority {
@@ -129,6 +131,7 @@ impl Library {
                 local: listener.local,
                 interface: listener.interface,
                 backlog: listener.backlog,
+                options,
             }),
         };
         *listening.consent(authority) = if asked { Consent::Asked } else { Consent::Absent };
@@ -180,8 +183,9 @@ impl Library {
             Family::Ipv6 => IpAddr::from([0; 16]),
         };
         let address = SocketAddr::new(local.unwrap_or(any), port.get());
-        let bound = Bound { address, interface: interface.clone() };
+        let (bound, options) = (Bound { address, interface: interface.clone() }, self.options_of(listener));
         self.close(reactor, listener);
+        self.keep_options(listener, options);
         self.put(listener, Socket::Bound(bound));
         self.events.push_back(LibraryEvent::ListenFailed { listener, error });
     }

@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use ipc::channel::Channel;
 use ipc::protocol::{Generation, Refusal, Ticket};
 use ipc::reactor::Reactor;
-use ipc::{Criteria, Family};
+use ipc::{Criteria, Family, InterfaceName};
 use mio::Token;
 use serde::Serialize;
 use stack_api::Terms;
-use stack_api::socket::{Addresses, Connect, ConnectResult, SocketError};
+use stack_api::options::Options;
+use stack_api::socket::{Addresses, Connect, ConnectResult, OptionsOf, SocketError, SocketRequest};
 use vr_api::manager::VrFibEntry;
 
 use crate::error::{error_of_link, error_of_refusal};
@@ -36,8 +37,8 @@ pub struct Destination {
     pub local: Local,
     /// Own port; `None`: an ephemeral one.
     pub port: Option<NonZeroU16>,
-    /// TTL or hop limit of its packets where it needs any; `None`: 64.
-    pub ttl: Option<u8>,
+    /// Its options.
+    pub options: Options,
 }
 
 impl Destination {
@@ -45,7 +46,7 @@ impl Destination {
     pub fn new(to: SocketAddr) -> Self {
         // An IPv4 address in IPv6 clothes is reached by IPv4 (RFC 3493 section 3.7).
         let to = SocketAddr::new(to.ip().to_canonical(), to.port());
-        Self { to, local: Local::default(), port: None, ttl: None }
+        Self { to, local: Local::default(), port: None, options: Options::default() }
     }
 
     fn criteria(&self) -> Result<Criteria, SocketError> {
@@ -92,6 +93,11 @@ impl Opening {
         }
     }
 
+    /// The interface that it is bound to.
+    pub fn interface(&self) -> Option<&InterfaceName> {
+        self.to.local.interface.as_ref()
+    }
+
     /// What must be undone when it is given up.
     pub fn give_up(self) -> (Option<Ticket>, Option<(Channel, Token)>) {
         match self.stage {
@@ -107,10 +113,13 @@ impl Library {
     /// [`LibraryEvent::ConnectFailed`] follows.
     pub fn open_socket(&mut self, reactor: &mut Reactor, to: Destination) -> Result<SocketId, SocketError> {
         let criteria = to.criteria()?;
+        to.options.check()?;
         self.apply_updates(reactor);
         let socket = self.new_id();
         let stage = self.open_far_end(reactor, socket, &to, &criteria)?;
-        let deadline = Instant::now() + CONNECT_TIMEOUT;
+        self.keep_options(socket, to.options.clone());
+        // As on Linux, the user timeout holds for the SYN too.
+        let deadline = Instant::now() + CONNECT_TIMEOUT.min(to.options.user_timeout.unwrap_or(CONNECT_TIMEOUT));
         self.put(socket, Socket::Opening(Opening { to, criteria, stage, deadline }));
         self.set_timer(socket, Some(deadline));
         Ok(socket)
@@ -177,12 +186,13 @@ impl Library {
     }
 
     fn open_server(&mut self, reactor: &mut Reactor, socket: SocketId, to: &Destination) -> Result<Stage, SocketError> {
-        if to.local.interface.is_some() {
-            // The stack chooses the interface by the route alone.
-            return Err(SocketError::NotSupported);
-        }
-        let from_port = to.port.map(NonZeroU16::get);
-        let connect = Connect { to: to.to, from: to.local.address, from_port, ttl: to.ttl };
+        let connect = Connect {
+            to: to.to,
+            from: to.local.address,
+            from_port: to.port.map(NonZeroU16::get),
+            interface: to.local.interface.clone(),
+            options: to.options.clone(),
+        };
         let terms = encode(&Terms::Connect(connect))?;
         let ticket = reactor.link.open(&self.server_pathname, None, &terms).map_err(|error| error_of_link(&error))?;
         self.opening.insert(ticket, socket);
@@ -326,6 +336,11 @@ impl Library {
             }
             Ok(Some(ConnectResult::Connected { local })) => {
                 let addresses = Addresses { source: local, destination: opening.to.to };
+                let options = self.options_of(socket);
+                if options != opening.to.options {
+                    let socket = OptionsOf::Connection(addresses);
+                    self.server.send(&SocketRequest::SetOptions { socket, options });
+                }
                 self.establish(reactor, socket, Stream::new(channel, addresses, Path::Stack), Some(token));
             }
             Ok(Some(ConnectResult::Failed(error))) | Err(error) => {
@@ -337,6 +352,7 @@ impl Library {
 
     fn report_failure(&mut self, socket: SocketId, error: SocketError) {
         self.set_timer(socket, None);
+        self.options.remove(&socket);
         self.events.push_back(LibraryEvent::ConnectFailed { socket, error });
     }
 }

@@ -1,7 +1,7 @@
 //! The calls on a socket: create, bind, send, receive, shut down, close.
 
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc::reactor::Reactor;
 use ipc::{InterfaceName, IpProtocol};
@@ -94,9 +94,8 @@ impl Library {
     pub fn send(&mut self, socket: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
         let stream = self.stream(socket)?;
         let sent = stream.send(bytes)?;
-        if stream.gate() == Gate::Closed && !self.has_timer(socket) {
-            let due = Instant::now() + self.user_timeout();
-            self.set_timer(socket, Some(due));
+        if stream.gate() == Gate::Closed {
+            self.keep_time(socket);
         }
         Ok(sent)
     }
@@ -112,9 +111,11 @@ impl Library {
     }
 
     /// Closes a socket of any state. What a connection has sent still arrives, then its end; but where it leaves bytes
-    /// unread, the peer sees a reset (RFC 9293 section 3.10.4, RFC 2525 section 2.17).
+    /// unread, or is told to linger for no time ([`Options::linger`](crate::Options::linger)), the peer sees a reset (RFC 9293 section 3.10.4,
+    /// RFC 2525 section 2.17).
     pub fn close(&mut self, reactor: &mut Reactor, socket: SocketId) {
-        self.end(reactor, socket, Stream::close);
+        let linger = self.options.get(&socket).and_then(|options| options.linger);
+        self.end(reactor, socket, if linger == Some(Duration::ZERO) { Stream::abort } else { Stream::close });
     }
 
     /// Closes a connection with a reset, whatever lies in it.
@@ -163,6 +164,9 @@ impl Library {
         mut stream: Stream,
         token: Option<Token>,
     ) -> Result<(), SocketError> {
+        if let Some(options) = self.options.get(&socket) {
+            stream.set_send_buffer(options.send_buffer());
+        }
         let token = match token.map_or_else(|| reactor.register(stream.channel()), Ok) {
             Ok(token) => token,
             Err(error) => {
@@ -221,26 +225,39 @@ impl Library {
         if gate == stream.gate() {
             return;
         }
-        stream.set_gate(gate);
-        match gate {
-            Gate::Closed => {
-                let due = Instant::now() + self.user_timeout();
-                self.set_timer(socket, Some(due));
-            }
-            Gate::Open => {
-                let readiness = stream.readiness();
-                self.set_timer(socket, None);
-                self.tell(socket, readiness);
-            }
+        stream.set_gate(Instant::now(), gate);
+        if gate == Gate::Open {
+            let readiness = stream.readiness();
+            self.tell(socket, readiness);
+        }
+        self.keep_time(socket);
+    }
+
+    /// Sets the timer of a connection that stands behind a closed gate.
+    pub(crate) fn keep_time(&mut self, socket: SocketId) {
+        if let Some(due) = self.gives_up_at(socket, Instant::now()) {
+            self.set_timer(socket, due);
         }
     }
 
-    /// A gate was closed for as long as the user waits. A connection that has nothing to send does not notice.
-    pub(crate) fn gate_expired(&mut self, socket: SocketId) {
-        if let Some(Socket::Connected { stream, .. }) = self.sockets.get_mut(&socket)
-            && stream.gate() == Gate::Closed
-            && stream.has_unsent()
-        {
+    /// `None`: not a connection.
+    fn gives_up_at(&mut self, socket: SocketId, now: Instant) -> Option<Option<Instant>> {
+        let options = self.options.get(&socket);
+        let user_timeout = options.and_then(|options| options.user_timeout).unwrap_or(self.user_timeout());
+        let keepalive = options.and_then(|options| options.keepalive);
+        match self.sockets.get_mut(&socket) {
+            Some(Socket::Connected { stream, .. }) => Some(stream.gives_up_at(now, user_timeout, keepalive)),
+            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_)) | None => None,
+        }
+    }
+
+    /// A gate was closed for as long as the user waits, or as probes would have been sent.
+    pub(crate) fn gate_expired(&mut self, socket: SocketId, now: Instant) {
+        let due = self.gives_up_at(socket, now).flatten();
+        if due.is_none_or(|due| due > now) {
+            return self.set_timer(socket, due);
+        }
+        if let Some(Socket::Connected { stream, .. }) = self.sockets.get_mut(&socket) {
             stream.fail(SocketError::TimedOut);
             self.events.push_back(LibraryEvent::Readable { socket });
         }
@@ -248,6 +265,7 @@ impl Library {
 
     fn end(&mut self, reactor: &mut Reactor, socket: SocketId, how: fn(Stream)) {
         self.set_timer(socket, None);
+        self.options.remove(&socket);
         if self.datagrams.contains(socket) {
             return self.close_datagram(reactor, socket);
         }

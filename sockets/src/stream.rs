@@ -1,11 +1,12 @@
 //! A TCP connection over a channel. The other end of the channel is the peer's library or the socket server; only the
 //! words for its sudden death tell which.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc::InterfaceName;
 use ipc::channel::Channel;
 use ipc::error::ChannelError;
+use stack_api::options::KeepAlive;
 use stack_api::socket::{Addresses, ConnectResult, SocketError};
 
 use crate::counters::Traffic;
@@ -75,6 +76,10 @@ pub(crate) struct Stream {
     addresses: Addresses,
     path: Path,
     gate: Gate,
+    /// When the gate was closed, if it is.
+    stopped_at: Option<Instant>,
+    /// Since when something waits behind the closed gate.
+    unsent_since: Option<Instant>,
     /// Whether the inter-VR interface has once led to the peer's address.
     led_there: bool,
     failure: Option<Failure>,
@@ -93,6 +98,8 @@ impl Stream {
             addresses,
             path,
             gate: Gate::Open,
+            stopped_at: None,
+            unsent_since: None,
             led_there: false,
             failure: None,
             read_shut: false,
@@ -236,8 +243,10 @@ impl Stream {
         self.gate
     }
 
-    pub fn set_gate(&mut self, gate: Gate) {
+    pub fn set_gate(&mut self, now: Instant, gate: Gate) {
         self.gate = gate;
+        self.stopped_at = (gate == Gate::Closed).then_some(now);
+        self.unsent_since = None;
         self.channel.set_gate(gate == Gate::Closed);
     }
 
@@ -246,6 +255,42 @@ impl Stream {
     pub fn still_leads(&mut self, leads_there: bool) -> bool {
         self.led_there |= leads_there;
         leads_there || !self.led_there
+    }
+
+    /// When the connection ends behind a closed gate: as on a wire that is cut, what was sent waits for the user timeout,
+    /// and an idle connection is probed in vain.
+    pub fn gives_up_at(
+        &mut self,
+        now: Instant,
+        user_timeout: Duration,
+        keepalive: Option<KeepAlive>,
+    ) -> Option<Instant> {
+        let stopped_at = self.stopped_at?;
+        if self.has_unsent() {
+            return Some(*self.unsent_since.get_or_insert(now) + user_timeout);
+        }
+        self.unsent_since = None;
+        keepalive.map(|probing| stopped_at + probing.gives_up_after())
+    }
+
+    /// How much is taken from the user at most before the peer has taken it.
+    pub fn set_send_buffer(&mut self, bytes: usize) {
+        self.channel.tx.limit_stream(bytes);
+    }
+
+    /// Why the connection is over, if it is and nobody was told.
+    pub fn take_error(&mut self) -> Option<SocketError> {
+        let error = match self.failure {
+            Some(Failure::Told) => None,
+            Some(Failure::Untold(error)) => Some(error),
+            // Through a cut wire no reset arrives.
+            None if self.gate == Gate::Closed => None,
+            None => self.channel.rx.reset_by_peer().map(SocketError::from_code),
+        };
+        if error.is_some() {
+            self.failure = Some(Failure::Told);
+        }
+        error
     }
 
     /// Whether the peer has not taken all that was sent.

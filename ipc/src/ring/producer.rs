@@ -12,17 +12,26 @@ use crate::error::{PeerFault, RecordError};
 #[derive(Debug)]
 pub struct Producer {
     ring: Ring,
+    /// The largest window that bytes move on to.
+    stream_window: usize,
 }
 
 impl Producer {
     pub(super) fn new(ring: Ring) -> Self {
-        Self { ring }
+        Self { ring, stream_window: STREAM_WINDOW }
+    }
+
+    /// Lets a stream have at most the smallest window that holds `bytes`, or the largest there is. A larger one that it
+    /// has already is kept: what lies in it cannot be taken back.
+    pub fn limit_stream(&mut self, bytes: usize) {
+        let fits = WINDOW_BYTES.iter().position(|window| *window >= bytes);
+        self.stream_window = fits.unwrap_or(WINDOW_BYTES.len() - 1);
     }
 
     /// Copies bytes in and publishes them; returns how many fitted (0: full). [`PeerFault`]: the peer's index lies.
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, PeerFault> {
-        let room = self.room_for(bytes.len(), STREAM_WINDOW)?;
+        let room = self.room_for(bytes.len(), self.stream_window)?;
         let bytes = bytes.get(..room).unwrap_or(bytes);
         let tail = self.tail();
         self.ring.put(self.switch().window(), tail, bytes);
@@ -117,11 +126,12 @@ impl Producer {
         protocol::wake(&self.ring.header.state.reader_wants, self.tail(), || self.is_closed())
     }
 
-    /// Prepares to sleep until `minimum` bytes could be written; more than the largest window of a stream counts as all
-    /// of it. `true`: armed, and there is really no room: the peer rings, once a good part of the window is free or
+    /// Prepares to sleep until `minimum` bytes could be written; more than the largest window that a stream may have
+    /// counts as all of it. `true`: armed, and there is really no room: the peer rings, once a good part of the window is free or
     /// when it goes to sleep itself. `false`: there is room, or the reader has closed.
     pub fn arm(&mut self, minimum: usize) -> Result<bool, PeerFault> {
-        self.arm_for(minimum.min(WINDOW_BYTES[STREAM_WINDOW]))
+        let largest = self.stream_window.max(self.switch().window());
+        self.arm_for(minimum.min(WINDOW_BYTES[largest & 3]))
     }
 
     /// As [`arm`](Self::arm), until a record of `length` bytes could be written.

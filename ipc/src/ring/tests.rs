@@ -284,6 +284,22 @@ fn a_writer_that_keeps_finding_its_window_full_moves_on() {
 }
 
 #[test]
+fn a_stream_that_is_limited_stays_in_a_small_window_and_its_writer_sleeps_for_that() {
+    let mut ends = Ends::new();
+    ends.a.0.limit_stream(3000);
+    let mut into = [0; 1000];
+    for _ in 0..100 {
+        while ends.a.0.write(&[7; 10_000]).unwrap() > 0 {}
+        assert_eq!(ends.a.0.unread().unwrap(), WINDOW_BYTES[0]);
+        assert!(ends.a.0.arm(10_000).unwrap(), "all of its window is what it can wait for");
+        while ends.b.1.read(&mut into).unwrap() > 0 {}
+        assert!(!ends.a.0.arm(10_000).unwrap());
+    }
+    ends.a.0.limit_stream(usize::MAX);
+    assert_eq!(ends.a.0.write(&vec![7; 3 << 20]).unwrap(), 2 << 20, "the largest that there is");
+}
+
+#[test]
 fn only_an_armed_reader_is_woken_and_only_once() {
     let mut ends = Ends::new();
     ends.a.0.write(b"x").unwrap();

@@ -240,7 +240,8 @@ impl<C: ProtocolCore> Shell<C> {
                 Output::Listen { port } => self.connections.listen(&mut self.reactor, port),
                 Output::StopListening { port } => self.connections.stop_listening(&mut self.reactor, port),
                 Output::Connect { connection, to, from, ttl } => {
-                    let mut destination = Destination { ttl: Some(ttl), ..Destination::new(to) };
+                    let mut destination = Destination::new(to);
+                    destination.options.ttl = Some(ttl);
                     destination.local.address = from;
                     match &mut self.held {
                         Some(held) => _ = held.insert(connection, destination),

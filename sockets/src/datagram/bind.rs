@@ -103,7 +103,7 @@ impl Library {
         }
     }
 
-    fn ask_datagram(&mut self, id: SocketId, request: &DatagramRequest) {
+    pub(crate) fn ask_datagram(&mut self, id: SocketId, request: &DatagramRequest) {
         let Some(channel) = self.datagrams.sockets.get_mut(&id).and_then(super::DatagramSocket::channel) else {
             return;
         };
@@ -114,13 +114,14 @@ impl Library {
     }
 
     pub(super) fn open_datagram_server(&mut self, reactor: &mut Reactor, id: SocketId) -> Result<(), SocketError> {
+        let options = self.options_of(id);
         let socket = self.datagrams.get(id)?;
         let bound = socket.bound.as_ref().ok_or(SocketError::InvalidArgument)?;
         let protocol = match socket.kind {
             Kind::Udp => DatagramProtocol::Udp { port: bound.port },
             Kind::Raw(protocol) => DatagramProtocol::Raw(protocol),
         };
-        let wanted = DatagramBind { protocol, local: bound.local, interface: bound.interface.clone() };
+        let wanted = DatagramBind { protocol, local: bound.local, interface: bound.interface.clone(), options };
         let terms = postcard::to_stdvec(&Terms::Datagram(wanted)).map_err(|_| SocketError::InvalidArgument)?;
         let ticket = reactor.link.open(&self.server_pathname, None, &terms).map_err(|error| error_of_link(&error))?;
         socket.server = Server::Opening(ticket);
@@ -260,7 +261,9 @@ impl Library {
     /// A socket does not stand: it is unbound again.
     pub(crate) fn fail_datagram(&mut self, reactor: &mut Reactor, id: SocketId, error: SocketError) {
         let Some(kind) = self.datagrams.sockets.get(&id).map(|socket| socket.kind) else { return };
+        let options = self.options_of(id);
         self.close_datagram(reactor, id);
+        self.keep_options(id, options);
         self.datagrams.sockets.insert(id, super::DatagramSocket::new(kind));
         self.events.push_back(LibraryEvent::ListenFailed { listener: id, error });
     }

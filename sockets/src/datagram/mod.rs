@@ -178,6 +178,16 @@ impl Datagrams {
         self.sockets.contains_key(&socket)
     }
 
+    /// The interface that a socket is bound to; `None`: no such socket.
+    pub fn bound_interface(&self, socket: SocketId) -> Option<Option<InterfaceName>> {
+        let bound = self.sockets.get(&socket)?.bound.as_ref();
+        Some(bound.and_then(|bound| bound.interface.clone()))
+    }
+
+    pub fn take_error(&mut self, socket: SocketId) -> Option<SocketError> {
+        self.sockets.get_mut(&socket)?.error.take()
+    }
+
     pub fn opens(&self, ticket: Ticket) -> bool {
         self.opening.contains_key(&ticket)
     }

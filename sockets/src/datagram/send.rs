@@ -45,8 +45,11 @@ impl Library {
             Kind::Raw(_) => MAX_PACKET,
         };
         let criteria = socket.criteria_of(destination.port()).ok_or(SocketError::InvalidArgument)?;
-        if message.ttl == 0 || message.payload.len() > room || destination.ip().is_unspecified() {
+        if message.ttl == 0 || destination.ip().is_unspecified() {
             return Err(SocketError::InvalidArgument);
+        }
+        if message.payload.len() > room {
+            return Err(SocketError::MessageSize);
         }
         if destination.is_ipv6() || source.is_ipv6() {
             return Err(SocketError::NotSupported);

@@ -5,5 +5,6 @@ mod blocking;
 mod datagram;
 mod harness;
 mod open;
+mod options;
 mod restart;
 mod stream;

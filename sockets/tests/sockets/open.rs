@@ -31,13 +31,13 @@ fn a_hit_reaches_the_peers_library_and_both_sides_see_the_same_addresses() {
 fn a_miss_reaches_the_socket_server_and_stands_when_it_says_so() {
     let (mut router, mut red, mut blue, _) = joined();
     let mut to = Destination::new(at("192.0.2.9:179"));
-    (to.local.address, to.port, to.ttl) = (Some(address(1)), NonZeroU16::new(1179), Some(1));
+    (to.local.address, to.port, to.options.ttl) = (Some(address(1)), NonZeroU16::new(1179), Some(1));
     let socket = red.library.open_socket(&mut red.reactor, to).unwrap();
     router.run(&mut [&mut red, &mut blue]);
     assert_eq!(red.take_events(), [], "SYN-SENT");
     let (connect, channel) = &mut router.connects[0];
     assert_eq!((connect.to, connect.from), (at("192.0.2.9:179"), Some(address(1))));
-    assert_eq!((connect.from_port, connect.ttl), (Some(1179), Some(1)));
+    assert_eq!((connect.from_port, connect.options.ttl), (Some(1179), Some(1)));
 
     let result = ConnectResult::Connected { local: at("10.0.0.1:1179") };
     write_record(channel, &postcard::to_stdvec(&result).unwrap());

@@ -8,6 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipc::{InterfaceName, IpProtocol};
 use serde::{Deserialize, Serialize};
 
+use crate::options::Options;
 use crate::socket::{Addresses, SocketError};
 
 /// TTL of a datagram to one receiver, where nobody chose one (RFC 1700).
@@ -80,6 +81,8 @@ pub struct DatagramBind {
     pub local: Option<IpAddr>,
     /// The one interface, or any.
     pub interface: Option<InterfaceName>,
+    /// Its options.
+    pub options: Options,
 }
 
 /// From a datagram socket's process to the stack.
@@ -101,6 +104,8 @@ pub enum DatagramRequest {
         /// The interface.
         interface: InterfaceName,
     },
+    /// Other options.
+    SetOptions(Options),
 }
 
 /// From the stack to a datagram socket's process.

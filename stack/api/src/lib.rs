@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 pub mod datagram;
 pub mod fib;
 pub mod interface;
+pub mod options;
 pub mod probe;
 pub mod socket;
 

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 use ipc::{InterfaceName, Pathname};
 use serde::{Deserialize, Serialize};
 
+use crate::options::Options;
+
 /// Schema of a library's channel, for the hello.
 pub const SCHEMA: &str = "sockets";
 
@@ -28,8 +30,10 @@ pub struct Connect {
     pub from: Option<IpAddr>,
     /// Own port; `None`: an ephemeral one.
     pub from_port: Option<u16>,
-    /// TTL or hop limit of its packets; `None`: 64.
-    pub ttl: Option<u8>,
+    /// The one interface that its packets may leave and come in by, or any.
+    pub interface: Option<InterfaceName>,
+    /// Its options.
+    pub options: Options,
 }
 
 /// First record of a channel opened for a [`Connect`]; after [`ConnectResult::Connected`] the channel carries bytes.
@@ -59,6 +63,15 @@ pub enum SocketRequest {
         interface: Option<InterfaceName>,
         /// Connections that may wait for `accept`.
         backlog: u16,
+        /// Its options, with which its connections begin.
+        options: Options,
+    },
+    /// Other options for what lives already. Nothing answers; what is not there any more is no error.
+    SetOptions {
+        /// Which of the process's sockets.
+        socket: OptionsOf,
+        /// All of its options.
+        options: Options,
     },
     /// Give a listener's port back.
     Unlisten {
@@ -78,6 +91,20 @@ pub enum SocketRequest {
         /// First ports of the blocks.
         first: Vec<u16>,
     },
+}
+
+/// A TCP socket whose options change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OptionsOf {
+    /// A listener: connections that come from now on begin with them.
+    Listener {
+        /// As in [`SocketRequest::Listen`].
+        listener: Pathname,
+        /// As in [`SocketRequest::Listen`].
+        local: Option<IpAddr>,
+    },
+    /// A connection: own side as source, the peer's as destination.
+    Connection(Addresses),
 }
 
 /// From the socket server to a socket library.
@@ -138,11 +165,13 @@ pub enum SocketError {
     NotSupported,
     /// The stack's process went away (ENETDOWN).
     NetworkDown,
+    /// The datagram is larger than any that the protocol can carry (EMSGSIZE).
+    MessageSize,
 }
 
 impl SocketError {
     /// All causes, in the order of their codes.
-    pub const ALL: [SocketError; 14] = [
+    pub const ALL: [SocketError; 15] = [
         SocketError::ConnectionRefused,
         SocketError::ConnectionReset,
         SocketError::TimedOut,
@@ -157,6 +186,7 @@ impl SocketError {
         SocketError::InvalidArgument,
         SocketError::NotSupported,
         SocketError::NetworkDown,
+        SocketError::MessageSize,
     ];
 
     /// The code that a channel's reset carries. Never 0.
@@ -187,6 +217,7 @@ impl fmt::Display for SocketError {
             SocketError::InvalidArgument => "invalid argument",
             SocketError::NotSupported => "not supported",
             SocketError::NetworkDown => "network is down",
+            SocketError::MessageSize => "message too long",
         })
     }
 }

@@ -193,7 +193,7 @@ impl Process {
         }
         while let Some(event) = self.sockets.poll(reactor) {
             match event {
-                ServerEvent::Message { client, message } => self.handle_request(client, message),
+                ServerEvent::Message { client, message } => self.handle_request(reactor, client, message),
                 ServerEvent::Gone { identity, .. } => self.server.library_gone(&mut self.plane, &identity),
             }
         }
@@ -288,9 +288,10 @@ impl Process {
         Ok(())
     }
 
-    fn handle_request(&mut self, client: ClientId, request: SocketRequest) {
+    fn handle_request(&mut self, reactor: &mut Reactor, client: ClientId, request: SocketRequest) {
         let Some(who) = self.sockets.identity(client).cloned() else { return };
-        if let Some(reply) = self.server.request(&mut self.plane, &who, request) {
+        let now = self.now();
+        if let Some(reply) = self.server.request(now, &mut self.plane, reactor, &who, request) {
             self.sockets.send(client, &reply);
         }
     }

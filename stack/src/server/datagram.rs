@@ -11,6 +11,7 @@ use ipc::reactor::Reactor;
 use ipc::{Family, InterfaceName, Pid, VrId};
 use mio::Token;
 use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage};
+use stack_api::options::Options;
 use stack_api::socket::{Addresses, SocketError};
 
 use crate::control::plane::Plane;
@@ -43,6 +44,7 @@ struct DatagramSocket {
     local: Option<Ipv4Addr>,
     interface: Option<InterfaceName>,
     groups: BTreeSet<(InterfaceName, Ipv4Addr)>,
+    options: Options,
     channel: Channel,
     token: Token,
     /// Datagrams that found its ring full.
@@ -97,9 +99,19 @@ impl Datagrams {
         tell(&mut channel, &DatagramReply::Bound { port: port.unwrap_or_default() });
         self.next_id += 1;
         let id = SocketId(self.next_id);
-        let (owner, interface, groups) = (peer.pid, wanted.interface, BTreeSet::new());
-        let socket =
-            DatagramSocket { vr, owner, protocol, is_ephemeral, local, interface, groups, channel, token, dropped: 0 };
+        let socket = DatagramSocket {
+            vr,
+            owner: peer.pid,
+            protocol,
+            is_ephemeral,
+            local,
+            interface: wanted.interface,
+            groups: BTreeSet::new(),
+            options: wanted.options,
+            channel,
+            token,
+            dropped: 0,
+        };
         plane.ifib.apply(&[IfibChange::Set(socket.key(), socket.entry(id))]);
         self.by_token.insert(token, id);
         self.sockets.insert(id, socket);
@@ -114,6 +126,7 @@ impl Datagrams {
         wanted: &DatagramBind,
     ) -> Result<(VrId, Option<u16>), SocketError> {
         let vr = peer.vr_name.as_ref().and_then(|name| plane.topology.vr(name)).ok_or(SocketError::NetworkDown)?;
+        wanted.options.check()?;
         if wanted.local.is_some_and(|local| local.is_ipv6()) {
             return Err(SocketError::NotSupported);
         }
@@ -225,6 +238,11 @@ impl Datagrams {
                 }
                 Ok(())
             }
+            DatagramRequest::SetOptions(options) => options.check().map(|()| {
+                if let Some(socket) = self.sockets.get_mut(&id) {
+                    socket.options = options;
+                }
+            }),
         };
         if let (Err(error), Some(socket)) = (done, self.sockets.get_mut(&id)) {
             socket.tell(&DatagramReply::Error(error));
@@ -278,7 +296,8 @@ impl Datagrams {
             DatagramProtocol::Udp { port } => udp::packet(&header, (port, destination.port()), &message.payload),
             DatagramProtocol::Raw(number) => raw::packet(&header, number.number(), &message.payload),
         };
-        let packet = packet.map_err(|_| SocketError::InvalidArgument)?;
+        // Addresses and TTL are checked: what is left is a packet that would be too large.
+        let packet = packet.map_err(|_| SocketError::MessageSize)?;
         if to.is_multicast() {
             let interface = interface.ok_or(SocketError::InvalidArgument)?;
             return self.send_to_group(now, plane, interface, to, &packet);

@@ -7,9 +7,11 @@
 //! ```
 //!
 //! A connection keeps no send buffer: what a process wrote stays in the ring of its channel until it is acknowledged.
-//! Read first: `tcp`, then `pipe`; `requests` is for listeners and ports, `datagram` for sockets without connections.
+//! Read first: `tcp`, then `pipe`; `requests` is for listeners and ports, `options` for what a socket was
+//! told to do otherwise, `datagram` for sockets without connections.
 
 mod datagram;
+mod options;
 mod pipe;
 mod requests;
 mod segment;

@@ -8,13 +8,12 @@ use ipc::error::ChannelError;
 
 use crate::transport::tcp::{ReceiveSink, SendSource};
 
-/// What a process may leave unread before the peer has to wait: the window of a connection.
-pub const RECEIVE_BYTES: usize = 512 * 1024;
-
 /// A socket's channel, once there is one, and what did not fit it yet. What the connection promised the peer as window
 /// is always taken: the ring grows only while its reader follows.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Pipe {
+    /// What the process may leave unread before the peer has to wait: the window of the connection.
+    receive_bytes: usize,
     channel: Option<Channel>,
     overflow: VecDeque<u8>,
     /// The peer sends no more.
@@ -26,9 +25,25 @@ pub struct Pipe {
 }
 
 impl Pipe {
+    /// A pipe whose channel is to come.
+    pub fn empty(receive_bytes: usize) -> Self {
+        let (channel, overflow, finished, ended, broken) = (None, VecDeque::new(), false, false, false);
+        Self { receive_bytes, channel, overflow, finished, ended, broken }
+    }
+
     /// A pipe over a channel.
-    pub fn over(channel: Channel) -> Self {
-        Self { channel: Some(channel), ..Self::default() }
+    pub fn over(channel: Channel, receive_bytes: usize) -> Self {
+        Self { channel: Some(channel), ..Self::empty(receive_bytes) }
+    }
+
+    /// Another receive buffer. One that is smaller than what waits already takes nothing until that was read.
+    pub fn set_receive_bytes(&mut self, receive_bytes: usize) {
+        self.receive_bytes = receive_bytes;
+    }
+
+    /// What may still be taken for the process.
+    fn room(&self) -> usize {
+        self.receive_bytes.saturating_sub(self.unread())
     }
 
     /// The channel came; what waited goes into it.
@@ -75,7 +90,7 @@ impl Pipe {
 
     /// Goes to sleep until the process writes more or makes room: `true`, or `false` if there is more to do now.
     pub fn arm(&mut self) -> bool {
-        let wants_room = !self.overflow.is_empty() || self.unread() > RECEIVE_BYTES / 2;
+        let wants_room = !self.overflow.is_empty() || self.unread() > self.receive_bytes / 2;
         let Some(channel) = &mut self.channel else { return true };
         if channel.rx.writer_closed() && !std::mem::replace(&mut self.ended, true) {
             return false;
@@ -84,7 +99,7 @@ impl Pipe {
         // Behind the end nothing comes; what the peer has not acknowledged stays in the ring meanwhile.
         let quiet = if self.ended { Ok(true) } else { channel.arm_peek(available) };
         let armed = quiet.and_then(|quiet| {
-            let full = !wants_room || channel.arm_write(RECEIVE_BYTES)?;
+            let full = !wants_room || channel.arm_write(self.receive_bytes)?;
             Ok(quiet && full)
         });
         armed.unwrap_or_else(|error| {
@@ -134,12 +149,12 @@ impl SendSource for Source<'_> {
 
 impl ReceiveSink for Sink<'_> {
     fn room(&self) -> usize {
-        RECEIVE_BYTES.saturating_sub(self.0.borrow().unread())
+        self.0.borrow().room()
     }
 
     fn deliver(&mut self, bytes: &[u8]) -> usize {
         let mut pipe = self.0.borrow_mut();
-        let room = RECEIVE_BYTES.saturating_sub(pipe.unread());
+        let room = pipe.room();
         let taken = bytes.get(..bytes.len().min(room)).unwrap_or_default();
         let in_order = pipe.overflow.is_empty();
         let direct = match &mut pipe.channel {

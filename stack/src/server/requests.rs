@@ -3,26 +3,36 @@
 use std::net::IpAddr;
 
 use ipc::protocol::Identity;
+use ipc::reactor::Reactor;
 use ipc::{Criteria, Family, Pathname, Pid, VrId};
+use stack_api::options::Options;
 use stack_api::socket::{SocketError, SocketReply, SocketRequest};
 
 use super::tcp::{Listener, Server};
 use crate::control::plane::Plane;
 use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
 use crate::policer::PolicerClass;
+use crate::time::Time;
 use crate::transport::ports::{BLOCK_PORTS, PortError};
 use crate::wire::ipv4::protocol;
 
 impl Server {
     /// Carries out a request of a process's library; the answer, if it wants one.
-    pub fn request(&mut self, plane: &mut Plane, who: &Identity, request: SocketRequest) -> Option<SocketReply> {
+    pub fn request(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        reactor: &mut Reactor,
+        who: &Identity,
+        request: SocketRequest,
+    ) -> Option<SocketReply> {
         let vr = who.vr_name.as_ref().and_then(|name| plane.topology.vr(name));
         match request {
-            SocketRequest::Listen { ticket, listener, local, interface, backlog } => {
+            SocketRequest::Listen { ticket, listener, local, interface, backlog, options } => {
                 let done = match (vr, interface) {
                     (_, Some(_)) => Err(SocketError::NotSupported),
                     (None, None) => Err(SocketError::NetworkDown),
-                    (Some(vr), None) => self.listen(plane, vr, who, listener, local, backlog),
+                    (Some(vr), None) => self.listen(plane, vr, who, listener, local, (backlog, options)),
                 };
                 Some(match done {
                     Ok(()) => SocketReply::Done { ticket },
@@ -31,6 +41,10 @@ impl Server {
             }
             SocketRequest::Unlisten { listener, local } => {
                 self.unlisten(plane, who.pid, |entry| entry.pathname == listener && entry.local == local);
+                None
+            }
+            SocketRequest::SetOptions { socket, options } => {
+                self.set_options(now, plane, reactor, who, (&socket, options));
                 None
             }
             SocketRequest::LeasePorts { ticket } => {
@@ -61,8 +75,9 @@ impl Server {
         who: &Identity,
         pathname: Pathname,
         local: Option<IpAddr>,
-        backlog: u16,
+        (backlog, options): (u16, Options),
     ) -> Result<(), SocketError> {
+        options.check()?;
         let Pathname::Endpoint { vr: named, pid, criteria } = pathname else {
             return Err(SocketError::InvalidArgument);
         };
@@ -84,7 +99,7 @@ impl Server {
         let entry = IfibEntry { target: PuntTarget::Socket(id), class: PolicerClass::Listener };
         plane.ifib.apply(&[IfibChange::Set(key(vr, local, port), entry)]);
         let backlog = usize::from(backlog.max(1));
-        self.listeners.insert(id, Listener { vr, owner: pid, pathname, local, port, backlog, pending: 0 });
+        self.listeners.insert(id, Listener { vr, owner: pid, pathname, local, port, backlog, options, pending: 0 });
         Ok(())
     }
 

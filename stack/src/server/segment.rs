@@ -20,6 +20,8 @@ pub struct Segment {
     pub vr: VrId,
     /// TTL of its packet.
     pub ttl: u8,
+    /// DSCP of its packet.
+    pub traffic_class: u8,
     /// Own address.
     pub local: IpAddr,
     /// The peer's.
@@ -39,7 +41,8 @@ impl Segment {
         scratch.clear();
         scratch.resize(ipv4::HEADER_BYTES + header_bytes, 0);
         scratch.extend_from_slice(payload);
-        let ip = Ipv4Repr::new(local, remote, protocol::TCP, self.ttl, header_bytes + payload.len());
+        let mut ip = Ipv4Repr::new(local, remote, protocol::TCP, self.ttl, header_bytes + payload.len());
+        ip.traffic_class = self.traffic_class;
         let emitted = ip.emit(scratch).and_then(|at| {
             let segment = scratch.get_mut(at..).unwrap_or_default();
             self.repr.emit(segment)?;

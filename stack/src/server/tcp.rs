@@ -9,9 +9,12 @@ use ipc::protocol::{Identity, Ticket};
 use ipc::reactor::Reactor;
 use ipc::{Family, Pathname, Pid, VrId};
 use mio::Token;
+use stack_api::datagram::DEFAULT_TTL;
+use stack_api::options::Options;
 use stack_api::socket::{Addresses, Connect, ConnectResult, SocketError};
 
-use super::pipe::{Pipe, RECEIVE_BYTES, Sink, Source};
+use super::options::config;
+use super::pipe::{Pipe, Sink, Source};
 use super::segment::{GSO_BYTES, Segment};
 use crate::control::plane::Plane;
 use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
@@ -19,19 +22,17 @@ use crate::packet::{ChecksumState, Packet};
 use crate::policer::PolicerClass;
 use crate::time::Time;
 use crate::transport::ports::PortSpace;
-use crate::transport::tcp::{Config, Connection, ConnectionError, Event, IsnGenerator, Unreachability, reset_for};
+use crate::transport::tcp::{Connection, ConnectionError, Event, IsnGenerator, Unreachability, reset_for};
 use crate::wire::icmpv4::Unreachable;
 use crate::wire::ipv4::{Ipv4View, protocol};
 use crate::wire::tcp::{SeqNumber, TcpFlags, TcpSegment, TcpView};
 
-/// TTL of a socket that was given none (RFC 1700).
-const TTL: u8 = 64;
 /// Sequence numbers of different VRs have nothing to do with each other.
 fn isn_space(vr: VrId) -> u32 {
     vr.0.into()
 }
 
-type Tuple = (VrId, SocketAddr, SocketAddr);
+pub(super) type Tuple = (VrId, SocketAddr, SocketAddr);
 
 /// Who wanted a connection.
 #[derive(Debug, Clone)]
@@ -49,11 +50,13 @@ enum OwnPort {
 }
 
 #[derive(Debug)]
-struct TcpSocket {
+pub(super) struct TcpSocket {
     vr: VrId,
-    ttl: u8,
-    connection: Connection,
-    pipe: RefCell<Pipe>,
+    /// The process that it is for.
+    pub owner: Pid,
+    pub options: Options,
+    pub connection: Connection,
+    pub pipe: RefCell<Pipe>,
     token: Option<Token>,
     origin: Origin,
     deadline: Option<Time>,
@@ -69,6 +72,7 @@ pub(super) struct Listener {
     pub local: Option<IpAddr>,
     pub port: u16,
     pub backlog: usize,
+    pub options: Options,
     /// Handshakes, and connections whose end procmgr has not delivered.
     pub pending: usize,
 }
@@ -89,9 +93,9 @@ pub struct SocketRow {
 /// All TCP sockets.
 #[derive(Debug, Default)]
 pub struct Server {
-    sockets: HashMap<SocketId, TcpSocket>,
+    pub(super) sockets: HashMap<SocketId, TcpSocket>,
     pub(super) listeners: HashMap<SocketId, Listener>,
-    by_tuple: HashMap<Tuple, SocketId>,
+    pub(super) by_tuple: HashMap<Tuple, SocketId>,
     by_token: HashMap<Token, SocketId>,
     by_ticket: HashMap<Ticket, SocketId>,
     timers: BTreeSet<(Time, SocketId)>,
@@ -135,13 +139,15 @@ impl Server {
             }
         };
         let iss = self.isn.next(now, isn_space(vr), local, wanted.to);
-        let connection = Connection::connect(now, config(plane, vr, wanted.to.ip()), local, wanted.to, iss);
+        let config = config(plane, vr, wanted.to.ip(), &wanted.options);
+        let connection = Connection::connect(now, config, local, wanted.to, iss);
         let token = reactor.register(&mut channel).ok();
         let socket = TcpSocket {
             vr,
-            ttl: wanted.ttl.unwrap_or(TTL),
+            owner: peer.pid,
+            pipe: RefCell::new(Pipe::over(channel, wanted.options.receive_buffer())),
+            options: wanted.options.clone(),
             connection,
-            pipe: RefCell::new(Pipe::over(channel)),
             token,
             origin: Origin::Active { told: false, port },
             deadline: None,
@@ -160,6 +166,10 @@ impl Server {
     ) -> Result<(VrId, SocketAddr, OwnPort), SocketError> {
         let vr = peer.vr_name.as_ref().and_then(|name| plane.topology.vr(name)).ok_or(SocketError::NetworkDown)?;
         let IpAddr::V4(to) = wanted.to.ip() else { return Err(SocketError::NotSupported) };
+        if wanted.interface.is_some() {
+            return Err(SocketError::NotSupported);
+        }
+        wanted.options.check()?;
         if wanted.to.port() == 0 || to.is_unspecified() || to.is_multicast() || to.is_broadcast() {
             return Err(SocketError::InvalidArgument);
         }
@@ -292,15 +302,15 @@ impl Server {
             return;
         }
         let iss = self.isn.next(now, isn_space(vr), local, remote);
-        let config = config(plane, vr, remote.ip());
+        let (owner, options) = (entry.owner, entry.options.clone());
+        let config = config(plane, vr, remote.ip(), &options);
         let Some(connection) = Connection::accept(now, config, local, remote, segment, iss) else { return };
         entry.pending += 1;
         let origin = Origin::Passive { listener };
-        let pipe = RefCell::new(Pipe::default());
-        let id = self.insert(
-            plane,
-            TcpSocket { vr, ttl: TTL, connection, pipe, token: None, origin, deadline: None, orphaned: false },
-        );
+        let pipe = RefCell::new(Pipe::empty(options.receive_buffer()));
+        let (token, deadline, orphaned) = (None, None, false);
+        let socket = TcpSocket { vr, owner, options, connection, pipe, token, origin, deadline, orphaned };
+        let id = self.insert(plane, socket);
         self.pump(now, plane, reactor, id);
     }
 
@@ -315,7 +325,15 @@ impl Server {
         segment: &TcpSegment<'_>,
     ) {
         if let Some(repr) = reset_for(segment) {
-            let reset = Segment { vr, ttl: TTL, local: local.ip(), remote: remote.ip(), repr, segment_bytes: None };
+            let reset = Segment {
+                vr,
+                ttl: DEFAULT_TTL,
+                traffic_class: 0,
+                local: local.ip(),
+                remote: remote.ip(),
+                repr,
+                segment_bytes: None,
+            };
             reset.send(now, plane, &mut self.packet, &[]);
         }
     }
@@ -405,7 +423,7 @@ impl Server {
     }
 
     /// Does all that a socket has to do now: moves bytes, sends segments, tells its process, sets its timer.
-    fn pump(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
+    pub(super) fn pump(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
         loop {
             let Some(socket) = self.sockets.get_mut(&id) else { return };
             socket.pipe.get_mut().flush();
@@ -416,7 +434,8 @@ impl Server {
                 let payload = self.payload.get(..out.payload_bytes).unwrap_or_default();
                 let outgoing = Segment {
                     vr: socket.vr,
-                    ttl: socket.ttl,
+                    ttl: socket.options.unicast_ttl(),
+                    traffic_class: socket.options.tcp_tos(),
                     local: socket.connection.local().ip(),
                     remote: socket.connection.remote().ip(),
                     repr: out.repr,
@@ -564,14 +583,6 @@ impl TcpSocket {
             self.connection.orphan(now);
         }
     }
-}
-
-/// What a connection towards `to` is told at its birth.
-fn config(plane: &Plane, vr: VrId, to: IpAddr) -> Config {
-    let mtu = plane.mtu_towards(vr, to).unwrap_or(576);
-    // Without IP and TCP headers; the least that every host takes is 536 (RFC 9293 section 3.7.1).
-    let max_segment = u16::try_from(mtu.saturating_sub(40).max(536)).unwrap_or(u16::MAX - 40);
-    Config { max_segment, receive_bytes: RECEIVE_BYTES, gso_bytes: Some(GSO_BYTES), ..Config::default() }
 }
 
 fn socket_error(error: ConnectionError) -> SocketError {

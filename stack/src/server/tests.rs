@@ -10,6 +10,7 @@ use ipc::reactor::Reactor;
 use ipc::{IpProtocol, Pid, ServiceName, VrName, fd};
 use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage};
 use stack_api::fib::{FibChange, FibNextHop};
+use stack_api::options::Options;
 use stack_api::socket::SocketError;
 use vr_api::config::Node;
 
@@ -74,7 +75,7 @@ impl Router {
         self.next_pid += 1;
         let peer = Identity { vr: id, vr_name: Some(vr_name), pid: Pid(self.next_pid), name };
         let (process, own) = Channel::pair().unwrap();
-        let wanted = DatagramBind { protocol, local: None, interface: None };
+        let wanted = DatagramBind { protocol, local: None, interface: None, options: Options::default() };
         self.datagrams.open(self.now, &mut self.plane, &mut self.reactor, &peer, own, wanted);
         process
     }

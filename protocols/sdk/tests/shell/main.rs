@@ -16,6 +16,7 @@ use sdk::rib::{RibRequest, RibUpdate};
 use serde::Serialize;
 use stack_api::Terms;
 use stack_api::interface::{InterfaceEvent, InterfaceKind, InterfaceState, Nothing};
+use stack_api::options::Options;
 use stack_api::socket::{Connect, ConnectResult, SocketError, SocketReply, SocketRequest};
 use vr_api::command::{Command, Declaration, Runs};
 use vr_api::config::{ConfigUpdate, Node, Subscribe, Verdict};
@@ -206,7 +207,8 @@ impl World {
     /// procmgr says go, and the stack makes the connection; returns its end.
     fn connected(&mut self) -> Channel {
         self.procmgr.tell(&Notice::Go, None);
-        let connect = Connect { to: at("10.0.0.2:179"), from: None, from_port: None, ttl: Some(1) };
+        let options = Options { ttl: Some(1), ..Options::default() };
+        let connect = Connect { to: at("10.0.0.2:179"), from: None, from_port: None, interface: None, options };
         let mut stream = self.procmgr.serve("/0/stack", &terms(&Terms::Connect(connect)));
         let result = terms(&ConnectResult::Connected { local: at("10.0.0.1:50000") });
         assert!(stream.write_record(&result).unwrap());

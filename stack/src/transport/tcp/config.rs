@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+pub use stack_api::options::KeepAlive;
+
 /// Settings of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Config {
@@ -31,17 +33,6 @@ pub struct Config {
     pub time_wait: Duration,
     /// Probes on an idle connection; `None`: none.
     pub keepalive: Option<KeepAlive>,
-}
-
-/// Probing an idle connection (RFC 9293 section 3.8.4).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeepAlive {
-    /// Silence before the first probe.
-    pub idle: Duration,
-    /// Time between probes.
-    pub interval: Duration,
-    /// Unanswered probes after which the peer is given up.
-    pub probes: u32,
 }
 
 impl Default for Config {

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use super::ReceiveSink;
-use super::config::Config;
+use super::config::{Config, KeepAlive};
 use super::receive::{AckNeed, Receive, window_shift};
 use super::send::Send;
 use super::state::{Opened, State, Transition};
@@ -214,6 +214,22 @@ impl Connection {
         self.timers.next()
     }
 
+    /// Other settings for a connection that lives: Nagle's algorithm, the user timeout, probing. Deadlines that run are
+    /// counted anew from now.
+    pub fn set_options(&mut self, now: Time, nodelay: bool, user_timeout: Duration, keepalive: Option<KeepAlive>) {
+        self.config.nodelay = nodelay;
+        if std::mem::replace(&mut self.config.user_timeout, user_timeout) != user_timeout
+            && self.state.is_synchronized()
+            && self.timers.runs(Timer::UserTimeout)
+        {
+            self.timers.set(Timer::UserTimeout, now + user_timeout);
+        }
+        if std::mem::replace(&mut self.config.keepalive, keepalive) != keepalive {
+            self.timers.stop(Timer::KeepAlive);
+            self.heard(now);
+        }
+    }
+
     /// Closes our direction: FIN follows what the source holds then. The same as a source that says it is finished.
     pub fn close(&mut self) {
         match self.state {
@@ -361,7 +377,9 @@ impl Connection {
     /// A segment of the peer came in.
     pub(super) fn heard(&mut self, now: Time) {
         self.unanswered_probes = 0;
-        if let Some(keepalive) = self.config.keepalive.filter(|_| self.state.is_synchronized()) {
+        if let Some(keepalive) =
+            self.config.keepalive.filter(|_| self.state.is_synchronized() && self.state != State::TimeWait)
+        {
             self.timers.set(Timer::KeepAlive, now + keepalive.idle);
         }
     }

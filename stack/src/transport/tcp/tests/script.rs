@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use super::{PatternSink, PatternSource, pattern};
 use crate::time::Time;
-use crate::transport::tcp::{Config, Connection, SegmentDrop, SegmentOut, Unreachability};
+use crate::transport::tcp::{Config, Connection, KeepAlive, SegmentDrop, SegmentOut, Unreachability};
 use crate::wire::tcp::{SeqNumber, TcpFlags, TcpRepr, TcpSegment};
 use crate::wire::tcp_options::{SackBlock, Timestamps};
 
@@ -81,6 +81,7 @@ impl Player {
             "close" => self.connection.as_mut().unwrap().close(),
             "orphan" => self.connection.as_mut().unwrap().orphan(self.now),
             "abort" => self.connection.as_mut().unwrap().abort(),
+            "set" => self.set(rest),
             "mtu" => {
                 let (mtu, seq) = rest.split_once(" seq ").unwrap();
                 let quoted = ISS + seq.parse::<usize>().unwrap();
@@ -108,6 +109,23 @@ impl Player {
             _ => panic!("unknown action: {line}"),
         }
         self.collect();
+    }
+
+    /// `nodelay`, `keepalive IDLE INTERVAL PROBES` or `user-timeout LIMIT`, times in milliseconds: the rest as configured.
+    fn set(&mut self, option: &str) {
+        let words: Vec<&str> = option.split(' ').collect();
+        let milliseconds = |at: usize| Duration::from_millis(words[at].parse().unwrap());
+        match words[0] {
+            "nodelay" => self.config.nodelay = true,
+            "user-timeout" => self.config.user_timeout = milliseconds(1),
+            "keepalive" => {
+                let (idle, interval, probes) = (milliseconds(1), milliseconds(2), words[3].parse().unwrap());
+                self.config.keepalive = Some(KeepAlive { idle, interval, probes });
+            }
+            _ => panic!("unknown option: {option}"),
+        }
+        let Config { nodelay, user_timeout, keepalive, .. } = self.config;
+        self.connection.as_mut().unwrap().set_options(self.now, nodelay, user_timeout, keepalive);
     }
 
     /// Lets every timer expire that is due until `to`, each at its own time.

@@ -162,6 +162,35 @@ fn keepalive_probes_an_idle_peer_and_gives_up() {
 }
 
 #[test]
+fn options_that_change_hold_from_now_on() {
+    run(
+        Config { nodelay: false, ..plain() },
+        &opened(
+            "10   write 5
+             10   > P. 1..6 ack 1
+             20   write 5
+             # What Nagle's algorithm held back goes at once.
+             25   set nodelay
+             25   > P. 6..11 ack 1
+             30   < . 1 ack 11
+             # Ten seconds from when the peer was to be probed, though it was heard before.
+             1000   set keepalive 10000 1000 1
+             11000  > . 10 ack 1
+             12000  event Failed(TimedOut)",
+        ),
+    );
+    run(
+        plain(),
+        &opened(
+            "10   write 5
+             10   > P. 1..6 ack 1
+             15   set user-timeout 100
+             115  event Failed(TimedOut)",
+        ),
+    );
+}
+
+#[test]
 fn rfc1191_a_smaller_path_mtu_sends_again_in_smaller_segments() {
     run(
         plain(),

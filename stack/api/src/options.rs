@@ -1,0 +1,179 @@
+//! Options of a socket, as one value: what other systems set one by one with `setsockopt`.
+//!
+//! A socket has its options before it binds, listens or connects, and most may change while it lives. A connection that
+//! was accepted begins with those of its listener. What each one does on a hit, where the other end of the channel is
+//! another process's library and no packet is made, is said at each.
+
+use std::time::Duration;
+
+use ipc::InterfaceName;
+use serde::{Deserialize, Serialize};
+
+use crate::datagram::{DEFAULT_GROUP_TTL, DEFAULT_TTL};
+use crate::socket::SocketError;
+
+/// The two ECN bits of a TOS byte, which belong to TCP itself and not to its user (RFC 3168 section 5).
+const ECN: u8 = 0b11;
+
+/// Options of a socket. The interface that it is bound to is not among them: it is part of what it is bound to.
+///
+/// ```
+/// use std::time::Duration;
+/// use stack_api::options::{KeepAlive, Options};
+///
+/// let probing = KeepAlive { idle: Duration::from_secs(30), interval: Duration::from_secs(5), probes: 3 };
+/// let options = Options { ttl: Some(1), keepalive: Some(probing), ..Options::default() };
+/// assert_eq!(options.check(), Ok(()));
+/// assert!(Options { ttl: Some(0), ..options }.check().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Options {
+    /// TTL or hop limit of what is sent to one receiver (`IP_TTL`, `IPV6_UNICAST_HOPS`); `None`: 64. On a hit a datagram
+    /// is received with this TTL, since no router is on the way; on a connection nothing shows it.
+    pub ttl: Option<u8>,
+    /// TOS or traffic class: DSCP and ECN (`IP_TOS`, `IPV6_TCLASS`). TCP keeps the two ECN bits to itself. On a hit a
+    /// datagram is received with it; on a connection nothing shows it.
+    pub tos: u8,
+    /// What closing a connection does with bytes that the peer has not acknowledged (`SO_LINGER`). `None`: they are
+    /// delivered in the background. Zero: they are thrown away, and the peer is reset. Longer: a close that may wait does
+    /// so until they are acknowledged, at most this long. On a hit what lies in the channel counts as acknowledged while
+    /// the interface is up.
+    pub linger: Option<Duration>,
+    /// Probes of a connection that is idle (`SO_KEEPALIVE`); `None`: none. On a hit a peer that dies is noticed at once;
+    /// what probes would find out is that the interface is shut: then the connection ends after the same time.
+    pub keepalive: Option<KeepAlive>,
+    /// Small segments do not wait for an acknowledgment (`TCP_NODELAY`). On by default, other than in RFC 9293 section
+    /// 3.7.4: routing protocols want their messages out. On a hit nothing ever waits.
+    pub nodelay: bool,
+    /// How long sent bytes may stay unacknowledged before the connection ends (`TCP_USER_TIMEOUT`); `None`: what the
+    /// system does by itself, about 15 minutes. On a hit it runs while the interface is shut.
+    pub user_timeout: Option<Duration>,
+    /// Bytes that a connection takes from its user before they are acknowledged (`SO_SNDBUF`). The channel's ring is that
+    /// buffer, on a hit too: the size is rounded up to one of its windows, and a ring that has grown does not shrink.
+    pub send_buffer_bytes: u32,
+    /// Bytes that may wait for the user, and so the window that TCP offers (`SO_RCVBUF`). How large a window can become
+    /// is settled when the connection is opened. On a hit the sender's buffer is all there is: recorded only.
+    pub receive_buffer_bytes: u32,
+    /// Several UDP sockets may have one port if all of them say so (`SO_REUSEADDR`). What is sent to a group reaches all
+    /// that joined it; what is sent to one receiver reaches the socket that was bound last.
+    pub reuse_address: bool,
+    /// TTL of what is sent to a group (`IP_MULTICAST_TTL`). On a hit it is received with this TTL.
+    pub multicast_ttl: u8,
+    /// Whether what is sent to a group also reaches this VR's own members of it (`IP_MULTICAST_LOOP`). Off by default: a
+    /// routing process does not want its own hellos.
+    pub multicast_loop: bool,
+    /// Interface by which what is sent to a group leaves, where the message names none (`IP_MULTICAST_IF`).
+    pub multicast_interface: Option<InterfaceName>,
+}
+
+/// Probing an idle connection (RFC 9293 section 3.8.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct KeepAlive {
+    /// Silence before the first probe (`TCP_KEEPIDLE`).
+    pub idle: Duration,
+    /// Time between probes (`TCP_KEEPINTVL`).
+    pub interval: Duration,
+    /// Unanswered probes after which the peer is given up (`TCP_KEEPCNT`).
+    pub probes: u32,
+}
+
+impl Default for KeepAlive {
+    /// RFC 1122 section 4.2.3.6: two hours; and nine probes, 75 s apart, as on Linux.
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(7200), interval: Duration::from_secs(75), probes: 9 }
+    }
+}
+
+impl KeepAlive {
+    /// How long a peer may be silent before it is given up.
+    pub fn gives_up_after(&self) -> Duration {
+        self.idle.saturating_add(self.interval.saturating_mul(self.probes))
+    }
+}
+
+/// [`Options::send_buffer_bytes`] where nobody chose one.
+pub const DEFAULT_SEND_BUFFER: u32 = 256 << 10;
+/// [`Options::receive_buffer_bytes`] where nobody chose one.
+pub const DEFAULT_RECEIVE_BUFFER: u32 = 512 << 10;
+/// The least that a buffer has, whatever is asked for: as on Linux, a few small segments.
+pub const MIN_BUFFER: u32 = 2304;
+/// The most that a buffer has, whatever is asked for.
+pub const MAX_BUFFER: u32 = 4 << 20;
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            ttl: None,
+            tos: 0,
+            linger: None,
+            keepalive: None,
+            nodelay: true,
+            user_timeout: None,
+            send_buffer_bytes: DEFAULT_SEND_BUFFER,
+            receive_buffer_bytes: DEFAULT_RECEIVE_BUFFER,
+            reuse_address: false,
+            multicast_ttl: DEFAULT_GROUP_TTL,
+            multicast_loop: false,
+            multicast_interface: None,
+        }
+    }
+}
+
+impl Options {
+    /// Whether every value can be had. Buffer sizes always can: they are brought into their bounds.
+    pub fn check(&self) -> Result<(), SocketError> {
+        let probing = self.keepalive.is_none_or(|probing| {
+            !probing.idle.is_zero() && !probing.interval.is_zero() && (1..=127).contains(&probing.probes)
+        });
+        match self.ttl != Some(0) && probing {
+            true => Ok(()),
+            false => Err(SocketError::InvalidArgument),
+        }
+    }
+
+    /// TTL of what goes to one receiver.
+    pub fn unicast_ttl(&self) -> u8 {
+        self.ttl.unwrap_or(DEFAULT_TTL)
+    }
+
+    /// Traffic class of a connection's packets: without the bits that are TCP's own.
+    pub fn tcp_tos(&self) -> u8 {
+        self.tos & !ECN
+    }
+
+    /// The send buffer within its bounds.
+    pub fn send_buffer(&self) -> usize {
+        self.send_buffer_bytes.clamp(MIN_BUFFER, MAX_BUFFER) as usize
+    }
+
+    /// The receive buffer within its bounds.
+    pub fn receive_buffer(&self) -> usize {
+        self.receive_buffer_bytes.clamp(MIN_BUFFER, MAX_BUFFER) as usize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_that_cannot_be_had_are_refused_and_sizes_brought_into_bounds() {
+        let probing = KeepAlive::default();
+        assert_eq!(probing.gives_up_after(), Duration::from_secs(7200 + 9 * 75));
+        for wrong in [
+            Options { ttl: Some(0), ..Options::default() },
+            Options { keepalive: Some(KeepAlive { probes: 0, ..probing }), ..Options::default() },
+            Options { keepalive: Some(KeepAlive { idle: Duration::ZERO, ..probing }), ..Options::default() },
+            Options { keepalive: Some(KeepAlive { interval: Duration::ZERO, ..probing }), ..Options::default() },
+        ] {
+            assert_eq!(wrong.check(), Err(SocketError::InvalidArgument), "{wrong:?}");
+        }
+        let sizes = Options { send_buffer_bytes: 1, receive_buffer_bytes: u32::MAX, ..Options::default() };
+        assert_eq!((sizes.send_buffer(), sizes.receive_buffer()), (MIN_BUFFER as usize, MAX_BUFFER as usize));
+    }
+
+    #[test]
+    fn tcp_keeps_the_ecn_bits_to_itself() {
+        assert_eq!(Options { tos: 0xc3, ..Options::default() }.tcp_tos(), 0xc0);
+    }
+}
