@@ -1,7 +1,7 @@
 //! Ethernet II (RFC 894).
 
 use std::fmt;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use zerocopy::byteorder::network_endian::U16;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
@@ -43,6 +43,34 @@ impl MacAddress {
     pub fn of_ipv4_group(group: Ipv4Addr) -> MacAddress {
         let [_, b, c, d] = group.octets();
         MacAddress([0x01, 0x00, 0x5e, b & 0x7f, c, d])
+    }
+}
+
+impl MacAddress {
+    /// The group address of an IPv6 multicast group (RFC 2464 section 7).
+    pub fn of_ipv6_group(group: Ipv6Addr) -> MacAddress {
+        let [.., a, b, c, d] = group.octets();
+        MacAddress([0x33, 0x33, a, b, c, d])
+    }
+
+    /// The group address of a multicast group of either family.
+    pub fn of_group(group: IpAddr) -> MacAddress {
+        match group {
+            IpAddr::V4(group) => Self::of_ipv4_group(group),
+            IpAddr::V6(group) => Self::of_ipv6_group(group),
+        }
+    }
+
+    /// The interface identifier made of it: modified EUI-64 (RFC 4291 appendix A).
+    pub fn interface_identifier(self) -> [u8; 8] {
+        let [a, b, c, d, e, f] = self.0;
+        [a ^ 0x02, b, c, 0xff, 0xfe, d, e, f]
+    }
+
+    /// The link-local address of the interface that has it (RFC 2464 section 5).
+    pub fn link_local(self) -> Ipv6Addr {
+        let [a, b, c, d, e, f, g, h] = self.interface_identifier();
+        Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a, b, c, d, e, f, g, h])
     }
 }
 

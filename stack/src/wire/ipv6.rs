@@ -1,4 +1,5 @@
-//! IPv6 (RFC 8200): the fixed header. Extension headers are part of the payload here.
+//! IPv6 (RFC 8200): the fixed header. Extension headers are part of the payload here; see
+//! [`ipv6_extension`](super::ipv6_extension).
 
 use std::net::Ipv6Addr;
 
@@ -60,6 +61,18 @@ impl<'a> Ipv6View<'a> {
         let length = usize::from(header.payload_bytes.get());
         let beyond = WireError::BadTotalLength { layer: LAYER, found: HEADER_BYTES + length, available: bytes.len() };
         Ok(Ipv6View { header, payload: rest.get(..length).ok_or(beyond)? })
+    }
+
+    /// Reads a packet as an ICMPv6 error quotes it: the payload may be cut short.
+    pub fn parse_quoted(bytes: &'a [u8]) -> Result<Self, WireError> {
+        let (header, rest) = split_header::<Ipv6Header>(LAYER, bytes)?;
+        match (header.version_class_flow.get() >> 28) as u8 {
+            6 => {
+                let length = usize::from(header.payload_bytes.get()).min(rest.len());
+                Ok(Ipv6View { header, payload: rest.get(..length).unwrap_or_default() })
+            }
+            found => Err(WireError::BadVersion { layer: LAYER, found }),
+        }
     }
 
     /// The fixed header.
@@ -127,6 +140,12 @@ pub struct Ipv6Repr {
 }
 
 impl Ipv6Repr {
+    /// A packet of no special class and no flow.
+    pub fn new(source: Ipv6Addr, destination: Ipv6Addr, next_header: u8, hop_limit: u8, payload_bytes: usize) -> Self {
+        let (traffic_class, flow_label) = (0, 0);
+        Ipv6Repr { source, destination, next_header, hop_limit, traffic_class, flow_label, payload_bytes }
+    }
+
     /// Writes the header to the front of `out`; returns its length. A payload beyond what the length field can say is refused.
     pub fn emit(&self, out: &mut [u8]) -> Result<usize, WireError> {
         let too_long =

@@ -15,8 +15,12 @@ pub mod arp;
 pub mod checksum;
 pub mod ethernet;
 pub mod icmpv4;
+pub mod icmpv6;
+pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
+pub mod ipv6_extension;
+pub mod ndp;
 pub mod tcp;
 pub mod tcp_options;
 pub mod udp;
@@ -38,10 +42,14 @@ pub enum Layer {
     Arp,
     /// IPv4.
     Ipv4,
-    /// IPv6, the fixed header.
+    /// IPv6: the fixed header and extension headers.
     Ipv6,
     /// ICMP for IPv4.
     Icmpv4,
+    /// ICMP for IPv6.
+    Icmpv6,
+    /// Neighbor discovery.
+    Ndp,
     /// UDP.
     Udp,
     /// TCP.
@@ -56,6 +64,8 @@ impl fmt::Display for Layer {
             Layer::Ipv4 => "IPv4",
             Layer::Ipv6 => "IPv6",
             Layer::Icmpv4 => "ICMP",
+            Layer::Icmpv6 => "ICMPv6",
+            Layer::Ndp => "neighbor discovery",
             Layer::Udp => "UDP",
             Layer::Tcp => "TCP",
         })
