@@ -96,6 +96,25 @@ counted! {
         MartianSource = "martian_source",
         /// A destination that no packet on a wire may have.
         MartianDestination = "martian_destination",
+        /// A link-local destination that is not the incoming interface's own: nobody forwards it (RFC 4291 section
+        /// 2.5.6).
+        LinkLocalNotOurs = "link_local_not_ours",
+        /// A link-local source on its way to another link.
+        BeyondScope = "beyond_scope",
+        /// An IPv6 extension header for us that asks to be dropped for, or makes no sense.
+        BadExtensionHeader = "bad_extension_header",
+        /// An ICMPv6 message for us that is cut short or whose checksum does not match.
+        IcmpInvalid = "icmp_invalid",
+        /// An ICMPv6 message for us that asks for nothing that this router does, or is about somebody else.
+        IcmpUnwanted = "icmp_unwanted",
+        /// A message of neighbor discovery that was forwarded, or breaks its other rules (RFC 4861 section 7.1).
+        NdInvalid = "nd_invalid",
+        /// Fragments for us that overlap, are too long or contradict each other.
+        ReassemblyFailed = "reassembly_failed",
+        /// Fragments for us of which others did not come in time.
+        ReassemblyTimedOut = "reassembly_timed_out",
+        /// A neighbor does not answer, or too many packets wait for it.
+        Unresolved = "unresolved",
         /// A multicast group beyond the link: there is no multicast routing.
         MulticastNotRouted = "multicast_not_routed",
         /// The route leads to Null0.
@@ -110,7 +129,7 @@ counted! {
         NoHeadroom = "no_headroom",
         /// The control side injected what cannot be sent.
         BadInject = "bad_inject",
-        /// Policed: ARP.
+        /// Policed: ARP and neighbor discovery.
         PolicedArp = "policed_arp",
         /// Policed: a packet of an established session.
         PolicedEstablished = "policed_established",

@@ -7,13 +7,14 @@
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::ops::Deref;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
 use ipc::{Family, VrId};
 
+use crate::ids::IfIndex;
 use crate::persistent::Chunked;
 use crate::policer::PolicerClass;
 
@@ -93,6 +94,17 @@ pub struct IfibQuery {
     pub remote: IpAddr,
     /// Destination and source port, where the protocol has some.
     pub ports: Option<(u16, u16)>,
+    /// The interface that it came in by.
+    pub interface: Option<IfIndex>,
+}
+
+/// The address of one side of a connection, as keys have it. A link-local one is one of its link's: it carries the
+/// number of the interface (RFC 4007 section 6), since two links may have the same.
+pub fn scoped(address: IpAddr, port: u16, interface: Option<IfIndex>) -> SocketAddr {
+    match (address, interface) {
+        (IpAddr::V6(v6), Some(index)) if v6.is_unicast_link_local() => SocketAddrV6::new(v6, port, 0, index.0).into(),
+        (IpAddr::V4(_) | IpAddr::V6(_), _) => SocketAddr::new(address, port),
+    }
 }
 
 type Shard = Arc<HashMap<IfibKey, IfibEntry>>;
@@ -108,11 +120,11 @@ pub struct IfibSnapshot {
 impl IfibSnapshot {
     /// The most specific entry.
     pub fn lookup(&self, query: &IfibQuery) -> Option<IfibEntry> {
-        let IfibQuery { vr, protocol, local, remote, ports } = *query;
+        let IfibQuery { vr, protocol, local, remote, ports, interface } = *query;
         let family = Family::of(local);
         let by_port = ports.and_then(|(local_port, remote_port)| {
-            let local = SocketAddr::new(local, local_port);
-            let remote = SocketAddr::new(remote, remote_port);
+            let local = scoped(local, local_port, interface);
+            let remote = scoped(remote, remote_port, interface);
             let listener = |address| IfibKey::Listener { vr, protocol, family, address, port: local_port };
             self.get(&IfibKey::Connection { vr, protocol, local, remote })
                 .or_else(|| self.get(&listener(Some(local.ip()))))
@@ -255,7 +267,7 @@ mod tests {
     fn query(vr: VrId, local: &str, remote: &str) -> IfibQuery {
         let (local, remote): (SocketAddr, SocketAddr) = (local.parse().unwrap(), remote.parse().unwrap());
         let ports = Some((local.port(), remote.port()));
-        IfibQuery { vr, protocol: TCP, local: local.ip(), remote: remote.ip(), ports }
+        IfibQuery { vr, protocol: TCP, local: local.ip(), remote: remote.ip(), ports, interface: Some(IfIndex(7)) }
     }
 
     #[test]
@@ -279,6 +291,28 @@ mod tests {
         assert_eq!(find("10.0.0.1:180", "10.0.0.2:5000"), Some(entry(4)));
         assert_eq!(find("[2001:db8::1]:179", "[2001:db8::2]:5000"), None);
         assert_eq!(view.lookup(&query(VrId(2), "10.0.0.1:179", "10.0.0.2:5000")), None);
+    }
+
+    #[test]
+    fn a_link_local_connection_is_one_of_its_interface() {
+        let mut ifib = IfibWriter::new();
+        let (local, remote) = ("[fe80::1]:179", "[fe80::2]:5000");
+        let at = |text: &str, index| {
+            let address: SocketAddr = text.parse().unwrap();
+            scoped(address.ip(), address.port(), Some(IfIndex(index)))
+        };
+        for (index, socket) in [(7, 1), (8, 2)] {
+            let (local, remote) = (at(local, index), at(remote, index));
+            ifib.apply(&[IfibChange::Set(
+                IfibKey::Connection { vr: RED, protocol: TCP, local, remote },
+                entry(socket),
+            )]);
+        }
+        let view = ifib.reader().view();
+        assert_eq!(view.lookup(&query(RED, local, remote)), Some(entry(1)));
+        let elsewhere = IfibQuery { interface: Some(IfIndex(8)), ..query(RED, local, remote) };
+        assert_eq!(view.lookup(&elsewhere), Some(entry(2)));
+        assert_eq!(scoped("2001:db8::1".parse().unwrap(), 1, Some(IfIndex(7))), "[2001:db8::1]:1".parse().unwrap());
     }
 
     #[test]

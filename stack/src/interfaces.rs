@@ -1,6 +1,7 @@
 //! The interfaces as the workers see them: a table that the control thread replaces as a whole.
 
 use std::collections::HashMap;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -37,6 +38,8 @@ pub struct Interface {
     pub mtu_bytes: u32,
     /// MAC address of its port; unspecified where it has none.
     pub mac: MacAddress,
+    /// IPv6 link-local address, where it has one.
+    pub link_local: Option<Ipv6Addr>,
 }
 
 /// All interfaces. Copies share what did not change.

@@ -9,7 +9,7 @@ use crate::time::Time;
 /// What a punted packet is, as far as its rate is concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum PolicerClass {
-    /// ARP.
+    /// ARP and neighbor discovery.
     Arp,
     /// A session that both sides agreed on.
     Established,

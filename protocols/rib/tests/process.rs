@@ -96,6 +96,7 @@ fn blue(up: bool) -> InterfaceState {
         name: name("blue"),
         kind: InterfaceKind::InterVr { peer: VrName::new("blue").unwrap() },
         addresses: vec!["10.0.0.0/31".parse().unwrap()],
+        link_local: None,
         mtu: 1500,
         up,
         mac: None,

@@ -116,6 +116,7 @@ mod tests {
             name: InterfaceName::new(name).unwrap(),
             kind: InterfaceKind::Port,
             addresses: Vec::new(),
+            link_local: None,
             mtu: 1500,
             up,
             mac: None,

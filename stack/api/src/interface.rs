@@ -1,5 +1,7 @@
 //! Interfaces as the stack has them, told to every process that wants to know.
 
+use std::net::Ipv6Addr;
+
 use ipc::{InterfaceName, VrName};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -16,8 +18,11 @@ pub struct InterfaceState {
     pub name: InterfaceName,
     /// What is behind it. A protocol has no reason to look.
     pub kind: InterfaceKind,
-    /// Its addresses with the lengths of their subnets.
+    /// Its addresses with the lengths of their subnets. An IPv6 address of a port is among them once it is known that
+    /// no other station has it (RFC 4862 section 5.4).
     pub addresses: Vec<IpNet>,
+    /// Its IPv6 link-local address, where IPv6 is enabled.
+    pub link_local: Option<Ipv6Addr>,
     /// IP MTU in bytes.
     pub mtu: u32,
     /// Up: not shut, and the medium has a carrier.

@@ -2,13 +2,13 @@
 
 use std::net::IpAddr;
 
-use ipc::VrName;
+use ipc::{InterfaceName, VrName};
 use serde::{Deserialize, Serialize};
 
 /// Schema of the channel, for the hello.
 pub const SCHEMA: &str = "probe";
 
-/// Send one ICMP echo request (RFC 792). Exactly one [`ProbeResult`] with the same number follows.
+/// Send one ICMP or ICMPv6 echo request (RFC 792, RFC 4443). Exactly one [`ProbeResult`] with the same number follows.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Probe {
     /// The asker's number for it.
@@ -19,9 +19,11 @@ pub struct Probe {
     pub to: IpAddr,
     /// From which own address; `None`: as the route says.
     pub from: Option<IpAddr>,
+    /// Where a link-local destination is.
+    pub interface: Option<InterfaceName>,
     /// TTL or hop limit it is sent with.
     pub ttl: u8,
-    /// Payload bytes behind the ICMP header.
+    /// Payload bytes behind the ICMP or ICMPv6 header.
     pub size: u16,
     /// After how many milliseconds [`Outcome::TimedOut`] is the answer.
     pub timeout_ms: u32,
@@ -57,7 +59,8 @@ pub enum Outcome {
     Unreachable {
         /// Which.
         from: IpAddr,
-        /// ICMP code: 0 network, 1 host, 3 port, 13 prohibited.
+        /// Code of ICMP's type 3: 0 network, 1 host, 2 protocol, 3 port, 4 too big, 13 prohibited. ICMPv6's errors are
+        /// put into these words.
         code: u8,
     },
     /// No answer in time.

@@ -83,8 +83,10 @@ pub struct InterfaceSpec {
     pub name: InterfaceName,
     /// What is behind it.
     pub link: LinkSpec,
-    /// Its addresses.
+    /// Its addresses, of both families.
     pub addresses: Vec<IpNet>,
+    /// IPv6 is enabled: it has an address of it, or shall have a link-local one only.
+    pub ipv6: bool,
     /// IP MTU in bytes, if configured.
     pub mtu_bytes: Option<u32>,
     /// Administratively closed.
@@ -164,7 +166,8 @@ impl StackConfig {
 impl VrSpec {
     fn add_interface(&mut self, name: InterfaceName, link: LinkSpec) {
         if !self.interfaces.iter().any(|interface| interface.name == name) {
-            self.interfaces.push(InterfaceSpec { name, link, addresses: Vec::new(), mtu_bytes: None, shut: false });
+            let (addresses, mtu_bytes) = (Vec::new(), None);
+            self.interfaces.push(InterfaceSpec { name, link, addresses, ipv6: false, mtu_bytes, shut: false });
         }
     }
 }
@@ -217,7 +220,9 @@ fn read_interface(block: &Node) -> Result<InterfaceSpec, StackConfigError> {
         (None, Some(port)) => LinkSpec::Port(port.to_owned()),
         (None, None) => LinkSpec::Loopback,
     };
-    let addresses = block.all("ipv4 address").map(|line| line.value(2)).collect::<Result<_, _>>()?;
+    let addresses = block.all("ipv4 address").chain(block.all("ipv6 address"));
+    let addresses: Vec<IpNet> = addresses.map(|line| line.value(2)).collect::<Result<_, _>>()?;
+    let ipv6 = block.find("ipv6 enable").is_some() || addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
     let mtu_bytes = block.find("mtu").map(|line| line.value(1)).transpose()?;
-    Ok(InterfaceSpec { name, link, addresses, mtu_bytes, shut: block.find("shutdown").is_some() })
+    Ok(InterfaceSpec { name, link, addresses, ipv6, mtu_bytes, shut: block.find("shutdown").is_some() })
 }

@@ -1,27 +1,34 @@
-//! What line cards punt: ARP, ICMP, fragments, packets that need an error. what is for a socket goes on to the socket server.
+//! What line cards punt: link addresses to resolve, fragments, packets that need an error. ICMP and neighbor discovery
+//! have files of their own; what is for a socket goes on to the socket server.
 
 use std::collections::HashMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipc::VrId;
 
 use super::plane::Plane;
 use super::probe::{Answer, Probes};
-use super::topology::TopologyChange;
+use super::topology::{TopologyChange, Uniqueness};
+use crate::counters::DropReason;
 use crate::fib::AdjacencyId;
 use crate::ids::IfIndex;
 use crate::ifib::{PuntTarget, SocketId};
-use crate::internet::fragment::fragment;
-use crate::internet::icmp::{self, ErrorRate};
-use crate::internet::neighbor::{NeighborAction, Neighbors};
+use crate::internet::dad::{self, Detection};
+use crate::internet::fragment::{fragment, fragment_ipv6};
+use crate::internet::icmp::ErrorRate;
+use crate::internet::neighbor::{Heard, NeighborAction, Neighbors};
 use crate::internet::reassembly::{Reassembled, Reassembly};
+use crate::internet::report::Report;
 use crate::linecard::{InjectTarget, Punt, PuntReason};
 use crate::packet::Packet;
 use crate::time::Time;
 use crate::wire::arp::{ArpOperation, ArpRepr};
 use crate::wire::ethernet::{self, EtherType, EthernetRepr, MacAddress};
-use crate::wire::icmpv4::{Icmpv4Repr, Icmpv4View, Unreachable};
+use crate::wire::icmpv4::Unreachable;
+use crate::wire::ip::{self, IpView};
 use crate::wire::ipv4::{Ipv4View, decrement_ttl, protocol};
+use crate::wire::ipv6::Ipv6View;
+use crate::wire::ipv6_extension::{self, Refused};
 use crate::wire::tcp::SeqNumber;
 
 /// A packet that waits for a link address.
@@ -50,10 +57,12 @@ pub enum Delivery {
     TcpError {
         /// The VR that sent it.
         vr: VrId,
+        /// The interface that the error came in by, or that the segment could not leave by.
+        interface: Option<IfIndex>,
         /// Our side.
-        local: (Ipv4Addr, u16),
+        local: SocketAddr,
         /// The peer's.
-        remote: (Ipv4Addr, u16),
+        remote: SocketAddr,
         /// The sequence number quoted.
         quoted: SeqNumber,
         /// What it says.
@@ -61,6 +70,8 @@ pub enum Delivery {
     },
     /// A probe's result.
     Probe(Answer),
+    /// IPv6 addresses of ports were looked for on their links.
+    LookedFor(Vec<dad::Key>, Uniqueness),
 }
 
 /// The handlers of punted packets and what they remember.
@@ -70,6 +81,8 @@ pub struct Input {
     pub neighbors: Neighbors<Waiting>,
     /// Probes under way.
     pub probes: Probes,
+    /// IPv6 addresses of ports that somebody else may have.
+    pub(super) detection: Detection,
     reassembly: Reassembly,
     rates: HashMap<VrId, ErrorRate>,
 }
@@ -92,23 +105,38 @@ impl Input {
         let Punt { reason, packet } = punt;
         match reason {
             PuntReason::Arp => self.handle_arp(now, plane, &packet),
-            PuntReason::ForUs(target) => self.handle_for_us(now, plane, target, packet, deliveries),
-            PuntReason::Unclaimed => self.handle_unclaimed(now, plane, packet, deliveries),
-            PuntReason::Fragment => self.handle_fragment(now, plane, &packet),
-            PuntReason::TtlExceeded => self.send_error(now, plane, &packet, &Icmpv4Repr::TimeExceededInTransit),
-            PuntReason::NoRoute => {
-                let message = Icmpv4Repr::DestinationUnreachable(Unreachable::Network);
-                self.send_error(now, plane, &packet, &message);
+            PuntReason::ForUs(target) => {
+                if self.takes_headers(now, plane, &packet) {
+                    self.handle_for_us(now, plane, target, packet, deliveries);
+                }
             }
+            PuntReason::Unclaimed => {
+                if self.takes_headers(now, plane, &packet) {
+                    self.handle_unclaimed(now, plane, packet, deliveries);
+                }
+            }
+            PuntReason::Fragment => self.handle_fragment(now, plane, &packet),
+            PuntReason::TtlExceeded => self.send_error(now, plane, &packet, Report::TtlExceeded),
+            PuntReason::NoRoute => self.send_error(now, plane, &packet, Report::NoRoute),
             PuntReason::TooBig { mtu_bytes, adjacency } => {
                 self.handle_too_big(now, plane, packet, mtu_bytes, adjacency);
             }
-            PuntReason::Resolve { interface, next_hop: IpAddr::V4(next_hop) } => {
-                self.resolve(now, plane, interface, next_hop, packet);
-            }
-            // Neighbors of IPv6 are not resolved: their packets end here.
-            PuntReason::Resolve { next_hop: IpAddr::V6(_), .. } => {}
+            PuntReason::Resolve { interface, next_hop } => self.resolve(now, plane, interface, next_hop, packet),
         }
+    }
+
+    /// Whether the extension headers of an IPv6 packet for us let us take it; if not, its sender is told.
+    fn takes_headers(&mut self, now: Time, plane: &mut Plane, packet: &Packet) -> bool {
+        let Ok(ip) = Ipv6View::parse(packet.layer3()) else { return true };
+        let Err(refused) = ipv6_extension::check(packet.layer3(), &ip) else { return true };
+        plane.discard(packet, DropReason::BadExtensionHeader);
+        match refused {
+            Refused::Silently => {}
+            Refused::Parameter { what, pointer, even_of_group } => {
+                self.send_error(now, plane, packet, Report::Parameter { what, pointer, even_of_group });
+            }
+        }
+        false
     }
 
     /// RFC 826, "Packet Reception".
@@ -128,7 +156,13 @@ impl Input {
             return;
         }
         if on_link {
-            let learned = self.neighbors.learn(now, interface, arp.sender_protocol, arp.sender_hardware, for_us);
+            let heard = match (for_us, arp.operation) {
+                (false, _) => Heard::Announcement,
+                (true, ArpOperation::Request) => Heard::Question,
+                (true, ArpOperation::Reply) => Heard::Answer,
+            };
+            let (address, mac) = (arp.sender_protocol.into(), arp.sender_hardware);
+            let learned = self.neighbors.learn(now, interface, address, mac, heard);
             self.carry_out(now, plane, learned);
         }
         if for_us && arp.operation == ArpOperation::Request {
@@ -145,26 +179,26 @@ impl Input {
         }
     }
 
-    fn resolve(&mut self, now: Time, plane: &mut Plane, interface: IfIndex, next_hop: Ipv4Addr, packet: Packet) {
-        // A packet that cannot wait is dropped: sixteen before it wait already.
-        if let Ok(action) = self.neighbors.resolve(now, interface, next_hop, packet) {
-            self.carry_out(now, plane, action);
+    fn resolve(&mut self, now: Time, plane: &mut Plane, interface: IfIndex, next_hop: IpAddr, packet: Packet) {
+        match self.neighbors.resolve(now, interface, next_hop, packet) {
+            Ok(action) => self.carry_out(now, plane, action),
+            // Sixteen before it wait already.
+            Err(packet) => plane.discard(&packet, DropReason::Unresolved),
         }
     }
 
-    fn carry_out(&mut self, now: Time, plane: &mut Plane, actions: impl IntoIterator<Item = NeighborAction<Waiting>>) {
+    pub(super) fn carry_out(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        actions: impl IntoIterator<Item = NeighborAction<Waiting>>,
+    ) {
         for action in actions {
             match action {
-                NeighborAction::Request { interface, address, to } => {
-                    let Some(record) = plane.topology.by_index(interface) else { continue };
-                    let mac = record.interface.mac;
-                    let Some(source) = plane.topology.source(interface, Some(address)) else { continue };
-                    let request = ArpRepr::request(mac, source, address);
-                    self.send_arp(now, plane, interface, &request, to.unwrap_or(MacAddress::BROADCAST));
-                }
+                NeighborAction::Request { interface, address, to } => self.ask(now, plane, interface, address, to),
                 NeighborAction::Resolved { interface, address, mac, waiting } => {
                     let Some(vr) = plane.topology.by_index(interface).map(|record| record.vr) else { continue };
-                    let resolved = plane.routes.resolved(&mut plane.fib, vr, interface, address.into(), mac);
+                    let resolved = plane.routes.resolved(&mut plane.fib, vr, interface, address, mac);
                     match resolved {
                         Ok(adjacency) => waiting.into_iter().for_each(|packet| {
                             plane.inject(now, InjectTarget::Adjacency(adjacency), packet);
@@ -174,13 +208,32 @@ impl Input {
                 }
                 NeighborAction::Failed { interface, address, waiting } => {
                     let Some(vr) = plane.topology.by_index(interface).map(|record| record.vr) else { continue };
-                    if let Err(error) = plane.routes.forgotten(&mut plane.fib, vr, interface, address.into()) {
+                    if let Err(error) = plane.routes.forgotten(&mut plane.fib, vr, interface, address) {
                         log::error!("neighbor {address}: {error}");
                     }
-                    let message = Icmpv4Repr::DestinationUnreachable(Unreachable::Host);
-                    waiting.iter().for_each(|packet| self.send_error(now, plane, packet, &message));
+                    for packet in &waiting {
+                        plane.discard(packet, DropReason::Unresolved);
+                        self.send_error_about(now, plane, packet, Report::HostUnreachable, Some(interface));
+                    }
                 }
             }
+        }
+    }
+
+    /// Asks a link, or one station, who has an address.
+    fn ask(&mut self, now: Time, plane: &mut Plane, interface: IfIndex, address: IpAddr, to: Option<MacAddress>) {
+        let Some(source) = plane.topology.source(interface, address) else { return };
+        let Some(mac) = plane.topology.by_index(interface).map(|record| record.interface.mac) else { return };
+        match (source, address) {
+            (IpAddr::V4(source), IpAddr::V4(address)) => {
+                let request = ArpRepr::request(mac, source, address);
+                self.send_arp(now, plane, interface, &request, to.unwrap_or(MacAddress::BROADCAST));
+            }
+            (IpAddr::V6(source), IpAddr::V6(address)) => {
+                super::nd::solicit(now, plane, interface, source, address, to);
+            }
+            // The source is chosen for the address: it has its family.
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => {}
         }
     }
 
@@ -195,7 +248,7 @@ impl Input {
         let vr = packet.meta.vr;
         match target {
             PuntTarget::Socket(socket) => {
-                let is_tcp = Ipv4View::parse(packet.layer3()).is_ok_and(|ip| ip.protocol() == protocol::TCP);
+                let is_tcp = IpView::parse(packet.layer3()).is_ok_and(|ip| ip.protocol == protocol::TCP);
                 deliveries.push(match is_tcp {
                     true => Delivery::Segment { vr, socket: Some(socket), packet },
                     false => Delivery::Datagram { vr, packet },
@@ -205,51 +258,34 @@ impl Input {
         }
     }
 
-    fn handle_icmp(&mut self, now: Time, plane: &mut Plane, packet: &Packet, deliveries: &mut Vec<Delivery>) {
-        let vr = packet.meta.vr;
-        let Ok(ip) = Ipv4View::parse(packet.layer3()) else { return };
-        // What was sent to everyone on a subnet is not answered (RFC 1122 section 3.2.2.6 permits that).
-        if plane.topology.is_local(vr, ip.destination().into())
-            && let Some(reply) = icmp::echo_reply(&ip)
-        {
-            plane.send(now, vr, &reply);
-            return;
-        }
-        let Ok(message) = Icmpv4View::parse(ip.payload()) else { return };
-        let repr = message.repr();
-        if let Some(answer) = self.probes.received(now, vr, ip.source(), ip.ttl(), &repr, message.payload()) {
-            deliveries.push(Delivery::Probe(answer));
-            return;
-        }
-        if let Icmpv4Repr::DestinationUnreachable(why) = repr {
-            deliveries.extend(tcp_error(vr, why, message.payload()));
-        }
-    }
-
     fn handle_unclaimed(&mut self, now: Time, plane: &mut Plane, packet: Packet, deliveries: &mut Vec<Delivery>) {
         let vr = packet.meta.vr;
-        let Ok(ip) = Ipv4View::parse(packet.layer3()) else { return };
-        let why = match ip.protocol() {
+        let Ok(ip) = IpView::parse(packet.layer3()) else { return };
+        let report = match ip.protocol {
             protocol::TCP => {
                 deliveries.push(Delivery::Segment { vr, socket: None, packet });
                 return;
             }
-            protocol::UDP => Unreachable::Port,
-            _ => Unreachable::Protocol,
+            protocol::UDP => Report::PortUnreachable,
+            // "No next header" (RFC 8200 section 4.7): nothing is said, and nothing is answered.
+            ipv6_extension::kind::NO_NEXT_HEADER if ip.destination.is_ipv6() => return,
+            _ => Report::ProtocolUnreachable { named_at: named_at(packet.layer3()) },
         };
-        if !plane.topology.is_local(vr, ip.destination().into()) {
+        if !plane.topology.is_local_on(vr, ip.destination, packet.meta.interface) {
             return;
         }
         // The error comes from the address that was meant (RFC 1122 section 3.2.2.1: from the host).
-        let from = ip.destination();
-        self.send_error_from(now, plane, &packet, &Icmpv4Repr::DestinationUnreachable(why), from);
+        let (from, interface) = (ip.destination, packet.meta.interface);
+        self.send_error_from(now, plane, &packet, report, from, interface);
     }
 
     fn handle_fragment(&mut self, now: Time, plane: &mut Plane, packet: &Packet) {
         let vr = packet.meta.vr;
-        if let Ok(Reassembled::Whole(whole)) = self.reassembly.add(now, vr, packet.layer3()) {
+        match self.reassembly.add(now, vr, packet.layer3()) {
             // Its destination is one of our own addresses: the look-up brings it back, whole.
-            plane.send(now, vr, &whole);
+            Ok(Reassembled::Whole(whole)) => drop(plane.send(now, vr, packet.meta.interface, &whole)),
+            Ok(Reassembled::Waiting) => {}
+            Ok(Reassembled::Dropped) | Err(_) => plane.discard(packet, DropReason::ReassemblyFailed),
         }
     }
 
@@ -261,17 +297,24 @@ impl Input {
         mtu_bytes: u32,
         adjacency: AdjacencyId,
     ) {
-        let Ok(ip) = Ipv4View::parse(packet.layer3()) else { return };
-        if ip.dont_fragment() {
-            let mtu_bytes = u16::try_from(mtu_bytes).unwrap_or(u16::MAX);
-            let why = Unreachable::FragmentationNeeded { mtu_bytes };
-            self.send_error(now, plane, &packet, &Icmpv4Repr::DestinationUnreachable(why));
-            return;
-        }
-        if packet.meta.interface.is_some() && decrement_ttl(packet.layer3_mut()).is_err() {
-            return;
-        }
-        let Ok(pieces) = fragment(packet.layer3(), mtu_bytes as usize) else { return };
+        let is_own = packet.meta.interface.is_none();
+        let pieces = match IpView::parse(packet.layer3()) {
+            // Whoever sends it cuts it; TCP sends smaller segments instead (RFC 8200 section 5).
+            Ok(ip) if ip.destination.is_ipv6() && is_own && ip.protocol != protocol::TCP => {
+                let identification = plane.fragment_ids.next(packet.layer3());
+                fragment_ipv6(packet.layer3(), mtu_bytes as usize, identification)
+            }
+            Ok(ip) if ip.destination.is_ipv4() && may_be_cut(packet.layer3()) => {
+                if !is_own && decrement_ttl(packet.layer3_mut()).is_err() {
+                    return;
+                }
+                fragment(packet.layer3(), mtu_bytes as usize)
+            }
+            Ok(_) | Err(_) => return self.send_error(now, plane, &packet, Report::TooBig { mtu_bytes }),
+        };
+        let Ok(pieces) = pieces else {
+            return self.send_error(now, plane, &packet, Report::TooBig { mtu_bytes });
+        };
         for piece in pieces {
             let Some(mut fragment) = plane.pool.packet(&piece) else { return };
             fragment.meta.vr = packet.meta.vr;
@@ -280,28 +323,48 @@ impl Input {
     }
 
     /// An error about `packet`, from the interface that it came in by; about a packet of our own, from its own source.
-    fn send_error(&mut self, now: Time, plane: &mut Plane, packet: &Packet, message: &Icmpv4Repr) {
-        let Ok(ip) = Ipv4View::parse_quoted(packet.layer3()) else { return };
+    fn send_error(&mut self, now: Time, plane: &mut Plane, packet: &Packet, report: Report) {
+        self.send_error_about(now, plane, packet, report, packet.meta.interface);
+    }
+
+    /// The same; `interface`: where a link-local sender is to be told.
+    fn send_error_about(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        packet: &Packet,
+        report: Report,
+        interface: Option<IfIndex>,
+    ) {
+        let Some((source, _)) = ip::addresses(packet.layer3()) else { return };
         let from = match packet.meta.interface {
-            Some(interface) => plane.topology.source(interface, Some(ip.source())),
-            None => Some(ip.source()),
+            Some(interface) => plane.topology.source(interface, source),
+            None => Some(source),
         };
         if let Some(from) = from {
-            self.send_error_from(now, plane, packet, message, from);
+            self.send_error_from(now, plane, packet, report, from, interface);
         }
     }
 
-    fn send_error_from(&mut self, now: Time, plane: &mut Plane, packet: &Packet, message: &Icmpv4Repr, from: Ipv4Addr) {
+    fn send_error_from(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        packet: &Packet,
+        report: Report,
+        from: IpAddr,
+        interface: Option<IfIndex>,
+    ) {
         let vr = packet.meta.vr;
-        if let Some(error) = icmp::error(packet.layer3(), from, message)
+        if let Some(error) = report.to_packet(packet.layer3(), from)
             && self.rates.entry(vr).or_default().admit(now)
         {
-            plane.send(now, vr, &error);
+            plane.send(now, vr, interface, &error);
         }
     }
 
     /// Neighbors of interfaces that are gone, down or renumbered are forgotten.
-    pub fn topology_changed(&mut self, plane: &mut Plane, change: &TopologyChange) {
+    pub fn topology_changed(&mut self, now: Time, plane: &mut Plane, change: &TopologyChange) {
         for interface in &change.forget {
             drop(self.neighbors.forget(*interface));
             let Some(vr) = plane.topology.by_index(*interface).map(|record| record.vr) else { continue };
@@ -312,48 +375,73 @@ impl Input {
         for vr in &change.deleted {
             self.rates.remove(vr);
         }
+        for (interface, address) in self.detection.set(now, &change.tentative) {
+            super::nd::look_for(now, plane, interface, address);
+        }
     }
 
     /// All timers due by `now` have expired.
     pub fn handle_timeout(&mut self, now: Time, plane: &mut Plane, deliveries: &mut Vec<Delivery>) {
         let actions = self.neighbors.handle_timeout(now);
         self.carry_out(now, plane, actions);
-        self.reassembly.handle_timeout(now);
+        for expired in self.reassembly.handle_timeout(now) {
+            self.reassembly_timed_out(now, plane, expired.vr, expired.first);
+        }
+        let free = self.detection.handle_timeout(now);
+        if !free.is_empty() {
+            deliveries.push(Delivery::LookedFor(free, Uniqueness::Unique));
+        }
         deliveries.extend(self.probes.handle_timeout(now).into_iter().map(Delivery::Probe));
         self.handle_own(now, plane, deliveries);
     }
 
+    fn reassembly_timed_out(&mut self, now: Time, plane: &mut Plane, vr: VrId, first: Option<Vec<u8>>) {
+        let Some(mut packet) = plane.pool.packet(first.as_deref().unwrap_or_default()) else { return };
+        packet.meta.vr = vr;
+        plane.discard(&packet, DropReason::ReassemblyTimedOut);
+        if let Some((_, own)) = ip::addresses(packet.layer3()) {
+            self.send_error_from(now, plane, &packet, Report::ReassemblyTimedOut, own, None);
+        }
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let timers = [self.neighbors.poll_timeout(), self.reassembly.poll_timeout(), self.probes.poll_timeout()];
+        let timers = [
+            self.neighbors.poll_timeout(),
+            self.reassembly.poll_timeout(),
+            self.probes.poll_timeout(),
+            self.detection.poll_timeout(),
+        ];
         timers.into_iter().flatten().min()
     }
 
-    /// Says to everyone on a link which address we have: neighbors bring their entries up to date (RFC 5227 section 3).
+    /// Says to everyone on a link which addresses we have: neighbors bring their entries up to date (RFC 5227 section 3,
+    /// RFC 4861 section 7.2.6).
     pub fn announce(&mut self, now: Time, plane: &mut Plane, interface: IfIndex) {
         let Some(record) = plane.topology.by_index(interface).filter(|record| record.state.mac.is_some()) else {
             return;
         };
-        let mac = record.interface.mac;
-        let addresses: Vec<IpAddr> = record.state.addresses.iter().map(|net| net.addr()).collect();
+        let (mac, link_local) = (record.interface.mac, record.state.link_local.map(IpAddr::V6));
+        let addresses: Vec<IpAddr> = record.state.addresses.iter().map(|net| net.addr()).chain(link_local).collect();
         for address in addresses {
-            if let IpAddr::V4(address) = address {
-                self.send_arp(now, plane, interface, &ArpRepr::request(mac, address, address), MacAddress::BROADCAST);
+            match address {
+                IpAddr::V4(address) => {
+                    let request = ArpRepr::request(mac, address, address);
+                    self.send_arp(now, plane, interface, &request, MacAddress::BROADCAST);
+                }
+                IpAddr::V6(address) => super::nd::advertise_to_all(now, plane, interface, address),
             }
         }
     }
 }
 
-/// An ICMP error that quotes a TCP segment: IP header, ports and sequence number.
-fn tcp_error(vr: VrId, why: Unreachable, quote: &[u8]) -> Option<Delivery> {
-    let ip = Ipv4View::parse_quoted(quote).ok().filter(|ip| ip.protocol() == protocol::TCP)?;
-    let tcp = quote.get(ip.header_bytes()..ip.header_bytes().checked_add(8)?)?;
-    let (source, destination) = (u16::from_be_bytes([tcp[0], tcp[1]]), u16::from_be_bytes([tcp[2], tcp[3]]));
-    Some(Delivery::TcpError {
-        vr,
-        local: (ip.source(), source),
-        remote: (ip.destination(), destination),
-        quoted: SeqNumber(u32::from_be_bytes([tcp[4], tcp[5], tcp[6], tcp[7]])),
-        why,
-    })
+/// Whether routers may cut an IPv4 packet.
+fn may_be_cut(packet: &[u8]) -> bool {
+    Ipv4View::parse(packet).is_ok_and(|ip| !ip.dont_fragment())
+}
+
+/// The byte of an IPv6 packet that names its upper layer.
+fn named_at(packet: &[u8]) -> u32 {
+    let chain = Ipv6View::parse(packet).and_then(|ip| ipv6_extension::walk(packet, &ip));
+    chain.map_or(0, |chain| u32::try_from(chain.named_at).unwrap_or(u32::MAX))
 }

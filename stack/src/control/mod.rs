@@ -4,13 +4,16 @@
 //!   config ─▶ config ─▶ topology ──┐                          ┌─▶ interfaces, FIB, IFIB ─▶ line cards
 //!   rib ───▶ routes ───────────────┼─▶ plane (writers, buffers)                              │
 //!   punts ◀────────────────────────┘        ▲                                                │
-//!     └─▶ input: ARP, ICMP, fragments ──────┘ inject                           punt ◀────────┘
+//!     └─▶ input: ARP, fragments ────────────┘ inject                           punt ◀────────┘
+//!         nd, icmp
 //! ```
 //!
 //! Everything here is told the time and does no waiting; TCP segments go on to the socket server.
 
 pub mod config;
+mod icmp;
 pub mod input;
+mod nd;
 pub mod plane;
 pub mod probe;
 pub mod routes;

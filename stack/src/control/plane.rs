@@ -1,22 +1,26 @@
 //! The data plane's tables and buffers, as the one thread that writes them has them.
 
 use std::collections::VecDeque;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipc::{Family, VrId};
 use stack_api::socket::SocketError;
 
 use super::routes::Routes;
 use super::topology::{Topology, TopologyChange};
-use crate::counters::{Counters, LocalCounters};
+use crate::counters::{Counters, DropReason, LocalCounters, Way};
 use crate::fib::{Adjacency, AdjacencyId, FibError, FibWriter};
 use crate::ids::IfIndex;
 use crate::ifib::{IfibChange, IfibEntry, IfibKey, IfibWriter, PuntTarget};
-use crate::interfaces::Interfaces;
-use crate::linecard::{Forwarder, Inject, InjectTarget, LineCard, Output, PortDirectory, Punt};
+use crate::interfaces::{Interfaces, Link};
+use crate::internet::fragment::{FragmentIds, fragment_ipv6};
+use crate::internet::path_mtu::PathMtus;
+use crate::linecard::{Forwarder, Inject, InjectTarget, LineCard, Output, PortDirectory, Punt, PuntReason};
 use crate::packet::{Packet, PacketPool, PoolLimits};
 use crate::policer::PolicerClass;
 use crate::time::Time;
+use crate::wire::ethernet::{self, EtherType, EthernetRepr, MacAddress};
+use crate::wire::ip;
 use crate::wire::ipv4::protocol;
 
 /// Packets that go round between the control side's forwarder and its handlers in one call: an answer to oneself is
@@ -42,6 +46,10 @@ pub struct Plane {
     pub pool: PacketPool,
     /// Where frames go.
     pub ports: PortDirectory,
+    /// What routers on the way have said about the size of IPv6 packets.
+    pub path_mtus: PathMtus,
+    /// Tells IPv6 packets that are sent in fragments apart.
+    pub fragment_ids: FragmentIds,
     forwarder: Forwarder,
     local: LocalCounters,
     output: Output,
@@ -73,6 +81,8 @@ impl Plane {
             counters,
             pool,
             ports,
+            path_mtus: PathMtus::default(),
+            fragment_ids: FragmentIds::default(),
             forwarder,
             local,
             output: Output::default(),
@@ -97,12 +107,13 @@ impl Plane {
     pub fn apply(&mut self, change: &TopologyChange) -> Result<(), FibError> {
         for vr in &change.deleted {
             self.routes.delete(&mut self.fib, *vr)?;
-            self.ifib.apply(&[IfibChange::Remove(icmp_key(*vr))]);
+            self.ifib.apply(&icmp_keys(*vr).map(IfibChange::Remove));
+            self.path_mtus.forget(*vr);
         }
         for vr in &change.created {
             self.routes.create(&mut self.fib, *vr)?;
             let entry = IfibEntry { target: PuntTarget::Handler, class: PolicerClass::Protocol };
-            self.ifib.apply(&[IfibChange::Set(icmp_key(*vr), entry)]);
+            self.ifib.apply(&icmp_keys(*vr).map(|key| IfibChange::Set(key, entry)));
         }
         self.interfaces.publish(change.table.clone());
         let vrs: Vec<VrId> = self.topology.vrs().map(|(_, vr)| vr).collect();
@@ -110,15 +121,53 @@ impl Plane {
             .try_for_each(|vr| self.routes.set_local(&mut self.fib, vr, self.topology.received_addresses(vr)))
     }
 
-    /// Sends an IP packet that `vr` originates, in bytes. `false`: no buffer.
-    pub fn send(&mut self, now: Time, vr: VrId, bytes: &[u8]) -> bool {
+    /// Sends an IP packet that `vr` originates, in bytes; `interface`: where a link-local destination is. An IPv6 one
+    /// that is larger than its way is known to take goes in fragments: nobody else may cut it. `false`: no buffer.
+    pub fn send(&mut self, now: Time, vr: VrId, interface: Option<IfIndex>, bytes: &[u8]) -> bool {
+        let path_mtu = match ip::destination(bytes) {
+            Some(IpAddr::V6(to)) => self.path_mtus.get(now, vr, to).filter(|mtu| bytes.len() > *mtu as usize),
+            Some(IpAddr::V4(_)) | None => None,
+        };
+        let Some(mtu) = path_mtu else { return self.send_one(now, vr, interface, bytes) };
+        match fragment_ipv6(bytes, mtu as usize, self.fragment_ids.next(bytes)) {
+            Ok(pieces) => pieces.iter().all(|piece| self.send_one(now, vr, interface, piece)),
+            // What cannot be cut is too big: whoever finds that out says so.
+            Err(_) => self.send_one(now, vr, interface, bytes),
+        }
+    }
+
+    fn send_one(&mut self, now: Time, vr: VrId, interface: Option<IfIndex>, bytes: &[u8]) -> bool {
         match self.pool.packet(bytes) {
             Some(packet) => {
-                self.inject(now, InjectTarget::Lookup { vr }, packet);
+                self.originate(now, vr, interface, packet);
                 true
             }
             None => false,
         }
+    }
+
+    /// Sends an IP packet to a station on the link of a port, without a look-up. `false`: no buffer, or no such port.
+    pub fn send_on_link(&mut self, now: Time, interface: IfIndex, destination: MacAddress, packet: &[u8]) -> bool {
+        let Some(record) = self.topology.by_index(interface) else { return false };
+        let (vr, source) = (record.vr, record.interface.mac);
+        let ether_type = match ip::destination(packet) {
+            Some(IpAddr::V4(_)) => EtherType::IPV4,
+            Some(IpAddr::V6(_)) => EtherType::IPV6,
+            None => return false,
+        };
+        let mut frame = vec![0; ethernet::HEADER_BYTES];
+        frame.extend_from_slice(packet);
+        let emitted = EthernetRepr { destination, source, ether_type }.emit(&mut frame);
+        let sent = emitted.is_ok() && self.send_frame(now, interface, &frame);
+        if sent {
+            self.local.add_packets(vr, Some(interface), Way::Out, 1, packet.len() as u64);
+        }
+        sent
+    }
+
+    /// Counts packets that end at the control side.
+    pub fn discard(&mut self, packet: &Packet, reason: DropReason) {
+        self.local.drop(packet.meta.vr, packet.meta.interface, reason, 1);
     }
 
     /// Sends a whole frame out of an interface. `false`: no buffer.
@@ -153,9 +202,38 @@ impl Plane {
         punt
     }
 
-    /// Sends a packet that `vr` originates.
-    pub fn originate(&mut self, now: Time, vr: VrId, packet: Packet) {
-        self.inject(now, InjectTarget::Lookup { vr }, packet);
+    /// Sends a packet that `vr` originates; `interface`: where a link-local destination is.
+    pub fn originate(&mut self, now: Time, vr: VrId, interface: Option<IfIndex>, packet: Packet) {
+        match (ip::destination(packet.layer3()), interface) {
+            (Some(IpAddr::V6(to)), Some(interface)) if to.is_unicast_link_local() => {
+                self.originate_on_link(now, interface, to, packet);
+            }
+            _ => self.inject(now, InjectTarget::Lookup { vr }, packet),
+        }
+    }
+
+    /// To the interface itself, to the VR at its other end, or to a neighbor on its link.
+    fn originate_on_link(&mut self, now: Time, interface: IfIndex, to: Ipv6Addr, mut packet: Packet) {
+        let Some(record) = self.topology.by_index(interface) else {
+            return self.discard(&packet, DropReason::InterfaceDown);
+        };
+        packet.meta.vr = record.vr;
+        let adjacency = match record.interface.link {
+            _ if record.has_link_local(to) => {
+                packet.meta.interface = Some(interface);
+                Some(AdjacencyId::RECEIVE)
+            }
+            Link::InterVr { .. } => Some(self.routes.crossing(&mut self.fib, interface)),
+            Link::Port(_) => self.routes.neighbor(interface, to.into()),
+            Link::Loopback => Some(AdjacencyId::DISCARD),
+        };
+        match adjacency {
+            Some(adjacency) => self.inject(now, InjectTarget::Adjacency(adjacency), packet),
+            None => {
+                let reason = PuntReason::Resolve { interface, next_hop: to.into() };
+                self.punted.push_back(Punt { reason, packet });
+            }
+        }
     }
 
     /// The adjacency that leads to `to`, as a packet of `vr` would take it.
@@ -165,8 +243,9 @@ impl Plane {
     }
 
     /// The address that `vr` speaks with towards `to`, if nobody chose one (RFC 1122 section 3.3.4.3).
-    pub fn source_towards(&self, vr: VrId, to: Ipv4Addr) -> Result<Ipv4Addr, SocketError> {
-        let (_, adjacency) = self.route(vr, to.into()).ok_or(SocketError::NetworkUnreachable)?;
+    /// A link-local destination has its own way: [`Topology::source`].
+    pub fn source_towards(&self, vr: VrId, to: IpAddr) -> Result<IpAddr, SocketError> {
+        let (_, adjacency) = self.route(vr, to).ok_or(SocketError::NetworkUnreachable)?;
         let interface = match adjacency {
             Adjacency::Receive => return Ok(to),
             Adjacency::Discard => return Err(SocketError::HostUnreachable),
@@ -175,7 +254,7 @@ impl Plane {
             | Adjacency::Complete { interface, .. }
             | Adjacency::InterVr { interface } => interface,
         };
-        self.topology.source(interface, Some(to)).ok_or(SocketError::AddressNotAvailable)
+        self.topology.source(interface, to).ok_or(SocketError::AddressNotAvailable)
     }
 
     /// IP MTU of the interface towards `to`.
@@ -192,6 +271,10 @@ impl Plane {
     }
 }
 
-fn icmp_key(vr: VrId) -> IfibKey {
-    IfibKey::Protocol { vr, family: Family::Ipv4, protocol: protocol::ICMP }
+fn icmp_keys(vr: VrId) -> [IfibKey; 2] {
+    [(Family::Ipv4, protocol::ICMP), (Family::Ipv6, protocol::ICMPV6)].map(|(family, protocol)| IfibKey::Protocol {
+        vr,
+        family,
+        protocol,
+    })
 }

@@ -1,7 +1,7 @@
 //! Echo requests on an operator's behalf, until their answers come or time runs out.
 
 use std::collections::{BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use ipc::VrId;
@@ -9,9 +9,13 @@ use ipc::service::ClientId;
 use stack_api::probe::{Outcome, Probe, ProbeResult};
 
 use super::plane::Plane;
-use crate::internet::icmp;
+use crate::ids::IfIndex;
+use crate::internet::{icmp, icmpv6, report};
 use crate::time::Time;
 use crate::wire::icmpv4::{Icmpv4Repr, Unreachable};
+use crate::wire::icmpv6::Icmpv6Repr;
+use crate::wire::ip::IpView;
+use crate::wire::ipv4::protocol;
 
 /// Probes under way at once, of all operators.
 const MAX_PENDING: usize = 4096;
@@ -51,26 +55,30 @@ impl Probes {
 
     fn try_send(&mut self, now: Time, plane: &mut Plane, client: ClientId, probe: &Probe) -> Result<(), String> {
         let vr = plane.topology.vr(&probe.vr).ok_or_else(|| format!("no virtual router {}", probe.vr))?;
-        let IpAddr::V4(to) = probe.to else { return Err("probes over IPv6 are not supported".to_owned()) };
+        let interface = match &probe.interface {
+            Some(name) => {
+                let missing = || format!("{} has no interface {name}", probe.vr);
+                Some(plane.topology.interface(vr, name).ok_or_else(missing)?.index)
+            }
+            None => None,
+        };
         if probe.size > MAX_PAYLOAD {
             return Err(format!("{} bytes; at most {MAX_PAYLOAD} fit a packet", probe.size));
         }
         if self.pending.len() >= MAX_PENDING {
             return Err(format!("{MAX_PENDING} probes are under way already"));
         }
-        let from = source(plane, vr, to, probe.from)?;
+        let from = source(plane, vr, interface, probe)?;
         let sequence = self.next;
         self.next = self.next.wrapping_add(1);
         if self.pending.contains_key(&(vr, sequence)) {
             return Err("too many probes are under way".to_owned());
         }
-        let message = Icmpv4Repr::EchoRequest { identifier: IDENTIFIER, sequence };
-        let payload: Vec<u8> = (0..probe.size).map(|index| index as u8).collect();
-        let packet = icmp::packet(from, to, probe.ttl, &message, &payload).map_err(|error| error.to_string())?;
+        let packet = echo_request(from, probe, sequence)?;
         let deadline = now + Duration::from_millis(probe.timeout_ms.into());
         self.pending.insert((vr, sequence), Pending { client, number: probe.number, sent: now, deadline });
         self.deadlines.insert((deadline, vr, sequence));
-        if !plane.send(now, vr, &packet) {
+        if !plane.send(now, vr, interface, &packet) {
             self.take(vr, sequence);
             return Err("no buffer is left".to_owned());
         }
@@ -100,6 +108,37 @@ impl Probes {
             | Icmpv4Repr::ParameterProblem { .. }
             | Icmpv4Repr::Other { .. } => return None,
         };
+        self.answered(now, vr, sequence, outcome)
+    }
+
+    /// An ICMPv6 message for `vr` came.
+    pub fn received_v6(
+        &mut self,
+        now: Time,
+        vr: VrId,
+        from: Ipv6Addr,
+        ttl: u8,
+        message: &Icmpv6Repr,
+        payload: &[u8],
+    ) -> Option<Answer> {
+        let from = IpAddr::V6(from);
+        let (sequence, outcome) = match message {
+            Icmpv6Repr::EchoReply { identifier: IDENTIFIER, sequence } => (*sequence, Outcome::Reply { from, ttl }),
+            Icmpv6Repr::TimeExceededInTransit => (quoted(payload)?, Outcome::TimeExceeded { from }),
+            Icmpv6Repr::DestinationUnreachable(_)
+            | Icmpv6Repr::PacketTooBig { .. }
+            | Icmpv6Repr::ParameterProblem { .. } => {
+                (quoted(payload)?, Outcome::Unreachable { from, code: code(report::unreachable(message)?) })
+            }
+            Icmpv6Repr::EchoReply { .. }
+            | Icmpv6Repr::EchoRequest { .. }
+            | Icmpv6Repr::TimeExceededInReassembly
+            | Icmpv6Repr::Other { .. } => return None,
+        };
+        self.answered(now, vr, sequence, outcome)
+    }
+
+    fn answered(&mut self, now: Time, vr: VrId, sequence: u16, outcome: Outcome) -> Option<Answer> {
         let pending = self.take(vr, sequence)?;
         let round_trip_ns = now.as_nanos().saturating_sub(pending.sent.as_nanos());
         Some((pending.client, ProbeResult { number: pending.number, outcome, round_trip_ns }))
@@ -141,20 +180,46 @@ impl Probes {
     }
 }
 
-fn source(plane: &Plane, vr: VrId, to: Ipv4Addr, from: Option<IpAddr>) -> Result<Ipv4Addr, String> {
-    match from {
-        Some(IpAddr::V4(from)) if plane.topology.is_local(vr, from.into()) => Ok(from),
-        Some(from) => Err(format!("{from} is not an address of this virtual router")),
-        None => plane.source_towards(vr, to).map_err(|error| error.to_string()),
+/// The own address that a probe is sent from.
+fn source(plane: &Plane, vr: VrId, interface: Option<IfIndex>, probe: &Probe) -> Result<IpAddr, String> {
+    let (to, topology) = (probe.to, &plane.topology);
+    if vr_api::interface::is_link_scoped(to) && interface.is_none() {
+        return Err(format!("{to} is one of each link; say which: `interface NAME`"));
     }
+    match (probe.from, interface) {
+        (Some(from), _) if from.is_ipv4() != to.is_ipv4() => {
+            Err(format!("{from} and {to} are not of one address family"))
+        }
+        (Some(from), _) if topology.is_local_on(vr, from, interface) => Ok(from),
+        (Some(from), _) => Err(format!("{from} is not an address of this virtual router")),
+        (None, Some(interface)) if vr_api::interface::is_link_scoped(to) => {
+            topology.source(interface, to).ok_or_else(|| "the interface has no IPv6 address".to_owned())
+        }
+        (None, _) => plane.source_towards(vr, to).map_err(|error| error.to_string()),
+    }
+}
+
+fn echo_request(from: IpAddr, probe: &Probe, sequence: u16) -> Result<Vec<u8>, String> {
+    let payload: Vec<u8> = (0..probe.size).map(|index| index as u8).collect();
+    let identifier = IDENTIFIER;
+    let packet = match (from, probe.to) {
+        (IpAddr::V4(from), IpAddr::V4(to)) => {
+            icmp::packet(from, to, probe.ttl, &Icmpv4Repr::EchoRequest { identifier, sequence }, &payload)
+        }
+        (IpAddr::V6(from), IpAddr::V6(to)) => {
+            icmpv6::packet(from, to, probe.ttl, &Icmpv6Repr::EchoRequest { identifier, sequence }, &payload)
+        }
+        (from, to) => return Err(format!("{from} and {to} are not of one address family")),
+    };
+    packet.map_err(|error| error.to_string())
 }
 
 /// The sequence number of our echo request that an error quotes: IP header, then at least 8 bytes.
 fn quoted(packet: &[u8]) -> Option<u16> {
-    let header = usize::from(packet.first()? & 0x0f) * 4;
-    let echo = packet.get(header..header.checked_add(8)?)?;
-    let (message_type, identifier) = (echo[0], u16::from_be_bytes([echo[4], echo[5]]));
-    (message_type == 8 && identifier == IDENTIFIER).then(|| u16::from_be_bytes([echo[6], echo[7]]))
+    let ip = IpView::parse_quoted(packet).ok()?;
+    let [message_type, _, _, _, a, b, c, d, ..] = *ip.payload else { return None };
+    let is_request = matches!((ip.protocol, message_type), (protocol::ICMP, 8) | (protocol::ICMPV6, 128));
+    (is_request && u16::from_be_bytes([a, b]) == IDENTIFIER).then(|| u16::from_be_bytes([c, d]))
 }
 
 fn code(why: Unreachable) -> u8 {

@@ -147,6 +147,9 @@ impl Routes {
         let complete = Adjacency::Complete { interface, destination };
         let adjacency = self.adjacency(fib, interface, Some(address), complete);
         fib.set_adjacency(adjacency, complete)?;
+        if !has_own_route(address) {
+            return Ok(adjacency);
+        }
         let group = self.group_of(fib, vec![adjacency])?;
         let own_route = [(IpNet::from(address), move |layers: &mut Layers| layers.neighbor = Some(group))];
         self.change(fib, vr, own_route.into_iter())?;
@@ -164,8 +167,21 @@ impl Routes {
         if let Some(adjacency) = self.adjacencies.get(&(interface, Some(next_hop))) {
             fib.set_adjacency(*adjacency, Adjacency::Incomplete { interface, next_hop })?;
         }
+        if !has_own_route(next_hop) {
+            return Ok(());
+        }
         let own_route = [(IpNet::from(next_hop), |layers: &mut Layers| layers.neighbor = None)];
         self.change(fib, vr, own_route.into_iter())
+    }
+
+    /// The adjacency towards a neighbor of which something leads over it, or that was resolved once.
+    pub fn neighbor(&self, interface: IfIndex, address: IpAddr) -> Option<AdjacencyId> {
+        self.adjacencies.get(&(interface, Some(address))).copied()
+    }
+
+    /// The adjacency into the VR at the other end of an inter-VR interface.
+    pub fn crossing(&mut self, fib: &mut FibWriter, interface: IfIndex) -> AdjacencyId {
+        self.adjacency(fib, interface, None, Adjacency::InterVr { interface })
     }
 
     /// All neighbors on an interface are forgotten.
@@ -267,4 +283,9 @@ impl Routes {
         self.groups.insert(adjacencies, group);
         Ok(group)
     }
+}
+
+/// Whether a neighbor gets a route of its own. A link-local address is not one of the VR's table: every link has its own.
+fn has_own_route(neighbor: IpAddr) -> bool {
+    !vr_api::interface::is_link_scoped(neighbor)
 }

@@ -22,6 +22,9 @@ use crate::time::Time;
 use crate::wire::ipv4::{Ipv4Repr, protocol};
 use crate::wire::udp::UdpRepr;
 
+mod discovery;
+mod ipv6;
+
 const OPERATOR: ClientId = ClientId(1);
 
 fn node(line: &str, children: Vec<Node>) -> Node {
@@ -81,7 +84,7 @@ impl Router {
         let config = StackConfig::read(&blocks(blue_is_shut)).unwrap();
         let change = self.plane.topology.configure(config);
         self.plane.apply(&change).unwrap();
-        self.input.topology_changed(&mut self.plane, &change);
+        self.input.topology_changed(self.now, &mut self.plane, &change);
     }
 
     fn vr(&self, name: &str) -> VrId {
@@ -101,13 +104,20 @@ impl Router {
     }
 
     fn probe(&mut self, vr: &str, to: &str, ttl: u8) -> Option<Outcome> {
-        let vr = VrName::new(vr).unwrap();
-        let probe = Probe { number: 0, vr, to: to.parse().unwrap(), from: None, ttl, size: 56, timeout_ms: 2000 };
-        let at_once = self.input.probes.send(self.now, &mut self.plane, OPERATOR, &probe);
+        self.send_probe(&probe(vr, to, ttl))
+    }
+
+    fn send_probe(&mut self, probe: &Probe) -> Option<Outcome> {
+        let at_once = self.input.probes.send(self.now, &mut self.plane, OPERATOR, probe);
         let mut deliveries: Vec<Delivery> = at_once.into_iter().map(Delivery::Probe).collect();
         self.input.handle_own(self.now, &mut self.plane, &mut deliveries);
         outcome(deliveries)
     }
+}
+
+fn probe(vr: &str, to: &str, ttl: u8) -> Probe {
+    let (vr, to) = (VrName::new(vr).unwrap(), to.parse().unwrap());
+    Probe { number: 0, vr, to, from: None, interface: None, ttl, size: 56, timeout_ms: 2000 }
 }
 
 fn outcome(deliveries: Vec<Delivery>) -> Option<Outcome> {
@@ -169,7 +179,7 @@ fn a_udp_datagram_to_a_closed_port_is_answered_with_port_unreachable() {
     let at = Ipv4Repr::new(from, to, protocol::UDP, 64, 12).emit(&mut packet).unwrap();
     UdpRepr { source_port: 4000, destination_port: 9 }.emit(&mut packet[at..], from.into(), to.into()).unwrap();
     let red = router.vr("red");
-    router.plane.send(router.now, red, &packet);
+    router.plane.send(router.now, red, None, &packet);
     let mut deliveries = Vec::new();
     router.input.handle_own(router.now, &mut router.plane, &mut deliveries);
     // The answer is ICMP for red, which has no socket that wants it; it was received all the same.
@@ -202,7 +212,7 @@ fn an_echo_larger_than_a_link_is_cut_on_both_ways_and_answered() {
     router.plane.apply(&change).unwrap();
     let vr = VrName::new("blue").unwrap();
     let to = address("192.0.2.3");
-    let probe = Probe { number: 7, vr, to, from: None, ttl: 64, size: 4000, timeout_ms: 2000 };
+    let probe = Probe { number: 7, vr, to, from: None, interface: None, ttl: 64, size: 4000, timeout_ms: 2000 };
     assert!(router.input.probes.send(router.now, &mut router.plane, OPERATOR, &probe).is_none());
     let mut deliveries = Vec::new();
     router.input.handle_own(router.now, &mut router.plane, &mut deliveries);

@@ -3,15 +3,16 @@
 //! The stack is told names only, and numbers VRs' tables itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipc::{InterfaceName, VrId, VrName};
 use ipnet::IpNet;
 use stack_api::interface::{InterfaceEvent, InterfaceKind, InterfaceState};
 
-use super::config::{LinkSpec, StackConfig};
+use super::config::{InterfaceSpec, LinkSpec, StackConfig};
 use crate::ids::{IfIndex, PortId};
 use crate::interfaces::{Interface, InterfaceTable, Link};
+use crate::internet::{dad, source};
 use crate::media::LinkState;
 use crate::wire::ethernet::MacAddress;
 
@@ -57,8 +58,19 @@ pub struct TopologyChange {
     pub deleted: Vec<VrId>,
     /// Interfaces whose link addresses must be learned anew: gone, down, or of other addresses.
     pub forget: Vec<IfIndex>,
+    /// IPv6 addresses of ports of which nobody knows yet whether another station has them.
+    pub tentative: BTreeSet<(IfIndex, Ipv6Addr)>,
     /// For those who watch interfaces.
     pub events: Vec<InterfaceEvent>,
+}
+
+/// What came out when an IPv6 address of a port was looked for on its link (RFC 4862 section 5.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uniqueness {
+    /// Nobody else has it.
+    Unique,
+    /// Another station has it: it is not used.
+    Duplicate,
 }
 
 /// VRs, interfaces and ports.
@@ -69,6 +81,8 @@ pub struct Topology {
     ports: BTreeMap<String, Port>,
     records: BTreeMap<(VrId, InterfaceName), Record>,
     by_index: HashMap<IfIndex, (VrId, InterfaceName)>,
+    /// Of addresses of ports that are up; one that is missing is tentative.
+    uniqueness: HashMap<(IfIndex, Ipv6Addr), Uniqueness>,
     next_index: u32,
 }
 
@@ -118,6 +132,14 @@ impl Topology {
         change
     }
 
+    /// IPv6 addresses of ports were looked for on their links.
+    pub fn set_uniqueness(&mut self, addresses: &[dad::Key], found: Uniqueness) -> TopologyChange {
+        self.uniqueness.extend(addresses.iter().map(|key| (*key, found)));
+        let mut change = TopologyChange::default();
+        self.rebuild(&mut change);
+        change
+    }
+
     /// Makes all records anew from the configuration and the ports, and says what differs.
     fn rebuild(&mut self, change: &mut TopologyChange) {
         let old = std::mem::take(&mut self.records);
@@ -135,9 +157,11 @@ impl Topology {
             });
             numbers.insert(key, index);
         }
+        let mut looked_for = HashMap::new();
         for vr in &config.vrs {
             for spec in &vr.interfaces {
-                if let Some(record) = self.record(&config, &vr.name, spec, &numbers) {
+                if let Some(mut record) = self.record(&config, &vr.name, spec, &numbers) {
+                    self.withhold(&mut record, &mut looked_for, change);
                     change.table.set(record.index, record.interface);
                     let key = (record.vr, record.state.name.clone());
                     self.by_index.insert(record.index, key.clone());
@@ -146,14 +170,44 @@ impl Topology {
             }
         }
         self.config = config;
+        // An address that is gone, or whose port is down, is looked for anew when it is back.
+        self.uniqueness = looked_for;
         self.compare(&old, change);
+    }
+
+    /// Takes those IPv6 addresses of a port out of its record that are not known to be its own. One that is down has
+    /// nobody to ask: its addresses stay as they are configured, and are not used.
+    fn withhold(
+        &self,
+        record: &mut Record,
+        looked_for: &mut HashMap<(IfIndex, Ipv6Addr), Uniqueness>,
+        change: &mut TopologyChange,
+    ) {
+        if record.state.kind != InterfaceKind::Port || !record.state.up {
+            return;
+        }
+        let mut is_own = |address: Ipv6Addr| {
+            let key = (record.index, address);
+            let known = self.uniqueness.get(&key).copied();
+            match known {
+                Some(known) => _ = looked_for.insert(key, known),
+                None => _ = change.tentative.insert(key),
+            }
+            known == Some(Uniqueness::Unique)
+        };
+        record.state.link_local = record.state.link_local.filter(|address| is_own(*address));
+        record.state.addresses.retain(|net| match net {
+            IpNet::V4(_) => true,
+            IpNet::V6(net) => is_own(net.addr()),
+        });
+        record.interface.link_local = record.state.link_local;
     }
 
     fn record(
         &self,
         config: &StackConfig,
         vr: &VrName,
-        spec: &super::config::InterfaceSpec,
+        spec: &InterfaceSpec,
         numbers: &HashMap<(VrId, InterfaceName), IfIndex>,
     ) -> Option<Record> {
         let id = *self.vrs.get(vr)?;
@@ -176,12 +230,20 @@ impl Topology {
         };
         let up = usable && !spec.shut;
         let mtu_bytes = spec.mtu_bytes.unwrap_or(mtu).min(mtu);
-        let interface = Interface { vr: id, link, up, mtu_bytes, mac: mac.unwrap_or(MacAddress::UNSPECIFIED) };
+        let link_local = match (&spec.link, mac) {
+            _ if !spec.ipv6 => None,
+            (LinkSpec::Port(_), mac) => mac.map(MacAddress::link_local),
+            (LinkSpec::InterVr(peer), _) => Some(vr_api::interface::inter_vr_link_local(vr, peer)),
+            (LinkSpec::Loopback, _) => None,
+        };
+        let mac_or_none = mac.unwrap_or(MacAddress::UNSPECIFIED);
+        let interface = Interface { vr: id, link, up, mtu_bytes, mac: mac_or_none, link_local };
         let state = InterfaceState {
             vr: vr.clone(),
             name: spec.name.clone(),
             kind,
             addresses: spec.addresses.clone(),
+            link_local,
             mtu: mtu_bytes,
             up,
             mac: mac.map(|mac| mac.0),
@@ -194,7 +256,8 @@ impl Topology {
             match self.records.get(key) {
                 Some(now) if now.state == before.state => {}
                 Some(now) => {
-                    if !now.state.up || now.state.addresses != before.state.addresses {
+                    let kept = |net: &IpNet| now.state.addresses.contains(net);
+                    if !now.state.up || !before.state.addresses.iter().all(kept) {
                         change.forget.push(now.index);
                     }
                     change.events.push(InterfaceEvent::Changed(now.state.clone()));
@@ -276,23 +339,49 @@ impl Topology {
         })
     }
 
-    /// Whether an address is one of a VR's own.
+    /// Whether an address is one of a VR's own. No link-local one is, without its interface.
     pub fn is_local(&self, vr: VrId, address: IpAddr) -> bool {
         self.local_addresses(vr).any(|own| own == address)
     }
 
-    /// The address that a VR speaks with towards `to` on an interface: the one in the same subnet, else the first,
-    /// else, on an interface without one, that of the first loopback (RFC 1812 section 2.2.7: unnumbered).
-    pub fn source(&self, index: IfIndex, to: Option<Ipv4Addr>) -> Option<Ipv4Addr> {
+    /// Whether an address is one of a VR's own, or a link-local one of this interface of the VR.
+    pub fn is_local_on(&self, vr: VrId, address: IpAddr, interface: Option<IfIndex>) -> bool {
+        match address {
+            IpAddr::V6(address) if address.is_unicast_link_local() => {
+                let record = interface.and_then(|index| self.by_index(index));
+                record.is_some_and(|record| record.vr == vr && record.has_link_local(address))
+            }
+            IpAddr::V4(_) | IpAddr::V6(_) => self.is_local(vr, address),
+        }
+    }
+
+    /// The address that a VR speaks with towards `to` on an interface. IPv4: the one in the same subnet, else the
+    /// first, else, on an interface without one, that of the first loopback (RFC 1812 section 2.2.7: unnumbered). IPv6:
+    /// as RFC 6724 has it among those of the interface and, beyond the link, those of loopbacks.
+    pub fn source(&self, index: IfIndex, to: IpAddr) -> Option<IpAddr> {
         let record = self.by_index(index)?;
-        let v4 = |record: &Record| -> Vec<(Ipv4Addr, IpNet)> {
-            let v4 = |net: &IpNet| if let IpAddr::V4(address) = net.addr() { Some((address, *net)) } else { None };
-            record.state.addresses.iter().filter_map(v4).collect()
-        };
-        let own = v4(record);
-        let near = to.and_then(|to| own.iter().find(|(_, net)| net.contains(&IpAddr::V4(to))));
         let loopbacks =
             self.of_vr(record.vr).filter(|other| other.state.kind == InterfaceKind::Loopback && other.state.up);
-        near.or(own.first()).map(|(address, _)| *address).or_else(|| loopbacks.flat_map(v4).map(|(a, _)| a).next())
+        let of_loopbacks = loopbacks.flat_map(|loopback| loopback.state.addresses.iter().copied());
+        match to {
+            IpAddr::V4(to) => source::ipv4(&record.state.addresses, of_loopbacks, to).map(IpAddr::V4),
+            IpAddr::V6(to) => {
+                let own = record.state.addresses.iter().copied();
+                source::ipv6(own, record.state.link_local, of_loopbacks, to).map(IpAddr::V6)
+            }
+        }
+    }
+}
+
+impl Record {
+    /// Whether this is the interface's own link-local address, and the interface is up.
+    pub fn has_link_local(&self, address: Ipv6Addr) -> bool {
+        self.state.up && self.state.link_local == Some(address)
+    }
+
+    /// Whether an address is one of the interface's own, link-local or not.
+    pub fn has(&self, address: IpAddr) -> bool {
+        let link_local = matches!(address, IpAddr::V6(address) if self.state.link_local == Some(address));
+        link_local || self.state.addresses.iter().any(|own| own.addr() == address)
     }
 }

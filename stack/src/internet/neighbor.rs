@@ -1,16 +1,21 @@
-//! The neighbor table: link addresses of the routers and hosts on our links (ARP, RFC 826).
+//! The neighbor table: link addresses of the routers and hosts on our links, learned by ARP (RFC 826) or neighbor
+//! discovery (RFC 4861).
 //!
 //! ```text
 //!              packet to send                answer
 //!   (nothing) ───────────────▶ Incomplete ───────────▶ Reachable ◀─┐ answer
 //!       ▲                          │ 3 requests            │       │
-//!       └──────────────────────────┘ unanswered            ▼ 4 h   │
+//!       └──────────────────────────┘ unanswered            ▼ lifetime
 //!       ▲                                               Probing ───┘
 //!       └────────────────────────────────────────────────┘ 3 unicast requests unanswered
 //! ```
+//!
+//! What the two protocols differ in is how long an answer is good for. RFC 4861's states STALE and DELAY wait for a
+//! packet to the neighbor before it is probed; here packets pass the line cards, which tell nobody. So an entry whose
+//! time is over is probed whether it is used or not, and one that was never confirmed is soon (DELAY's five seconds).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use crate::ids::IfIndex;
@@ -21,8 +26,12 @@ use crate::wire::ethernet::MacAddress;
 const RETRANSMIT: Duration = Duration::from_secs(1);
 /// Requests before the neighbor counts as unreachable, as Linux sends them.
 const MAX_REQUESTS: u8 = 3;
-/// How long an answer is good for: IOS-XR's ARP timeout.
-const LIFETIME: Duration = Duration::from_secs(4 * 3600);
+/// How long an answer of ARP is good for: IOS-XR's ARP timeout.
+const ARP_LIFETIME: Duration = Duration::from_secs(4 * 3600);
+/// How long an answer of neighbor discovery is good for (RFC 4861 section 10: REACHABLE_TIME).
+const ND_LIFETIME: Duration = Duration::from_secs(30);
+/// When an IPv6 neighbor is probed that spoke first and never answered (RFC 4861 section 10: DELAY_FIRST_PROBE_TIME).
+const ND_UNCONFIRMED: Duration = Duration::from_secs(5);
 /// Packets that wait for one answer (RFC 1122 section 2.3.2.2 wants at least one): a burst of fragments fits.
 pub const MAX_WAITING: usize = 16;
 /// Neighbors of one interface: more than that is a scan, not a link.
@@ -36,8 +45,8 @@ pub enum NeighborAction<P> {
         /// On which link.
         interface: IfIndex,
         /// Whose link address.
-        address: Ipv4Addr,
-        /// To whom; `None`: broadcast.
+        address: IpAddr,
+        /// To whom; `None`: to everyone, or to its solicited-node group.
         to: Option<MacAddress>,
     },
     /// The link address is known, or another one than before: point adjacencies to it, send what waited.
@@ -45,7 +54,7 @@ pub enum NeighborAction<P> {
         /// On which link.
         interface: IfIndex,
         /// Whose.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// The link address.
         mac: MacAddress,
         /// What waited.
@@ -56,19 +65,30 @@ pub enum NeighborAction<P> {
         /// On which link.
         interface: IfIndex,
         /// Who does not answer.
-        address: Ipv4Addr,
+        address: IpAddr,
         /// What waited.
         waiting: Vec<P>,
     },
 }
 
-/// A row of `show arp`.
+/// How a link address came to be known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Heard {
+    /// The neighbor answers us, so packets pass both ways.
+    Answer,
+    /// The neighbor asks for us.
+    Question,
+    /// It was said to everyone: it only brings an entry up to date.
+    Announcement,
+}
+
+/// A row of `show arp` or `show ipv6 neighbors`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Neighbor {
     /// On which link.
     pub interface: IfIndex,
     /// Its address.
-    pub address: Ipv4Addr,
+    pub address: IpAddr,
     /// Its link address, if known.
     pub mac: Option<MacAddress>,
     /// When it was last heard.
@@ -82,7 +102,7 @@ enum State<P> {
     Probing { mac: MacAddress, heard: Time, requests: u8 },
 }
 
-type Key = (IfIndex, Ipv4Addr);
+type Key = (IfIndex, IpAddr);
 
 /// Neighbors on all links.
 #[derive(Debug)]
@@ -104,7 +124,7 @@ impl<P> Neighbors<P> {
         &mut self,
         now: Time,
         interface: IfIndex,
-        address: Ipv4Addr,
+        address: IpAddr,
         packet: P,
     ) -> Result<Option<NeighborAction<P>>, P> {
         let key = (interface, address);
@@ -129,22 +149,32 @@ impl<P> Neighbors<P> {
         }
     }
 
-    /// An ARP packet says that `address` has `mac`. One that asked for us, or was asked for, is entered; others only
-    /// bring an entry up to date (RFC 826, "Packet Reception").
+    /// Somebody says that `address` has `mac`. Who is not known is entered where RFC 826 ("Packet Reception") or RFC
+    /// 4861 (sections 7.2.3 and 7.2.5) want it: of IPv4 who asked for us or answers us, of IPv6 who asked for us.
     pub fn learn(
         &mut self,
         now: Time,
         interface: IfIndex,
-        address: Ipv4Addr,
+        address: IpAddr,
         mac: MacAddress,
-        for_us: bool,
+        heard: Heard,
     ) -> Option<NeighborAction<P>> {
         let key = (interface, address);
-        let known = self.entries.contains_key(&key);
-        if !known && (!for_us || self.count(interface) >= MAX_NEIGHBORS) {
+        let enters = match (address, heard) {
+            (IpAddr::V4(_), Heard::Answer | Heard::Question) | (IpAddr::V6(_), Heard::Question) => true,
+            (_, Heard::Announcement) | (IpAddr::V6(_), Heard::Answer) => false,
+        };
+        if !self.entries.contains_key(&key) && (!enters || self.count(interface) >= MAX_NEIGHBORS) {
             return None;
         }
-        let old = self.set(key, now + LIFETIME, State::Reachable { mac, heard: now });
+        let lifetime = match (address, heard) {
+            (IpAddr::V4(_), _) => ARP_LIFETIME,
+            (IpAddr::V6(_), Heard::Answer) => ND_LIFETIME,
+            // Hearing it shows nothing about the way to it: what is known of that stays.
+            (IpAddr::V6(_), _) if self.lookup(interface, address) == Some(mac) => return None,
+            (IpAddr::V6(_), _) => ND_UNCONFIRMED,
+        };
+        let old = self.set(key, now + lifetime, State::Reachable { mac, heard: now });
         match old {
             Some(State::Reachable { mac: before, .. } | State::Probing { mac: before, .. }) if before == mac => None,
             Some(State::Incomplete { waiting, .. }) => {
@@ -153,6 +183,16 @@ impl<P> Neighbors<P> {
             Some(State::Reachable { .. } | State::Probing { .. }) | None => {
                 Some(NeighborAction::Resolved { interface, address, mac, waiting: Vec::new() })
             }
+        }
+    }
+
+    /// Another link address was said to be a neighbor's, by one who does not insist (RFC 4861 section 7.2.5: the
+    /// override flag is clear): the neighbor is probed at once.
+    pub fn doubt(&mut self, now: Time, interface: IfIndex, address: IpAddr) {
+        let key = (interface, address);
+        if let Some((_, State::Reachable { mac, heard })) = self.entries.get(&key) {
+            let state = State::Reachable { mac: *mac, heard: *heard };
+            self.set(key, now, state);
         }
     }
 
@@ -198,8 +238,10 @@ impl<P> Neighbors<P> {
 
     /// The link is gone or down: its neighbors are forgotten, what waited is given back.
     pub fn forget(&mut self, interface: IfIndex) -> Vec<P> {
-        let range = (interface, Ipv4Addr::UNSPECIFIED)..=(interface, Ipv4Addr::BROADCAST);
-        let keys: Vec<Key> = self.entries.range(range).map(|(key, _)| *key).collect();
+        // The first of all addresses, in their order.
+        let first = (interface, IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        let of_interface = self.entries.range(first..).take_while(|((index, _), _)| *index == interface);
+        let keys: Vec<Key> = of_interface.map(|(key, _)| *key).collect();
         let mut waited = Vec::new();
         for key in keys {
             if let Some(State::Incomplete { waiting, .. }) = self.remove(key) {
@@ -210,7 +252,7 @@ impl<P> Neighbors<P> {
     }
 
     /// The link address of a neighbor, if known.
-    pub fn lookup(&self, interface: IfIndex, address: Ipv4Addr) -> Option<MacAddress> {
+    pub fn lookup(&self, interface: IfIndex, address: IpAddr) -> Option<MacAddress> {
         match self.entries.get(&(interface, address))? {
             (_, State::Reachable { mac, .. } | State::Probing { mac, .. }) => Some(*mac),
             (_, State::Incomplete { .. }) => None,
@@ -225,7 +267,7 @@ impl<P> Neighbors<P> {
         })
     }
 
-    /// All neighbors, for `show arp`.
+    /// All neighbors, for `show arp` and `show ipv6 neighbors`.
     pub fn iter(&self) -> impl Iterator<Item = Neighbor> {
         self.entries.iter().map(|(&(interface, address), (_, state))| {
             let (mac, heard) = match state {
@@ -263,7 +305,9 @@ mod tests {
     use super::*;
 
     const LINK: IfIndex = IfIndex(1);
-    const PEER: Ipv4Addr = Ipv4Addr::new(10, 1, 0, 2);
+    const PEER: IpAddr = IpAddr::V4(Ipv4Addr::new(10, 1, 0, 2));
+    const PEER_V6: IpAddr = IpAddr::V6(std::net::Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 2));
+    const OTHER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 2]);
     const MAC: MacAddress = MacAddress([2, 0, 0, 0, 0, 1]);
 
     fn second(seconds: u64) -> Time {
@@ -281,9 +325,9 @@ mod tests {
         assert_eq!(table.resolve(second(0), LINK, PEER, 2), Ok(None));
         assert_eq!(table.waiting().collect::<Vec<_>>(), [(LINK, 2)]);
         let resolved = |waiting| NeighborAction::Resolved { interface: LINK, address: PEER, mac: MAC, waiting };
-        assert_eq!(table.learn(second(1), LINK, PEER, MAC, true), Some(resolved(vec![1, 2])));
+        assert_eq!(table.learn(second(1), LINK, PEER, MAC, Heard::Answer), Some(resolved(vec![1, 2])));
         assert_eq!(table.resolve(second(2), LINK, PEER, 3), Ok(Some(resolved(vec![3]))));
-        assert_eq!(table.learn(second(3), LINK, PEER, MAC, true), None, "nothing new");
+        assert_eq!(table.learn(second(3), LINK, PEER, MAC, Heard::Answer), None, "nothing new");
     }
 
     #[test]
@@ -301,18 +345,18 @@ mod tests {
     #[test]
     fn an_old_entry_is_probed_before_it_is_forgotten() {
         let mut table = Neighbors::<u32>::default();
-        table.learn(second(0), LINK, PEER, MAC, true);
+        table.learn(second(0), LINK, PEER, MAC, Heard::Answer);
         let old = second(4 * 3600);
         assert_eq!(table.handle_timeout(old), [request(Some(MAC))]);
         assert_eq!(table.lookup(LINK, PEER), Some(MAC), "still used while it is probed");
-        assert_eq!(table.learn(old, LINK, PEER, MAC, true), None);
-        assert_eq!(table.poll_timeout(), Some(old + LIFETIME));
+        assert_eq!(table.learn(old, LINK, PEER, MAC, Heard::Answer), None);
+        assert_eq!(table.poll_timeout(), Some(old + ARP_LIFETIME));
     }
 
     #[test]
     fn strangers_do_not_fill_the_table_and_waiting_is_bounded() {
         let mut table = Neighbors::default();
-        assert_eq!(table.learn(second(0), LINK, PEER, MAC, false), None);
+        assert_eq!(table.learn(second(0), LINK, PEER, MAC, Heard::Announcement), None);
         assert_eq!(table.iter().count(), 0);
         for packet in 0..MAX_WAITING {
             assert!(table.resolve(second(0), LINK, PEER, packet).is_ok());
@@ -320,5 +364,44 @@ mod tests {
         assert_eq!(table.resolve(second(0), LINK, PEER, 99), Err(99));
         assert_eq!(table.forget(LINK).len(), MAX_WAITING);
         assert_eq!(table.poll_timeout(), None);
+    }
+
+    #[test]
+    fn an_ipv6_neighbor_is_good_for_half_a_minute_if_it_answered_and_for_five_seconds_if_it_only_spoke() {
+        let mut table = Neighbors::<u32>::default();
+        assert_eq!(table.learn(second(0), LINK, PEER_V6, MAC, Heard::Answer), None, "nobody asked it");
+        assert!(table.learn(second(0), LINK, PEER_V6, MAC, Heard::Question).is_some());
+        assert_eq!(table.poll_timeout(), Some(second(5)));
+        let probe = NeighborAction::Request { interface: LINK, address: PEER_V6, to: Some(MAC) };
+        assert_eq!(table.handle_timeout(second(5)), [probe]);
+        assert_eq!(table.learn(second(5), LINK, PEER_V6, MAC, Heard::Question), None);
+        assert_eq!(table.poll_timeout(), Some(second(6)), "a question is no answer");
+        assert_eq!(table.learn(second(6), LINK, PEER_V6, MAC, Heard::Answer), None);
+        assert_eq!(table.poll_timeout(), Some(second(36)));
+    }
+
+    #[test]
+    fn another_link_address_is_taken_over_or_makes_one_ask_again() {
+        let mut table = Neighbors::<u32>::default();
+        table.learn(second(0), LINK, PEER_V6, MAC, Heard::Question);
+        table.learn(second(0), LINK, PEER_V6, MAC, Heard::Answer);
+        table.doubt(second(1), LINK, PEER_V6);
+        let probe = NeighborAction::Request { interface: LINK, address: PEER_V6, to: Some(MAC) };
+        assert_eq!(table.handle_timeout(second(1)), [probe]);
+        let (address, waiting) = (PEER_V6, vec![]);
+        let moved = NeighborAction::Resolved { interface: LINK, address, mac: OTHER_MAC, waiting };
+        assert_eq!(table.learn(second(1), LINK, PEER_V6, OTHER_MAC, Heard::Announcement), Some(moved));
+        assert_eq!(table.poll_timeout(), Some(second(6)), "not confirmed");
+    }
+
+    #[test]
+    fn what_a_link_forgets_is_of_both_families_and_of_no_other_link() {
+        let mut table = Neighbors::<u32>::default();
+        for link in [LINK, IfIndex(2)] {
+            table.learn(second(0), link, PEER, MAC, Heard::Question);
+            table.learn(second(0), link, PEER_V6, MAC, Heard::Question);
+        }
+        table.forget(LINK);
+        assert_eq!(table.iter().map(|neighbor| neighbor.interface).collect::<Vec<_>>(), [IfIndex(2), IfIndex(2)]);
     }
 }

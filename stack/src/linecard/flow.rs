@@ -1,16 +1,13 @@
 //! What the stages read from a packet's headers, once.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::counters::DropReason;
 use crate::packet::Packet;
 use crate::wire::ethernet::EtherType;
 use crate::wire::ipv4::{Ipv4View, protocol};
 use crate::wire::ipv6::{self, Ipv6View};
-use crate::wire::{WireError, tcp};
-
-/// The IPv6 fragment header (RFC 8200 section 4.5).
-const IPV6_FRAGMENT: u8 = 44;
+use crate::wire::{WireError, ipv6_extension, ndp, tcp};
 
 /// Addresses, ports and sizes of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,7 +16,7 @@ pub struct Flow {
     pub source: IpAddr,
     /// Receiver.
     pub destination: IpAddr,
-    /// IP protocol; for IPv6 the first next header.
+    /// IP protocol; of an IPv6 packet whose extension headers cannot be read, the first of them.
     pub protocol: u8,
     /// Source and destination port of TCP and UDP; `None` in fragments, of which only the first has them.
     pub ports: Option<(u16, u16)>,
@@ -27,6 +24,8 @@ pub struct Flow {
     pub ttl: u8,
     /// Whether it is a fragment, the first one included.
     pub fragment: bool,
+    /// Whether it is a message of neighbor discovery that no router has forwarded.
+    pub neighbor_discovery: bool,
     /// Bytes of the whole IP packet.
     pub ip_bytes: usize,
     /// Bytes of the headers, TCP's or UDP's included: what each segment of a GSO packet repeats.
@@ -56,6 +55,7 @@ impl Flow {
             ports: ports(view.protocol(), upper),
             ttl: view.ttl(),
             fragment,
+            neighbor_discovery: false,
             ip_bytes: view.total_bytes(),
             header_bytes: view.header_bytes() + upper_header_bytes(view.protocol(), upper),
         })
@@ -63,17 +63,33 @@ impl Flow {
 
     fn of_ipv6(bytes: &[u8]) -> Result<Flow, DropReason> {
         let view = Ipv6View::parse(bytes).map_err(reason)?;
-        let protocol = view.next_header();
+        let (protocol, upper, fragment) = upper_layer(bytes, &view);
+        let discovery = ndp::message_type::ROUTER_SOLICITATION..=ndp::message_type::REDIRECT;
+        let is_discovery = protocol == protocol::ICMPV6 && upper.first().is_some_and(|kind| discovery.contains(kind));
         Ok(Flow {
             source: view.source().into(),
             destination: view.destination().into(),
             protocol,
-            ports: ports(protocol, view.payload()),
+            ports: ports(protocol, upper),
             ttl: view.hop_limit(),
-            fragment: protocol == IPV6_FRAGMENT,
+            fragment,
+            neighbor_discovery: is_discovery && view.hop_limit() == ndp::HOP_LIMIT,
             ip_bytes: ipv6::HEADER_BYTES + view.payload().len(),
-            header_bytes: ipv6::HEADER_BYTES + upper_header_bytes(protocol, view.payload()),
+            header_bytes: ipv6::HEADER_BYTES + view.payload().len() - upper.len() + upper_header_bytes(protocol, upper),
         })
+    }
+
+    /// The destination, if it is a unicast address that means something on one link only.
+    pub fn link_local_destination(&self) -> Option<Ipv6Addr> {
+        match self.destination {
+            IpAddr::V6(to) if to.is_unicast_link_local() => Some(to),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        }
+    }
+
+    /// Whether the source means something on one link only.
+    pub fn has_link_local_source(&self) -> bool {
+        matches!(self.source, IpAddr::V6(from) if from.is_unicast_link_local())
     }
 
     /// What the link announces it as.
@@ -120,7 +136,11 @@ impl Flow {
             IpAddr::V4(from) => {
                 from.is_multicast() || from == Ipv4Addr::BROADCAST || from.octets()[0] == 0 || from.is_loopback()
             }
-            IpAddr::V6(from) => from.is_multicast() || from.is_loopback(),
+            // One that has no address yet speaks to groups only: it looks whether its address is free (RFC 4862
+            // section 5.4).
+            IpAddr::V6(from) => {
+                from.is_multicast() || from.is_loopback() || (from.is_unspecified() && !self.is_link_group())
+            }
         };
         let bad_destination = match self.destination {
             IpAddr::V4(to) => to.is_loopback() || to.octets()[0] == 0,
@@ -131,6 +151,22 @@ impl Flow {
             (false, true) => Some(DropReason::MartianDestination),
             (false, false) => None,
         }
+    }
+}
+
+/// Protocol and bytes of the upper layer, and whether the packet is a fragment, in which none is read. A router on the
+/// way forwards what it cannot read (RFC 7045 section 2.1); the destination looks again.
+fn upper_layer<'a>(bytes: &'a [u8], view: &Ipv6View<'a>) -> (u8, &'a [u8], bool) {
+    if !ipv6_extension::is_extension(view.next_header()) {
+        return (view.next_header(), view.payload(), false);
+    }
+    match ipv6_extension::walk(bytes, view) {
+        Ok(chain) if chain.fragment.is_some() => (chain.protocol, &[], true),
+        Ok(chain) => {
+            let end = ipv6::HEADER_BYTES + view.payload().len();
+            (chain.protocol, bytes.get(chain.upper..end).unwrap_or_default(), false)
+        }
+        Err(_) => (view.next_header(), &[], false),
     }
 }
 

@@ -77,11 +77,18 @@ impl Forwarder {
         checked
     }
 
-    /// A packet is in a VR: group addresses of the link are the router's own business, others are routed. `group`: the
+    /// A packet is in a VR: addresses of the link are the router's own business, others are routed. `group`: the
     /// answer of the VR's table, where it was asked already.
     pub(super) fn arrive(&mut self, turn: &mut Turn<'_>, transit: Transit, group: Option<GroupId>) {
         if transit.flow.is_link_group() {
             self.deliver(turn, transit);
+        } else if let Some(to) = transit.flow.link_local_destination() {
+            let index = transit.packet.meta.interface;
+            let own = index.and_then(|index| turn.interfaces.get(index)).and_then(|interface| interface.link_local);
+            match own == Some(to) {
+                true => self.deliver(turn, transit),
+                false => self.discard(&transit.packet, DropReason::LinkLocalNotOurs),
+            }
         } else if transit.flow.is_group() {
             self.discard(&transit.packet, DropReason::MulticastNotRouted);
         } else {

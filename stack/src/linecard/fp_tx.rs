@@ -161,10 +161,14 @@ impl Forwarder {
             local: flow.destination,
             remote: flow.source,
             ports: flow.ports.map(|(source, destination)| (destination, source)),
+            interface: packet.meta.interface,
         };
         let entry = self.parts.ifib.view().lookup(&query);
         match entry {
-            Some(entry) => self.punt(turn, entry.class, PuntReason::ForUs(entry.target), packet),
+            Some(entry) => {
+                let class = if flow.neighbor_discovery { PolicerClass::Arp } else { entry.class };
+                self.punt(turn, class, PuntReason::ForUs(entry.target), packet);
+            }
             None => self.punt(turn, PolicerClass::Unclaimed, PuntReason::Unclaimed, packet),
         }
     }
@@ -196,6 +200,9 @@ fn prepare(turn: &Turn<'_>, transit: &mut Transit, interface: IfIndex, adjacency
     let egress = turn.interfaces.get(interface).filter(|egress| egress.up);
     let Some(egress) = egress else { return Err(Refusal::Drop(DropReason::InterfaceDown)) };
     packet.meta.vr = egress.vr;
+    if *origin == Origin::Received && flow.has_link_local_source() {
+        return Err(Refusal::Drop(DropReason::BeyondScope));
+    }
     let ttl_after = match origin {
         Origin::Local => flow.ttl,
         Origin::Received => match flow.ttl.checked_sub(1) {

@@ -95,7 +95,7 @@ impl Router {
             Link::Port(port) => mac(port),
             Link::Loopback | Link::InterVr { .. } => MacAddress::UNSPECIFIED,
         };
-        self.table.set(index, Interface { vr, link, up, mtu_bytes: 1500, mac });
+        self.table.set(index, Interface { vr, link, up, mtu_bytes: 1500, mac, link_local: None });
         self.shared.interfaces.publish(self.table.clone());
     }
 

@@ -22,7 +22,8 @@ use super::{RefusedConfig, RunError};
 use crate::control::config::{BLOCKS, StackConfig};
 use crate::control::input::{Delivery, Input};
 use crate::control::plane::Plane;
-use crate::control::topology::TopologyChange;
+use crate::control::topology::{TopologyChange, Uniqueness};
+use crate::internet::dad;
 use crate::linecard::LineCardEvent;
 use crate::packet::PoolLimits;
 use crate::server::{Datagrams, Server};
@@ -263,7 +264,7 @@ impl Process {
     fn change(&mut self, change: &TopologyChange) -> Result<(), RunError> {
         let now = self.now();
         self.plane.apply(change)?;
-        self.input.topology_changed(&mut self.plane, change);
+        self.input.topology_changed(now, &mut self.plane, change);
         let watchers: Vec<(ClientId, Identity)> =
             self.interfaces.clients().map(|(client, identity)| (client, identity.clone())).collect();
         for event in &change.events {
@@ -349,13 +350,29 @@ impl Process {
                         self.server.segment(now, &mut self.plane, reactor, vr, socket, &packet);
                     }
                     Delivery::Datagram { vr, packet } => self.datagrams.receive(&self.plane, vr, &packet),
-                    Delivery::TcpError { vr, local, remote, quoted, why } => {
-                        let tuple = (vr, local.into(), remote.into());
+                    Delivery::TcpError { vr, local, remote, quoted, why, interface: _ } => {
+                        let tuple = (vr, local, remote);
                         self.server.icmp_error(now, &mut self.plane, reactor, tuple, quoted, why);
                     }
                     Delivery::Probe((client, result)) => drop(self.probes.send(client, &result)),
+                    Delivery::LookedFor(addresses, found) => self.looked_for(&addresses, found),
                 }
             }
+        }
+    }
+
+    /// IPv6 addresses of ports were looked for on their links: they are used from now on, or not at all.
+    fn looked_for(&mut self, addresses: &[dad::Key], found: Uniqueness) {
+        if found == Uniqueness::Duplicate {
+            for (index, address) in addresses {
+                let name = self.plane.topology.by_index(*index).map(|record| record.state.name.to_string());
+                let name = name.unwrap_or_default();
+                log::error!("{name}: {address} is not used: another station on the link has it");
+            }
+        }
+        let change = self.plane.topology.set_uniqueness(addresses, found);
+        if let Err(error) = self.change(&change) {
+            log::error!("addresses of ports: {error}");
         }
     }
 

@@ -1,6 +1,8 @@
 //! The stack's tables.
 
-use ipc::VrId;
+use std::net::SocketAddr;
+
+use ipc::{Family, VrId};
 use vr_api::show::{Row, ShowTable, Value};
 
 use super::process::Process;
@@ -22,6 +24,7 @@ const INTERFACES: &[&str] = &[
     "bytes_sent",
     "drops",
 ];
+const NEIGHBORS: &[&str] = &["vr", "interface", "address", "mac", "age"];
 const COUNTERS: &[&str] = &[
     "vr",
     "packets_received",
@@ -40,7 +43,8 @@ const COUNTERS: &[&str] = &[
 pub fn tables() -> Vec<ShowTable> {
     vec![
         ShowTable::new("interfaces", "Interfaces of all virtual routers", INTERFACES),
-        ShowTable::new("arp", "Link addresses of neighbors", &["vr", "interface", "address", "mac", "age"]),
+        ShowTable::new("arp", "Link addresses of IPv4 neighbors", NEIGHBORS),
+        ShowTable::new("ipv6 neighbors", "Link addresses of IPv6 neighbors", NEIGHBORS),
         ShowTable::new("fib", "The global FIB", &["vr", "prefix", "action", "next_hops"]),
         ShowTable::new(
             "ifib",
@@ -58,7 +62,8 @@ impl Process {
     pub(super) fn rows(&self, table: &str, _arguments: &[String]) -> Result<Vec<Row>, String> {
         match table {
             "interfaces" => Ok(self.interface_rows()),
-            "arp" => Ok(self.arp_rows()),
+            "arp" => Ok(self.neighbor_rows(Family::Ipv4)),
+            "ipv6 neighbors" => Ok(self.neighbor_rows(Family::Ipv6)),
             "fib" => Ok(self.fib_rows()),
             "ifib" => Ok(self.ifib_rows()),
             "tcp" => Ok(self.tcp_rows()),
@@ -83,7 +88,8 @@ impl Process {
             let counters = counted.get(&record.index).unwrap_or(&none);
             let count = |counter| Value::from(counters.get(counter));
             let mac = record.state.mac.map(|mac| MacAddress(mac).to_string());
-            let addresses = record.state.addresses.iter().map(Value::text).collect();
+            let link_local = record.state.link_local.map(|address| Value::text(format!("{address}/64")));
+            let addresses = record.state.addresses.iter().map(Value::text).chain(link_local).collect();
             vec![
                 Value::text(&record.state.vr),
                 Value::text(&record.state.name),
@@ -101,7 +107,7 @@ impl Process {
         self.plane.topology.interfaces().map(row).collect()
     }
 
-    fn arp_rows(&self) -> Vec<Row> {
+    fn neighbor_rows(&self, family: Family) -> Vec<Row> {
         let now = self.now();
         let row = |neighbor: crate::internet::neighbor::Neighbor| {
             let vr = self.plane.topology.by_index(neighbor.interface).map(|record| record.state.vr.to_string());
@@ -113,7 +119,7 @@ impl Process {
                 neighbor.heard.map(|heard| now.since(heard).as_secs_f64()).into(),
             ]
         };
-        self.input.neighbors.iter().map(row).collect()
+        self.input.neighbors.iter().filter(|neighbor| Family::of(neighbor.address) == family).map(row).collect()
     }
 
     fn fib_rows(&self) -> Vec<Row> {
@@ -154,8 +160,12 @@ impl Process {
                 IfibKey::Connection { vr, protocol, local, remote } => {
                     (vr, protocol, Some(local.to_string()), Some(remote.to_string()))
                 }
-                IfibKey::Listener { vr, protocol, address, port, .. } => {
-                    let local = address.map_or_else(|| format!("*:{port}"), |address| format!("{address}:{port}"));
+                IfibKey::Listener { vr, protocol, family, address, port } => {
+                    let local = match (address, family) {
+                        (Some(address), _) => SocketAddr::new(address, port).to_string(),
+                        (None, Family::Ipv4) => format!("*:{port}"),
+                        (None, Family::Ipv6) => format!("[::]:{port}"),
+                    };
                     (vr, protocol, Some(local), None)
                 }
                 IfibKey::Protocol { vr, protocol, .. } => (vr, protocol, None, None),
@@ -236,6 +246,7 @@ fn protocol_name(number: u8) -> Value {
         1 => "icmp".into(),
         6 => "tcp".into(),
         17 => "udp".into(),
+        58 => "icmpv6".into(),
         89 => "ospf".into(),
         number => Value::text(number),
     }

@@ -285,9 +285,9 @@ impl Datagrams {
         let from = match (chosen, interface) {
             (Some(chosen), _) => chosen,
             (None, Some(interface)) => {
-                plane.topology.source(interface, Some(to)).ok_or(SocketError::AddressNotAvailable)?
+                plane.topology.source(interface, to.into()).and_then(v4).ok_or(SocketError::AddressNotAvailable)?
             }
-            (None, None) => plane.source_towards(vr, to)?,
+            (None, None) => plane.source_towards(vr, to.into()).map(v4)?.ok_or(SocketError::AddressNotAvailable)?,
         };
         let (ttl, traffic_class, identification) = (message.ttl, message.tos, self.next_identification);
         let header = Header { source: from, destination: to, ttl, traffic_class, identification };
@@ -305,7 +305,7 @@ impl Datagrams {
         if !leads_over(plane, vr, to, interface)? {
             return Err(SocketError::NetworkUnreachable);
         }
-        if plane.send(now, vr, &packet) { Ok(()) } else { Err(SocketError::NoBuffers) }
+        if plane.send(now, vr, interface, &packet) { Ok(()) } else { Err(SocketError::NoBuffers) }
     }
 
     /// Out of one interface, without a look-up: link-local groups are not routed.

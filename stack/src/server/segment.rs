@@ -59,6 +59,6 @@ impl Segment {
         if let Some(mss) = self.segment_bytes.and_then(|bytes| u16::try_from(bytes).ok()) {
             packet.meta.gso = Gso::Tcpv4 { mss };
         }
-        plane.originate(now, self.vr, packet);
+        plane.originate(now, self.vr, None, packet);
     }
 }

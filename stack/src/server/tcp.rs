@@ -176,7 +176,7 @@ impl Server {
         let from = match wanted.from {
             Some(from) if plane.topology.is_local(vr, from) => from,
             Some(_) => return Err(SocketError::AddressNotAvailable),
-            None => plane.source_towards(vr, to)?.into(),
+            None => plane.source_towards(vr, to.into())?,
         };
         let in_use = |_| SocketError::AddressInUse;
         let ports = self.ports(vr);

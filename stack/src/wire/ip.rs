@@ -2,8 +2,10 @@
 
 use std::net::IpAddr;
 
-use super::ipv4::{self, Ipv4Repr, Ipv4View};
-use super::ipv6::{self, Ipv6Repr, Ipv6View};
+use zerocopy::FromBytes;
+
+use super::ipv4::{self, Ipv4Header, Ipv4Repr, Ipv4View};
+use super::ipv6::{self, Ipv6Header, Ipv6Repr, Ipv6View};
 use super::{Layer, WireError, ipv6_extension};
 
 /// What a packet says to the protocol that it carries. IPv6 extension headers are stepped over.
@@ -80,6 +82,26 @@ fn version(bytes: &[u8]) -> Result<u8, WireError> {
         Some(version @ (4 | 6)) => Ok(version),
         Some(found) => Err(WireError::BadVersion { layer: Layer::Ipv4, found }),
         None => Err(WireError::Truncated { layer: Layer::Ipv4, needed: 1, found: 0 }),
+    }
+}
+
+/// Where a packet goes, if it is one of IP; nothing else is looked at.
+pub fn destination(bytes: &[u8]) -> Option<IpAddr> {
+    addresses(bytes).map(|(_, destination)| destination)
+}
+
+/// From where to where a packet goes, if it is one of IP; nothing else is looked at.
+pub fn addresses(bytes: &[u8]) -> Option<(IpAddr, IpAddr)> {
+    match bytes.first()? >> 4 {
+        4 => {
+            let (header, _) = Ipv4Header::ref_from_prefix(bytes).ok()?;
+            Some((header.source.into(), header.destination.into()))
+        }
+        6 => {
+            let (header, _) = Ipv6Header::ref_from_prefix(bytes).ok()?;
+            Some((header.source.into(), header.destination.into()))
+        }
+        _ => None,
     }
 }
 

@@ -10,6 +10,8 @@
 //!
 //! So an [`InterfaceName`] says by itself what it names, and no two interfaces of a VR share one.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use ipc::{InterfaceName, NameError, VrName};
 
 /// Begins the name of an inter-VR interface whose VR is called like another kind of interface.
@@ -24,6 +26,30 @@ pub fn inter_vr(peer: &VrName) -> Result<InterfaceName, NameError> {
     match is_interface_word(peer.as_str()) {
         true => InterfaceName::new(&format!("{LONG_FORM}{peer}")),
         false => InterfaceName::new(peer.as_str()),
+    }
+}
+
+/// The link-local address that `own` has on its inter-VR interface towards `peer`: made of the two names, so that it
+/// is the same after every start and nobody has to be asked. There is no MAC address to make it of.
+pub fn inter_vr_link_local(own: &VrName, peer: &VrName) -> Ipv6Addr {
+    // FNV-1a; the zero keeps the names apart. The universal bit is clear: this identifier is a local one (RFC 4291
+    // section 2.5.1).
+    let bytes = own.as_str().bytes().chain([0]).chain(peer.as_str().bytes());
+    let hash = bytes
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
+    let [a, b, c, d, e, f, g, h] = hash.to_be_bytes();
+    Ipv6Addr::from([0xfe, 0x80, 0, 0, 0, 0, 0, 0, a & !0x02, b, c, d, e, f, g, h])
+}
+
+/// Whether an address means nothing without the interface of its link: IPv6 link-local ones, and groups that do not
+/// reach beyond the link (RFC 4007).
+pub fn is_link_scoped(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => {
+            let [first, second, ..] = address.octets();
+            address.is_unicast_link_local() || (first == 0xff && second & 0x0f <= 2)
+        }
     }
 }
 
@@ -93,6 +119,19 @@ mod tests {
         }
         assert_eq!(peer_of(&InterfaceName::new("Loopback0").unwrap()), None);
         assert_eq!(peer_of(&InterfaceName::new("Port0/0/1").unwrap()), None);
+    }
+
+    #[test]
+    fn the_two_ends_of_a_link_have_stable_link_local_addresses_of_their_own() {
+        let (red, blue) = (VrName::new("red").unwrap(), VrName::new("blue").unwrap());
+        let (at_red, at_blue) = (inter_vr_link_local(&red, &blue), inter_vr_link_local(&blue, &red));
+        assert_ne!(at_red, at_blue);
+        // Others have written these down: they must not change.
+        assert_eq!(at_red.to_string(), "fe80::400d:1910:7b43:e958");
+        for (address, scoped) in [("fe80::1", true), ("ff02::5", true), ("ff05::2", false), ("2001:db8::1", false)] {
+            assert_eq!(is_link_scoped(address.parse().unwrap()), scoped, "{address}");
+        }
+        assert!(!is_link_scoped("224.0.0.5".parse().unwrap()));
     }
 
     #[test]

@@ -83,7 +83,7 @@ fn open(session: &mut Session) -> Result<Probes, ShellError> {
 fn exchange(probes: &mut Probes, target: &Target, number: u32, ttl: u8) -> Result<ProbeResult, ShellError> {
     let (vr, to, from, size) = (target.vr.clone(), target.to, target.from, target.size);
     let timeout_ms = u32::try_from(PROBE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-    probes.say(&Probe { number, vr, to, from, ttl, size, timeout_ms })?;
+    probes.say(&Probe { number, vr, to, from, interface: None, ttl, size, timeout_ms })?;
     let result = probes.hear(PROBE_TIMEOUT + Duration::from_secs(1))?;
     match result.outcome {
         Outcome::NotSent(reason) => Err(ShellError::Answer(reason)),

@@ -401,6 +401,7 @@ fn interface(index: usize, address: &str) -> InterfaceState {
         name: InterfaceName::new(&name).unwrap(),
         kind: if loopback { InterfaceKind::Loopback } else { InterfaceKind::Port },
         addresses: vec![net.into()],
+        link_local: None,
         mtu: 1500,
         up: true,
         mac: None,

@@ -132,6 +132,7 @@ impl Case {
                     name: InterfaceName::new(name).unwrap(),
                     kind: InterfaceKind::Port,
                     addresses: vec![address.parse().unwrap()],
+                    link_local: None,
                     mtu: 1500,
                     up: *state == "up",
                     mac: None,

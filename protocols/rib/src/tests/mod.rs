@@ -193,6 +193,7 @@ pub(crate) fn interface(text: &str, up: bool) -> InterfaceState {
         name: name(words.next().unwrap()),
         kind: InterfaceKind::Port,
         addresses: words.map(|word| word.parse().unwrap()).collect(),
+        link_local: None,
         mtu: 1500,
         up,
         mac: None,

@@ -240,6 +240,7 @@ fn interface(name: &str, up: bool) -> InterfaceState {
         name: InterfaceName::new(name).unwrap(),
         kind: InterfaceKind::Port,
         addresses: Vec::new(),
+        link_local: None,
         mtu: 1500,
         up,
         mac: None,
