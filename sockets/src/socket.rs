@@ -211,17 +211,17 @@ impl Library {
         sockets.into_iter().for_each(|socket| self.move_gate(socket));
     }
 
-    /// The gate is open while the interface is up and still leads to the peer's address.
+    /// The gate is open while some route leads to the peer and one back, and the peer has its address.
     fn move_gate(&mut self, socket: SocketId) {
         let Some(Socket::Connected { stream, .. }) = self.sockets.get_mut(&socket) else { return };
         let Path::InterVr(name) = stream.path() else { return };
+        let Addresses { source: own, destination: peer } = stream.addresses();
         let interface = self.vrfib.interface(name);
-        let peer = stream.addresses().destination.ip();
-        let leads_there = interface.is_some_and(|interface| interface.peer_addresses.contains(&peer));
-        let gate = match interface {
-            Some(interface) if interface.up && stream.still_leads(leads_there) => Gate::Open,
-            Some(_) | None => Gate::Closed,
-        };
+        let leads_there = interface.is_some_and(|interface| interface.peer_addresses.contains(&peer.ip()));
+        let is_cut = interface.is_none_or(|interface| {
+            interface.lost.contains(&peer.ip()) || interface.lost_from.contains(&own.ip())
+        });
+        let gate = if !is_cut && stream.still_leads(leads_there) { Gate::Open } else { Gate::Closed };
         if gate == stream.gate() {
             return;
         }

@@ -85,11 +85,16 @@ struct Interface {
 impl VrFib {
     /// The listener on this box behind `to`, or `None`: the miss that leads to the socket server.
     ///
-    /// Among several listeners for the same address and criteria the first that the manager named answers: it puts
+    /// A TCP connection whose source address has no route back goes through the stack, too, and waits there in vain as it
+    /// would on a wire. Among several listeners for the same address and criteria the first that the manager named answers: it puts
     /// those bound to the address before those bound to none.
     pub fn lookup(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Option<Arc<VrFibEntry>> {
         let ways = self.ways.get(&(to, *criteria)).map(Vec::as_slice).unwrap_or_default();
-        let Some((way, interface)) = ways.iter().find_map(|way| self.usable(way, from)) else {
+        let answers = |(way, interface): &(&Way, &Interface)| {
+            let source = from.address.unwrap_or(way.entry.source);
+            !matches!(criteria, Criteria::Tcp(..)) || !interface.state.lost_from.contains(&source)
+        };
+        let Some((way, interface)) = ways.iter().filter_map(|way| self.usable(way, from)).find(answers) else {
             self.count_miss(from, to);
             return None;
         };

@@ -12,6 +12,8 @@ fn interface(peer: u16, up: bool) -> InterVrInterface {
         peer_name: VrName::new(&format!("vr{peer}")).unwrap(),
         addresses: vec![address(0)],
         peer_addresses: vec![address(peer as u8)],
+        lost: vec![],
+        lost_from: vec![],
         up,
     }
 }

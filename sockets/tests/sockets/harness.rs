@@ -361,6 +361,8 @@ impl Router {
             peer_name: VrName::new(&format!("vr{peer}")).unwrap(),
             addresses: vec![address(vr)],
             peer_addresses: vec![address(peer)],
+            lost: if up { vec![] } else { vec![address(peer)] },
+            lost_from: if up { vec![] } else { vec![address(vr)] },
             up,
         };
         let published = self.directory.iter().filter(|(pathname, _)| pathname.vr() == VrId(peer));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use sockets::{LibraryEvent, Received, Shutdown, SocketError};
 use stack_api::socket::ConnectResult;
-use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate};
+use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdate};
 
 use crate::harness::{Process, Router, at, connected, joined, write_record};
 
@@ -166,6 +166,53 @@ fn a_closed_gate_delivers_nothing_and_an_open_one_everything() {
     assert_eq!(blue.take_events(), [LibraryEvent::Readable { socket: accepted }]);
     assert_eq!(blue.read(accepted), (b"into the void".to_vec(), END));
     assert_eq!(red.library.poll_timeout(), None);
+}
+
+/// `vr`'s copy of the vrFIB with these addresses lost: the peer's, and own ones.
+fn with_lost(router: &Router, vr: u16, lost: &[&str], lost_from: &[&str]) -> LibraryUpdate {
+    let VrFibUpdate::Snapshot { mut interfaces, entries } = router.vrfib(vr, 3 - vr, true) else { panic!("a snapshot") };
+    let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+    (interfaces[0].lost, interfaces[0].lost_from) = (addresses(lost), addresses(lost_from));
+    LibraryUpdate::VrFib(VrFibUpdate::Snapshot { interfaces, entries })
+}
+
+#[test]
+fn the_gate_closes_when_either_side_has_lost_the_other_and_only_then() {
+    const OPEN: (&[&str], &[&str]) = (&[], &[]);
+    let cases = [
+        ("no address of theirs", (&["10.0.0.9"][..], &["192.0.2.1"][..]), true),
+        ("the peer is lost", (&["10.0.0.2"][..], &[][..]), false),
+        ("the peer has lost us", (&[][..], &["10.0.0.1"][..]), false),
+    ];
+    for (what, (lost, lost_from), passes) in cases {
+        let (mut router, mut red, mut blue, socket, accepted) = connected();
+        // Each side hears of it in its own words.
+        router.tell_manager(red.index, &with_lost(&router, 1, lost, lost_from));
+        router.tell_manager(blue.index, &with_lost(&router, 2, lost_from, lost));
+        router.run(&mut [&mut red, &mut blue]);
+        red.library.send(socket, b"there").unwrap();
+        blue.library.send(accepted, b"back").unwrap();
+        router.run(&mut [&mut red, &mut blue]);
+        let expected = |bytes: &[u8]| if passes { bytes.to_vec() } else { vec![] };
+        assert_eq!(blue.read(accepted), (expected(b"there"), NOTHING), "{what}");
+        assert_eq!(red.read(socket), (expected(b"back"), NOTHING), "{what}");
+        let rest = |bytes: &[u8]| if passes { vec![] } else { bytes.to_vec() };
+        router.tell_manager(red.index, &with_lost(&router, 1, OPEN.0, OPEN.1));
+        router.tell_manager(blue.index, &with_lost(&router, 2, OPEN.0, OPEN.1));
+        router.run(&mut [&mut red, &mut blue]);
+        assert_eq!(blue.read(accepted), (rest(b"there"), NOTHING), "{what}");
+        assert_eq!(red.read(socket), (rest(b"back"), NOTHING), "{what}");
+    }
+}
+
+#[test]
+fn without_a_route_back_a_connect_waits_in_the_stack_as_on_a_wire() {
+    let (mut router, mut red, mut blue, _) = joined();
+    router.tell_manager(red.index, &with_lost(&router, 1, &[], &["10.0.0.1"]));
+    router.run(&mut [&mut red, &mut blue]);
+    red.open("10.0.0.2:179");
+    router.run(&mut [&mut red, &mut blue]);
+    assert_eq!(router.connects.len(), 1);
 }
 
 #[test]

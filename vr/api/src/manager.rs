@@ -154,7 +154,11 @@ pub struct InterVrInterface {
     pub addresses: Vec<IpAddr>,
     /// Addresses that the other VR may use as a source of connections over it.
     pub peer_addresses: Vec<IpAddr>,
-    /// `false` while either end is shut: established channels stand still, look-ups miss.
+    /// Addresses of the other VR that no route of this one leads to, whichever way: channels to them stand still.
+    pub lost: Vec<IpAddr>,
+    /// Own addresses that no route of the other VR leads back to: channels from them stand still, too.
+    pub lost_from: Vec<IpAddr>,
+    /// `false` while either end is shut: look-ups miss.
     pub up: bool,
 }
 

@@ -63,8 +63,9 @@ pub struct Database {
     published: BTreeMap<VrId, Vec<Published>>,
     /// For each VR: who has joined which group where.
     memberships: BTreeMap<VrId, BTreeSet<(Pid, Membership)>>,
-    /// For each VR: over which interface its best route towards an address of a joined VR leads.
-    routes: BTreeMap<VrId, HashMap<IpAddr, InterfaceName>>,
+    /// For each VR: over which interface its best route towards an address of a joined VR leads, if there is any. What
+    /// its RIB has not said is not there.
+    routes: BTreeMap<VrId, HashMap<IpAddr, Option<InterfaceName>>>,
 }
 
 /// The key of a pair of VRs, whichever is named first.
@@ -148,21 +149,15 @@ impl Database {
         let routes = self.routes.entry(vr).or_default();
         let mut changed = false;
         for (address, interface) in answers {
-            changed |= match interface {
-                Some(interface) => routes.insert(address, interface.clone()).as_ref() != Some(&interface),
-                None => routes.remove(&address).is_some(),
-            };
+            changed |= routes.insert(address, interface.clone()) != Some(interface);
         }
         changed
     }
 
-    /// Addresses that the RIB of `vr` must be asked about: all of the joined VRs that are not on the wire between.
+    /// Addresses that the RIB of `vr` must be asked about: all of the joined VRs. Those on the wire between, too, since
+    /// another way may lead there when that is shut.
     pub fn tracked(&self, vr: VrId) -> Vec<IpAddr> {
-        let mut tracked = BTreeSet::new();
-        for peer in self.peers(vr) {
-            let between = self.interface(peer, vr).map_or(&[][..], |interface| &interface.addresses);
-            tracked.extend(self.addresses(peer).filter(|address| !between.iter().any(|net| net.addr() == *address)));
-        }
+        let tracked: BTreeSet<IpAddr> = self.peers(vr).flat_map(|peer| self.addresses(peer)).collect();
         tracked.into_iter().collect()
     }
 
@@ -179,6 +174,8 @@ impl Database {
                 peer_name: peer_router.name.clone(),
                 addresses: own.addresses.iter().map(IpNet::addr).collect(),
                 peer_addresses: self.addresses(peer).collect(),
+                lost: self.lost(vr, peer),
+                lost_from: self.lost(peer, vr),
                 up,
             });
             if up {
@@ -193,10 +190,8 @@ impl Database {
     fn entries(&self, vr: VrId, peer: VrId, own: &Interface, far: &Interface, entries: &mut Vec<VrFibEntry>) {
         let routes = self.routes.get(&vr);
         for to in self.addresses(peer) {
-            let on_the_wire =
-                far.addresses.iter().any(|net| net.addr() == to) && own.addresses.iter().any(|net| net.contains(&to));
-            let routed = || routes.and_then(|routes| routes.get(&to)) == Some(&own.name);
-            if !on_the_wire && !routed() {
+            let routed = || routes.and_then(|routes| routes.get(&to)).and_then(Option::as_ref) == Some(&own.name);
+            if !is_on_the_wire(to, own, far) && !routed() {
                 continue;
             }
             let Some(source) = own.addresses.iter().map(IpNet::addr).find(|own| Family::of(*own) == Family::of(to))
@@ -216,6 +211,39 @@ impl Database {
                 source,
             }));
         }
+    }
+
+    /// Addresses of `peer` that nothing of `vr` reaches, whichever way it might go.
+    fn lost(&self, vr: VrId, peer: VrId) -> Vec<IpAddr> {
+        let interfaces = self.vrs.get(&peer).map_or(&[][..], |router| &router.interfaces);
+        let of_interface = |interface: &Interface| {
+            let lost = |address: &IpAddr| interface.shut || !self.reaches(vr, peer, *address);
+            interface.addresses.iter().map(IpNet::addr).filter(lost).collect::<Vec<_>>()
+        };
+        interfaces.iter().flat_map(of_interface).collect()
+    }
+
+    /// Whether packets of `vr` reach an address of `peer`, over the wire between or another way. What the RIB has not
+    /// said is no reason to cut a connection.
+    fn reaches(&self, vr: VrId, peer: VrId, to: IpAddr) -> bool {
+        let between = self.interface(vr, peer).zip(self.interface(peer, vr));
+        let on_the_wire = between.is_some_and(|(own, far)| is_on_the_wire(to, own, far));
+        if on_the_wire && between.is_some_and(|(own, far)| !own.shut && !far.shut) {
+            return true;
+        }
+        match self.routes.get(&vr).and_then(|routes| routes.get(&to)) {
+            Some(Some(interface)) => self.carries(vr, interface),
+            Some(None) => false,
+            None => !on_the_wire,
+        }
+    }
+
+    /// Whether an interface that a route leads over is up, as far as the configuration says: a RIB hears of it later.
+    fn carries(&self, vr: VrId, name: &InterfaceName) -> bool {
+        let interfaces = self.vrs.get(&vr).map_or(&[][..], |router| &router.interfaces);
+        let Some(own) = interfaces.iter().find(|interface| interface.name == *name) else { return true };
+        let far_is_shut = own.peer.and_then(|peer| self.interface(peer, vr)).is_some_and(|far| far.shut);
+        !own.shut && !far_is_shut
     }
 
     /// Entries for the groups that processes of `peer` have joined on `far`.
@@ -245,6 +273,11 @@ impl Database {
         let interfaces = self.vrs.get(&vr).map_or(&[][..], |router| &router.interfaces);
         interfaces.iter().filter(|interface| !interface.shut).flat_map(|i| i.addresses.iter().map(IpNet::addr))
     }
+}
+
+/// Whether `to` is an address of `far` in a subnet of `own`, the two ends of an inter-VR interface.
+fn is_on_the_wire(to: IpAddr, own: &Interface, far: &Interface) -> bool {
+    far.addresses.iter().any(|net| net.addr() == to) && own.addresses.iter().any(|net| net.contains(&to))
 }
 
 fn family(pathname: &Pathname) -> Option<Family> {

@@ -244,7 +244,8 @@ impl Manager {
             return Vec::new();
         };
         match self.database.set_routes(vr, answers) {
-            true => self.distribute([vr]),
+            // The joined VRs learn what this one cannot answer to.
+            true => self.distribute(self.database.peers(vr).chain([vr]).collect::<Vec<_>>()),
             false => Vec::new(),
         }
     }

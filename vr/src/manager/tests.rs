@@ -76,6 +76,22 @@ fn entries(actions: &[Action], client: ClientId) -> Vec<(String, String)> {
     told.flatten().map(shown).collect()
 }
 
+fn address(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+/// What the last update of a library says about its only inter-VR interface: addresses of the peer that are lost, and
+/// own ones that are.
+fn lost(actions: &[Action], client: ClientId) -> Option<(Vec<IpAddr>, Vec<IpAddr>)> {
+    let told = actions.iter().rev().find_map(|action| match action {
+        Action::Library(to, LibraryUpdate::VrFib(VrFibUpdate::Change { interfaces, .. })) if *to == client => {
+            interfaces.first()
+        }
+        _ => None,
+    });
+    told.map(|interface| (interface.lost.clone(), interface.lost_from.clone()))
+}
+
 fn pair_of(to: &str, source: &str) -> (String, String) {
     (to.to_owned(), source.to_owned())
 }
@@ -102,8 +118,8 @@ fn a_listener_is_acknowledged_after_the_other_vrs_libraries_were_told() {
 fn a_loopback_hits_only_while_the_best_route_leads_over_the_inter_vr_interface() {
     let (mut manager, _) = listening();
     let asked = manager.rib_up(ClientId(9), RED);
-    let loopback: IpAddr = "192.0.2.2".parse().unwrap();
-    assert_eq!(asked, [Action::Rib(ClientId(9), RibQuestion::Track(vec![loopback]))]);
+    let (wire, loopback): (IpAddr, IpAddr) = (address("10.0.0.1"), address("192.0.2.2"));
+    assert_eq!(asked, [Action::Rib(ClientId(9), RibQuestion::Track(vec![wire, loopback]))]);
     let over_blue = manager.routes(ClientId(9), vec![(loopback, Some("blue".parse().unwrap()))]);
     assert_eq!(entries(&over_blue, RED_BGP), [pair_of("192.0.2.2", "10.0.0.0")]);
     let elsewhere = manager.routes(ClientId(9), vec![(loopback, Some("Port0/0/0".parse().unwrap()))]);
@@ -139,6 +155,39 @@ fn a_shut_end_takes_the_entries_away_and_tells_both_sides() {
         })
     };
     assert!(down(RED_BGP) && down(BLUE_BGP), "{actions:?}");
+}
+
+#[test]
+fn an_address_is_lost_to_both_sides_when_the_last_route_to_it_is() {
+    let (mut manager, _) = listening();
+    const RIB: ClientId = ClientId(9);
+    manager.rib_up(RIB, RED);
+    let loopback = address("192.0.2.2");
+    let over = |name: &str| vec![(loopback, Some(name.parse().unwrap()))];
+    assert_eq!(lost(&manager.routes(RIB, over("blue")), RED_BGP), None, "nothing was lost before anybody said so");
+    assert_eq!(lost(&manager.routes(RIB, over("Port0/0/0")), RED_BGP), None, "another way is a way");
+    let gone = manager.routes(RIB, vec![(loopback, None)]);
+    assert_eq!(lost(&gone, RED_BGP), Some((vec![loopback], vec![])));
+    assert_eq!(lost(&gone, BLUE_BGP), Some((vec![], vec![loopback])));
+    let back = manager.routes(RIB, over("blue"));
+    assert_eq!((lost(&back, RED_BGP), lost(&back, BLUE_BGP)), (Some((vec![], vec![])), Some((vec![], vec![]))));
+}
+
+#[test]
+fn a_shut_interface_loses_what_no_other_way_leads_to() {
+    let (mut manager, _) = listening();
+    const RIB: ClientId = ClientId(9);
+    manager.rib_up(RIB, RED);
+    let (wire, loopback) = (address("10.0.0.1"), address("192.0.2.2"));
+    manager.routes(RIB, [wire, loopback].map(|to| (to, Some("blue".parse().unwrap()))).to_vec());
+    let mut shut = desired();
+    shut.vrs[0].interfaces[0].shut = true;
+    let closed = manager.configure(&shut).unwrap();
+    // Before the RIB has said anything new: its routes lead over an interface that is shut.
+    assert_eq!(lost(&closed, RED_BGP), Some((vec![wire, loopback], vec![address("10.0.0.0")])));
+    assert_eq!(lost(&closed, BLUE_BGP), Some((vec![address("10.0.0.0")], vec![wire, loopback])));
+    let around = [wire, loopback].map(|to| (to, Some("Port0/0/0".parse().unwrap())));
+    assert_eq!(lost(&manager.routes(RIB, around.to_vec()), RED_BGP), Some((vec![], vec![address("10.0.0.0")])));
 }
 
 #[test]
