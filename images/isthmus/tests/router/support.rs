@@ -68,6 +68,11 @@ impl Router {
         self.folder.path()
     }
 
+    /// Where programs attach.
+    pub fn control_socket(&self) -> PathBuf {
+        self.folder.path().join(&self.name).join("control.sock")
+    }
+
     /// Starts the router with a configuration file; panics if that is refused.
     pub fn start(&self, file: &Path) {
         let output = self.try_start(file);

@@ -1,0 +1,128 @@
+//! Established connections between VRs follow routes that move, as on a wire.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use sockets::{LibraryEvent, Received, SocketError};
+
+use crate::program::{Program, connect, until};
+use crate::support::{Router, sum};
+
+/// Two VRs that are joined, and wired by a cable as well; routes from loopback to loopback are added by the test.
+const TWO_WAYS: &str = "
+linecard 0/0
+ port 0
+  driver cable local ./a.sock remote ./b.sock
+ !
+ port 1
+  driver cable local ./b.sock remote ./a.sock
+ !
+!
+vr red
+ assign port 0/0/0
+!
+vr blue
+ assign port 0/0/1
+!
+connect red blue
+!
+vr red
+ interface blue
+  ipv4 address 10.0.0.0/31
+ !
+ interface Port0/0/0
+  ipv4 address 10.1.0.0/31
+ !
+ interface Loopback0
+  ipv4 address 192.0.2.1/32
+ !
+ router static
+  address-family ipv4 unicast
+   192.0.2.2/32 10.0.0.1
+  !
+ !
+!
+vr blue
+ interface red
+  ipv4 address 10.0.0.1/31
+ !
+ interface Port0/0/1
+  ipv4 address 10.1.0.1/31
+ !
+ interface Loopback0
+  ipv4 address 192.0.2.2/32
+ !
+ router static
+  address-family ipv4 unicast
+   192.0.2.1/32 10.0.0.0
+  !
+ !
+!
+";
+
+const STATIC: &str = "router static; address-family ipv4 unicast";
+const NOTHING: Result<Received, SocketError> = Ok(Received::NothingYet);
+
+/// Lets both work until each knows whether the loopbacks are lost.
+fn until_lost(red: &mut Program, blue: &mut Program, lost: bool) {
+    let loopback = |host: u8| IpAddr::from([192, 0, 2, host]);
+    until("word of the routes", &mut [red, blue], |programs| {
+        let [red, blue] = programs else { unreachable!("two programs") };
+        let of_red = &red.library.vrfib().interface(&"blue".parse().unwrap())?.lost;
+        let of_blue = &blue.library.vrfib().interface(&"red".parse().unwrap())?.lost_from;
+        (of_red.contains(&loopback(2)) == lost && of_blue.contains(&loopback(2)) == lost).then_some(())
+    });
+}
+
+#[test]
+fn a_channel_stands_while_any_route_leads_to_the_peer_and_stands_still_when_none_does() {
+    let router = Router::up("routes", TWO_WAYS);
+    router.wait_for_row("show route", &[("vr", "red"), ("prefix", "192.0.2.2/32"), ("protocol", "static")]);
+    router.wait_for_row("show route", &[("vr", "blue"), ("prefix", "192.0.2.1/32"), ("protocol", "static")]);
+    let (mut red, mut blue) = (Program::attach(&router, "red"), Program::attach(&router, "blue"));
+    let (red, blue) = (&mut red, &mut blue);
+    let listener = blue.listen("192.0.2.2:7000", 8);
+    until("the entry", &mut [red], |programs| {
+        programs[0].library.vrfib().entries().any(|(entry, _)| entry.to == IpAddr::from([192, 0, 2, 2])).then_some(())
+    });
+    let (socket, accepted) = connect(red, (blue, listener), "192.0.2.2:7000", Some("192.0.2.1"));
+    assert_eq!((red.read(socket), blue.read(accepted)), ((vec![], NOTHING), (vec![], NOTHING)));
+
+    // The route moves to the cable: the channel stays, whatever the way.
+    router.sh(&format!("configure vr red; {STATIC}; no 192.0.2.2/32 10.0.0.1; 192.0.2.2/32 10.1.0.1"));
+    router.wait_for("show route", |table| table.to_string().contains("Port0/0/0"));
+    until("the entry to go", &mut [red], |programs| {
+        programs[0].library.vrfib().entries().all(|(entry, _)| entry.to != IpAddr::from([192, 0, 2, 2])).then_some(())
+    });
+    red.library.send(socket, b"around").unwrap();
+    assert_eq!(blue.read(accepted), (b"around".to_vec(), NOTHING));
+    let before = router.sh("show stack counters");
+
+    // The last route goes: nothing passes, in neither direction.
+    router.sh(&format!("configure vr red; {STATIC}; no 192.0.2.2/32 10.1.0.1"));
+    until_lost(red, blue, true);
+    red.library.send(socket, b"kept").unwrap();
+    blue.library.send(accepted, b"as well").unwrap();
+    assert_eq!((blue.read(accepted), red.read(socket)), ((vec![], NOTHING), (vec![], NOTHING)));
+
+    // It is back: nothing was lost.
+    router.sh(&format!("configure vr red; {STATIC}; 192.0.2.2/32 10.1.0.1"));
+    until_lost(red, blue, false);
+    assert_eq!((blue.read(accepted), red.read(socket)), ((b"kept".to_vec(), NOTHING), (b"as well".to_vec(), NOTHING)));
+    let after = router.sh("show stack counters");
+    assert_eq!(sum(&before, "packets_sent"), sum(&after, "packets_sent"), "all that went over the channel");
+
+    // The way back counts as well. Who has unsent bytes for too long gives up.
+    red.library.set_user_timeout(Duration::from_millis(50));
+    router.sh(&format!("configure vr blue; {STATIC}; no 192.0.2.1/32 10.0.0.0"));
+    until("word of the route back", &mut [red, blue], |programs| {
+        let interface = programs[0].library.vrfib().interface(&"blue".parse().unwrap())?;
+        (!interface.lost_from.is_empty()).then_some(())
+    });
+    red.library.send(socket, b"in vain").unwrap();
+    red.events.clear();
+    until("the timeout", &mut [red, blue], |programs| {
+        programs[0].happened(LibraryEvent::Readable { socket }).then_some(())
+    });
+    assert_eq!(red.read(socket), (vec![], Err(SocketError::TimedOut)));
+}
