@@ -218,9 +218,8 @@ impl Library {
         let Addresses { source: own, destination: peer } = stream.addresses();
         let interface = self.vrfib.interface(name);
         let leads_there = interface.is_some_and(|interface| interface.peer_addresses.contains(&peer.ip()));
-        let is_cut = interface.is_none_or(|interface| {
-            interface.lost.contains(&peer.ip()) || interface.lost_from.contains(&own.ip())
-        });
+        let is_cut = interface
+            .is_none_or(|interface| interface.lost.contains(&peer.ip()) || interface.lost_from.contains(&own.ip()));
         let gate = if !is_cut && stream.still_leads(leads_there) { Gate::Open } else { Gate::Closed };
         if gate == stream.gate() {
             return;

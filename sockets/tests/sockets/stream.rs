@@ -170,7 +170,9 @@ fn a_closed_gate_delivers_nothing_and_an_open_one_everything() {
 
 /// `vr`'s copy of the vrFIB with these addresses lost: the peer's, and own ones.
 fn with_lost(router: &Router, vr: u16, lost: &[&str], lost_from: &[&str]) -> LibraryUpdate {
-    let VrFibUpdate::Snapshot { mut interfaces, entries } = router.vrfib(vr, 3 - vr, true) else { panic!("a snapshot") };
+    let VrFibUpdate::Snapshot { mut interfaces, entries } = router.vrfib(vr, 3 - vr, true) else {
+        panic!("a snapshot")
+    };
     let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
     (interfaces[0].lost, interfaces[0].lost_from) = (addresses(lost), addresses(lost_from));
     LibraryUpdate::VrFib(VrFibUpdate::Snapshot { interfaces, entries })
