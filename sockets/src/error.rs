@@ -65,6 +65,8 @@ pub fn errno(error: SocketError) -> Errno {
         SocketError::NotSupported => Errno::EOPNOTSUPP,
         SocketError::NetworkDown => Errno::ENETDOWN,
         SocketError::MessageSize => Errno::EMSGSIZE,
+        SocketError::ProtocolNotAvailable => Errno::ENOPROTOOPT,
+        SocketError::DestinationRequired => Errno::EDESTADDRREQ,
     }
 }
 

@@ -48,12 +48,12 @@ pub enum LibraryEvent {
         /// At which socket.
         listener: SocketId,
     },
-    /// A connection stands.
+    /// A connection stands, or a datagram socket has its peer.
     Connected {
         /// Which one.
         socket: SocketId,
     },
-    /// A connection did not come about; its socket is gone.
+    /// A connection did not come about, and its socket is gone; or a datagram socket has no peer, and is as before.
     ConnectFailed {
         /// Which one.
         socket: SocketId,

@@ -1,5 +1,6 @@
 //! Options of sockets: set before or while they live, told to the stack where the other end of the channel is there.
 
+use ipc::reactor::Reactor;
 use ipc::{InterfaceName, Pathname};
 use stack_api::datagram::DatagramRequest;
 use stack_api::options::Options;
@@ -77,9 +78,9 @@ impl Library {
 
     /// Why a socket failed since the last call that said so, as `SO_ERROR` tells it: once. `None`: it did not, or the
     /// failure has been told.
-    pub fn take_error(&mut self, socket: SocketId) -> Result<Option<SocketError>, SocketError> {
+    pub fn take_error(&mut self, reactor: &mut Reactor, socket: SocketId) -> Result<Option<SocketError>, SocketError> {
         if self.datagrams.contains(socket) {
-            return Ok(self.datagrams.take_error(socket));
+            return Ok(self.take_datagram_error(reactor, socket));
         }
         match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => Ok(stream.take_error()),

@@ -2,6 +2,7 @@
 
 mod accept;
 mod blocking;
+mod connected_datagram;
 mod datagram;
 mod harness;
 mod open;

@@ -167,11 +167,15 @@ pub enum SocketError {
     NetworkDown,
     /// The datagram is larger than any that the protocol can carry (EMSGSIZE).
     MessageSize,
+    /// The host has nobody for this IP protocol (ENOPROTOOPT).
+    ProtocolNotAvailable,
+    /// A datagram without a destination, from a socket without a peer (EDESTADDRREQ).
+    DestinationRequired,
 }
 
 impl SocketError {
     /// All causes, in the order of their codes.
-    pub const ALL: [SocketError; 15] = [
+    pub const ALL: [SocketError; 17] = [
         SocketError::ConnectionRefused,
         SocketError::ConnectionReset,
         SocketError::TimedOut,
@@ -187,6 +191,8 @@ impl SocketError {
         SocketError::NotSupported,
         SocketError::NetworkDown,
         SocketError::MessageSize,
+        SocketError::ProtocolNotAvailable,
+        SocketError::DestinationRequired,
     ];
 
     /// The code that a channel's reset carries. Never 0.
@@ -218,6 +224,8 @@ impl fmt::Display for SocketError {
             SocketError::NotSupported => "not supported",
             SocketError::NetworkDown => "network is down",
             SocketError::MessageSize => "message too long",
+            SocketError::ProtocolNotAvailable => "protocol not available",
+            SocketError::DestinationRequired => "destination address required",
         })
     }
 }
