@@ -121,6 +121,7 @@ impl Manager {
             let interfaces = wanted.interfaces.iter().map(|interface| Interface {
                 name: interface.name.clone(),
                 addresses: interface.addresses.clone(),
+                link_local: interface.link_local,
                 shut: interface.shut,
                 peer: peer_of(&interface.name).and_then(|peer| self.mapping.id(&peer)),
             });
