@@ -27,9 +27,11 @@ pub(crate) fn error_of_refusal(refusal: &Refusal) -> Option<SocketError> {
         Refusal::Access { .. } | Refusal::NoVr(_) => Some(SocketError::HostUnreachable),
         Refusal::NotPermitted(_) | Refusal::NotYours { .. } => Some(SocketError::PermissionDenied),
         // Never said to an open; a procmgr that does has not opened anything.
-        Refusal::Taken(..) | Refusal::VrConflict { .. } | Refusal::NoClass(_) | Refusal::HasLink(_) => {
-            Some(SocketError::PermissionDenied)
-        }
+        Refusal::Taken(..)
+        | Refusal::VrConflict { .. }
+        | Refusal::NoClass(_)
+        | Refusal::HasLink(_)
+        | Refusal::Clauses { .. } => Some(SocketError::PermissionDenied),
         Refusal::Terms(_) | Refusal::Version(_) => Some(SocketError::InvalidArgument),
         Refusal::Resources(_) => Some(SocketError::NoBuffers),
     }

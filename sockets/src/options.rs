@@ -7,6 +7,7 @@ use stack_api::options::Options;
 use stack_api::socket::{OptionsOf, SocketError, SocketRequest};
 
 use crate::library::Library;
+use crate::listen::Authority;
 use crate::socket::{Socket, SocketId};
 use crate::stream::Path;
 
@@ -54,6 +55,10 @@ impl Library {
             // What a connection in SYN-SENT was opened with is told anew once it stands.
             Some(Socket::Unbound | Socket::Bound(_) | Socket::Opening(_)) | None => None,
         };
+        if matches!(asked, Some(OptionsOf::Listener { .. })) {
+            // Those who wait for what it asked for until now are looked at again.
+            self.ask(Authority::Manager, socket);
+        }
         if let Some(socket) = asked {
             // Without a stack there is nobody to tell: a listener tells the next one, a connection is gone with it.
             self.server.send(&SocketRequest::SetOptions { socket, options });

@@ -237,7 +237,7 @@ impl Library {
         };
         let is_shared = self.datagrams.sockets.values().any(shares);
         let (local, interface) = (bound.local, bound.interface.clone().filter(|_| !is_shared));
-        let listener = Listener { criteria, local, interface, backlog: QUEUE as u16 };
+        let listener = Listener { criteria, local, interface, backlog: QUEUE as u16, clauses: Vec::new() };
         let groups = socket.groups.clone();
         let ticket = self.new_ask(Authority::Manager, id);
         self.manager.send(&LibraryRequest::Publish { ticket, listener });

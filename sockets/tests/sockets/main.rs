@@ -9,3 +9,4 @@ mod open;
 mod options;
 mod restart;
 mod stream;
+mod terms;

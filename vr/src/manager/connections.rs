@@ -143,11 +143,11 @@ impl Database {
         list.push(new);
     }
 
-    /// A process listens no longer under `pathname`, at `local`. Whether it still does there at another address.
-    pub fn withdraw(&mut self, vr: VrId, pathname: &Pathname, local: Option<IpAddr>) -> bool {
-        let Some(list) = self.published.get_mut(&vr) else { return false };
-        list.retain(|entry| entry.pathname != *pathname || entry.listener.local != local);
-        list.iter().any(|entry| entry.pathname == *pathname)
+    /// A process listens no longer under `pathname`, at `local`.
+    pub fn withdraw(&mut self, vr: VrId, pathname: &Pathname, local: Option<IpAddr>) {
+        if let Some(list) = self.published.get_mut(&vr) {
+            list.retain(|entry| entry.pathname != *pathname || entry.listener.local != local);
+        }
     }
 
     /// A process joined a group. Whether that changes anything.

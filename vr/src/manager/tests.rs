@@ -44,7 +44,7 @@ fn identity(vr: VrId, pid: u32) -> Identity {
 
 fn bgp_listener() -> Listener {
     let criteria = Criteria::Tcp(Family::Ipv4, NonZeroU16::new(179).unwrap());
-    Listener { criteria, local: None, interface: None, backlog: 64 }
+    Listener { criteria, local: None, interface: None, backlog: 64, clauses: vec![] }
 }
 
 const RED_BGP: ClientId = ClientId(1);
