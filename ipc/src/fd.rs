@@ -190,6 +190,30 @@ pub fn take_link_descriptor() -> io::Result<OwnedFd> {
     Ok(link)
 }
 
+/// Gives a network device of the kernel another name, of at most 15 bytes. The device is down; needs CAP_NET_ADMIN.
+pub fn rename_network_device(from: &str, to: &str) -> io::Result<()> {
+    // SAFETY: All zeros is a valid ifreq: integers, and a union of plain data.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    request.ifr_name = device_name(from)?;
+    request.ifr_ifru.ifru_newname = device_name(to)?;
+    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    // SAFETY: `request` is a live ifreq with two terminated names, which the kernel only reads.
+    let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFNAME, &raw const request) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// A name as the kernel reads it, ended by a zero.
+fn device_name(name: &str) -> io::Result<[libc::c_char; libc::IFNAMSIZ]> {
+    let mut field = [0; libc::IFNAMSIZ];
+    if name.len() >= field.len() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "a name of a network device has at most 15 bytes"));
+    }
+    for (place, byte) in field.iter_mut().zip(name.bytes()) {
+        *place = byte as libc::c_char;
+    }
+    Ok(field)
+}
+
 /// Raises the soft limit of open descriptors to the hard one; returns it.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

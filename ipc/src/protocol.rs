@@ -9,7 +9,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{ServiceName, VrName};
 use crate::pathname::{Pathname, Pid, VrId};
-use crate::terms::{Clause, MAX_CLAUSES, Salt};
 
 /// Version of this protocol; a process of another version is refused.
 pub const VERSION: u16 = 1;
@@ -144,8 +143,10 @@ pub enum Question {
     Publications,
     /// All channels that stand, found by who maps them.
     Channels,
-    /// Stop the router in order.
+    /// Stop the router in order; the machine whose first process it is goes off.
     Shutdown,
+    /// Stop the router in order and start the machine anew, whose first process it is.
+    Reload,
 }
 
 /// What only the VR connection manager may order.
@@ -183,9 +184,6 @@ pub enum Order {
         generation: Generation,
         /// Opened ends that may wait for the listener.
         backlog: u16,
-        /// What the listener asks of the terms of opens. Once more with other clauses under the same generation: opens
-        /// that were kept waiting by the earlier ones are looked at again.
-        clauses: Vec<Clause>,
     },
     /// It listens no longer.
     WithdrawEndpoint {
@@ -206,8 +204,6 @@ pub enum Notice {
         /// Who holds the other end.
         peer: Identity,
     },
-    /// Follows `Welcome`: the router's secret, for digests that procmgr compares.
-    Salt(Salt),
     /// Somebody opened a pathname of this process.
     Incoming {
         /// Which pathname.
@@ -286,14 +282,6 @@ pub enum Refusal {
     /// Larger than procmgr keeps.
     #[error("terms of {0} bytes; at most {MAX_TERMS} are accepted")]
     Terms(usize),
-    /// More clauses than procmgr keeps, or larger ones.
-    #[error("{pathname}: {count} clauses; at most {MAX_CLAUSES} small ones are accepted")]
-    Clauses {
-        /// What they were published for.
-        pathname: Pathname,
-        /// How many.
-        count: usize,
-    },
     /// procmgr has no descriptors or memory left for a channel.
     #[error("no channel can be made: {0}")]
     Resources(String),
@@ -314,6 +302,11 @@ pub enum Refusal {
     /// A process has one link to its router in a VR.
     #[error("PID {0} has a link to this router already")]
     HasLink(Pid),
+    /// The router runs on somebody's machine.
+    #[error(
+        "this router is not the first process of its machine, and cannot start the machine anew; `shutdown` stops it"
+    )]
+    NoMachine,
 }
 
 /// Part of an answer to a [`Question`].

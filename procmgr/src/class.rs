@@ -101,6 +101,8 @@ pub struct ClassSpec {
     pub args: Vec<String>,
     /// Variables added to the environment.
     pub environment: Vec<(String, String)>,
+    /// Whether it leads a session of its own, so that a terminal that it opens becomes its own.
+    pub session: bool,
 }
 
 impl ClassSpec {
@@ -134,6 +136,7 @@ impl ClassSpec {
             privileges: Privileges::default(),
             args: Vec::new(),
             environment: Vec::new(),
+            session: false,
         }
     }
 }

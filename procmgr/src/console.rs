@@ -9,13 +9,15 @@ use std::time::Duration;
 #[derive(Debug)]
 pub(crate) struct Console {
     lines: bool,
+    alerts: bool,
     waiting: Option<File>,
 }
 
 impl Console {
-    /// `lines`: progress for a person. `waiting`: gets `up` once, or the reason why not.
-    pub(crate) fn new(lines: bool, waiting: Option<OwnedFd>) -> Self {
-        Self { lines, waiting: waiting.map(File::from) }
+    /// `lines`: progress for a person. `alerts`: what goes wrong later is printed too, on a console that a shell may
+    /// have. `waiting`: gets `up` once, or the reason why not.
+    pub(crate) fn new(lines: bool, alerts: bool, waiting: Option<OwnedFd>) -> Self {
+        Self { lines, alerts, waiting: waiting.map(File::from) }
     }
 
     /// procmgr itself works.
@@ -28,12 +30,17 @@ impl Console {
         self.line(&format!("{who} ready in {:.2} s", after.as_secs_f64()));
     }
 
-    /// Something is wrong while the router comes up.
+    /// Something is wrong.
     pub(crate) fn warn(&self, text: &str) {
-        self.line(text);
+        if self.lines {
+            self.line(text);
+        } else if self.alerts {
+            // In the middle of a line perhaps, on a terminal that may be in raw mode.
+            print(&format!("\r\n% {text}\r\n"));
+        }
     }
 
-    /// All that can be ready is. Nothing is printed from now on: a shell may have the terminal.
+    /// All that can be ready is. No progress is printed from now on: a shell may have the terminal.
     pub(crate) fn up(&mut self, router: &str, processes: usize, after: Duration) {
         self.line(&format!("router {router} is up: {processes} processes in {:.1} s", after.as_secs_f64()));
         self.lines = false;
@@ -53,11 +60,16 @@ impl Console {
     }
 
     fn line(&self, text: &str) {
-        if self.lines
-            && let Err(error) = writeln!(io::stdout(), "{text}")
-        {
-            log::debug!("standard output: {error}");
+        if self.lines {
+            print(&format!("{text}\n"));
         }
+    }
+}
+
+fn print(text: &str) {
+    let mut out = io::stdout().lock();
+    if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        log::debug!("standard output: {error}");
     }
 }
 
@@ -71,7 +83,7 @@ mod tests {
     fn who_waits_hears_once_how_it_went() {
         for (news, heard) in [(None, "up\n"), (Some("router \"x\" already runs"), "router \"x\" already runs\n")] {
             let (mut reader, writer) = io::pipe().unwrap();
-            let mut console = Console::new(false, Some(writer.into()));
+            let mut console = Console::new(false, false, Some(writer.into()));
             match news {
                 None => console.up("x", 1, Duration::ZERO),
                 Some(why) => console.failed(why),

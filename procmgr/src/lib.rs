@@ -9,6 +9,7 @@
 //!             end    ──▶ signals ──▶ router/lifecycle ◀── supervisor, order, startup ◀── timers
 //!   others:   control socket in folder ──▶ router/attach
 //!   operator: router/answers ◀── processes, channels
+//!   machine:  pid1 ──▶ run ──▶ pid1, where procmgr is the first process
 //! ```
 //!
 //! What decides does no input or output and is tested as a table: `supervisor` (the life of one process), `order` (who
@@ -28,6 +29,7 @@ mod lines;
 mod link;
 mod log;
 mod order;
+pub mod pid1;
 mod processes;
 pub mod role;
 mod router;
@@ -41,4 +43,4 @@ mod timers;
 mod vrs;
 
 pub use error::ProcmgrError;
-pub use run::{RunOptions, run};
+pub use run::{Ending, RunOptions, run};

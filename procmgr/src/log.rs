@@ -80,7 +80,7 @@ fn format_line(line: &LogLine) -> String {
 }
 
 /// RFC 3339 in UTC with milliseconds, of a time since the Unix epoch.
-fn timestamp(time: Duration) -> String {
+pub(crate) fn timestamp(time: Duration) -> String {
     let (days, second) = (time.as_secs() / 86_400, time.as_secs() % 86_400);
     let (year, month, day) = civil(days);
     let (hour, minute, second) = (second / 3600, second / 60 % 60, second % 60);

@@ -8,7 +8,7 @@ mod attach;
 mod lifecycle;
 mod requests;
 
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,7 +16,6 @@ use std::time::{Duration, Instant};
 use ipc::Pid;
 use ipc::channel::ChannelParts;
 use ipc::protocol::{Identity, MAX_MESSAGE, Notice, Refusal};
-use ipc::terms::Salt;
 use mio::Token;
 
 use crate::broker::{Broker, Effect, Open};
@@ -26,7 +25,9 @@ use crate::directory::Directory;
 use crate::link::{Flow, Incoming, LinkFault};
 use crate::log::Log;
 use crate::order::{StartOrder, StopOrder};
+use crate::pid1::Buttons;
 use crate::processes::{Kind, ProcessKey, Processes};
+use crate::run::Ending;
 use crate::signals::{self, Signals};
 use crate::sources::{Source, Sources};
 use crate::startup::Startup;
@@ -72,10 +73,12 @@ pub(crate) struct Router<'a> {
     console: &'a mut Console,
     /// Links to give up as soon as nobody is in the middle of something.
     broken: Vec<(ProcessKey, LinkFault)>,
-    /// Secret of this run of the router.
-    salt: Salt,
     buffer: Box<[u8; MAX_MESSAGE]>,
     stopping: bool,
+    /// What follows when everything has stopped.
+    ending: Ending,
+    /// The machine whose first process this is.
+    machine: Option<Buttons>,
     /// Why the router cannot be started.
     start_failed: Option<String>,
 }
@@ -91,6 +94,7 @@ pub(crate) struct Parts<'a> {
     pub(crate) control: OwnedFd,
     pub(crate) log: Log,
     pub(crate) console: &'a mut Console,
+    pub(crate) machine: Option<Buttons>,
 }
 
 impl<'a> Router<'a> {
@@ -99,6 +103,9 @@ impl<'a> Router<'a> {
         let mut sources = Sources::new()?;
         sources.add(parts.signals.raw_fd(), Source::Signals)?;
         sources.add(std::os::fd::AsRawFd::as_raw_fd(&parts.control), Source::Control)?;
+        for button in parts.machine.iter().flat_map(Buttons::raw_fds) {
+            sources.add(button, Source::Buttons)?;
+        }
         Ok(Self {
             name: parts.name,
             own: parts.own,
@@ -121,16 +128,17 @@ impl<'a> Router<'a> {
             log: parts.log,
             console: parts.console,
             broken: Vec::new(),
-            salt: new_salt()?,
             buffer: Box::new([0; MAX_MESSAGE]),
             stopping: false,
+            ending: Ending::Stop,
+            machine: parts.machine,
             start_failed: None,
         })
     }
 
-    /// Runs until everything has stopped. Only procmgr's own descriptors can fail it. Returns why the router could not
-    /// be started, if a process said so.
-    pub(crate) fn run(&mut self) -> io::Result<Option<String>> {
+    /// Runs until everything has stopped. Only procmgr's own descriptors can fail it. The inner error says why the router
+    /// could not be started, if a process said so.
+    pub(crate) fn run(&mut self) -> io::Result<Result<Ending, String>> {
         self.console.procmgr_ready();
         self.start_router_classes();
         self.end_turn();
@@ -148,7 +156,7 @@ impl<'a> Router<'a> {
         self.end_orphans()?;
         self.log.info(&format!("router {} has stopped", self.name));
         self.log.flush();
-        Ok(self.start_failed.take())
+        Ok(self.start_failed.take().map_or(Ok(self.ending), Err))
     }
 
     /// Ends what processes left to procmgr, the sub-reaper: nothing outlives the router. What the kernel does not let
@@ -167,6 +175,7 @@ impl<'a> Router<'a> {
         match self.sources.source(token) {
             None => {}
             Some(Source::Signals) => self.read_signals()?,
+            Some(Source::Buttons) => self.read_buttons(),
             Some(Source::Control) => self.accept(),
             Some(Source::Knocking) => self.read_knocking(token),
             Some(Source::Link(key)) => self.handle_link(key, token),
@@ -186,6 +195,12 @@ impl<'a> Router<'a> {
             self.shut_down("a signal");
         }
         Ok(())
+    }
+
+    fn read_buttons(&mut self) {
+        if self.machine.as_mut().is_some_and(Buttons::pressed) {
+            self.shut_down("the power button");
+        }
     }
 
     fn timer_expired(&mut self, timer: Timer) {
@@ -289,12 +304,6 @@ impl<'a> Router<'a> {
         }
     }
 
-    /// The first words on a link.
-    fn welcome(&mut self, key: ProcessKey, identity: Identity) {
-        self.notify(key, &Notice::Welcome(identity));
-        self.notify(key, &Notice::Salt(self.salt));
-    }
-
     /// Tells a process something.
     fn notify(&mut self, key: ProcessKey, notice: &Notice) {
         self.notify_with(key, notice, Vec::new());
@@ -354,13 +363,6 @@ impl<'a> Router<'a> {
         }
         self.broker.process_gone(key);
     }
-}
-
-/// From the kernel: nobody can guess it.
-fn new_salt() -> io::Result<Salt> {
-    let mut salt = Salt::default();
-    std::fs::File::open("/dev/urandom")?.read_exact(&mut salt.0)?;
-    Ok(salt)
 }
 
 /// A channel's end as it travels on a link.

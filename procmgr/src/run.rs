@@ -15,6 +15,7 @@ use crate::console::Console;
 use crate::error::ProcmgrError;
 use crate::folder::Folder;
 use crate::log::Log;
+use crate::pid1::Buttons;
 use crate::router::{Parts, Router};
 use crate::signals::Signals;
 
@@ -39,14 +40,26 @@ pub struct RunOptions {
     /// Gets one line and is closed: `up` as soon as the router is, or why it cannot be. End of file without a line:
     /// procmgr was killed.
     pub ready_fd: Option<OwnedFd>,
+    /// The machine whose first process this is: then `reload` is possible, its buttons stop the router, and what goes
+    /// wrong is also said on the console. `None`: the router runs on somebody's machine.
+    pub machine: Option<Buttons>,
+}
+
+/// What is to follow when a router has stopped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// Nothing; a machine goes off.
+    Stop,
+    /// The machine starts anew.
+    Reload,
 }
 
 /// Runs a router until SIGTERM, SIGINT, SIGHUP, SIGQUIT or an operator stops it.
 ///
 /// To be called in a process's first thread while it is the only one, by a process that has no other children: signals
 /// are blocked meanwhile, and every child is reaped.
-pub fn run(mut options: RunOptions) -> Result<(), ProcmgrError> {
-    let mut console = Console::new(options.console, options.ready_fd.take());
+pub fn run(mut options: RunOptions) -> Result<Ending, ProcmgrError> {
+    let mut console = Console::new(options.console, options.machine.is_some(), options.ready_fd.take());
     let result = run_with(options, &mut console);
     if let Err(error) = &result {
         console.failed(&error.to_string());
@@ -54,7 +67,7 @@ pub fn run(mut options: RunOptions) -> Result<(), ProcmgrError> {
     result
 }
 
-fn run_with(options: RunOptions, console: &mut Console) -> Result<(), ProcmgrError> {
+fn run_with(options: RunOptions, console: &mut Console) -> Result<Ending, ProcmgrError> {
     let classes = ClassTable::new(options.classes)?;
     let folder = Folder::take(&options.name, &options.runtime_dir)?;
     let start = Start {
@@ -62,12 +75,13 @@ fn run_with(options: RunOptions, console: &mut Console) -> Result<(), ProcmgrErr
         classes,
         state_dir: options.state_dir,
         executable: options.executable.unwrap_or_else(|| PathBuf::from("/proc/self/exe")),
+        machine: options.machine,
     };
     let result = start.run(&folder, console);
     let removed = folder.remove(options.ephemeral);
-    let failed = result?;
+    let ending = result?;
     removed.map_err(|error| ProcmgrError::Folder { path: options.runtime_dir, error })?;
-    failed.map_or(Ok(()), |reason| Err(ProcmgrError::Start(reason)))
+    ending.map_err(ProcmgrError::Start)
 }
 
 /// What a router is started with, in a folder that is its own.
@@ -76,11 +90,12 @@ struct Start {
     classes: ClassTable,
     state_dir: Option<PathBuf>,
     executable: PathBuf,
+    machine: Option<Buttons>,
 }
 
 impl Start {
-    /// Runs the router until it has stopped. Returns why it could not be started, if a process said so.
-    fn run(self, folder: &Folder, console: &mut Console) -> Result<Option<String>, ProcmgrError> {
+    /// Runs the router until it has stopped. The inner error says why it could not be started, if a process said so.
+    fn run(self, folder: &Folder, console: &mut Console) -> Result<Result<Ending, String>, ProcmgrError> {
         let started = Instant::now();
         if let Some(state_dir) = &self.state_dir {
             make_state_folder(state_dir)?;
@@ -99,6 +114,7 @@ impl Start {
             log: Log::new(own.clone(), self.state_dir.as_deref()),
             own,
             console,
+            machine: self.machine,
         })
         .map_err(system("event loop"))?;
         router.run().map_err(system("event loop"))

@@ -16,6 +16,8 @@ use crate::processes::ProcessKey;
 pub(crate) enum Source {
     /// Signals of the kernel.
     Signals,
+    /// A button of the machine.
+    Buttons,
     /// Somebody connects to the control socket.
     Control,
     /// A connection whose process has not said who it is.
@@ -54,9 +56,12 @@ impl Sources {
         let token = Token(self.next_token);
         let interest = match source {
             Source::Link(_) => Interest::READABLE | Interest::WRITABLE,
-            Source::Signals | Source::Control | Source::Knocking | Source::Output(_) | Source::Death(_) => {
-                Interest::READABLE
-            }
+            Source::Signals
+            | Source::Buttons
+            | Source::Control
+            | Source::Knocking
+            | Source::Output(_)
+            | Source::Death(_) => Interest::READABLE,
         };
         self.poll.registry().register(&mut SourceFd(&fd), token, interest)?;
         self.next_token += 1;

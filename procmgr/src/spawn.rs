@@ -47,20 +47,22 @@ pub(crate) fn spawn(class: &ClassSpec, title: &str, executable: &Path) -> io::Re
         actions.add_dup2(child_output.as_raw_fd(), target)?;
     }
     let (path, args) = command(class, title, executable)?;
-    let pid = posix_spawn(&path, &actions, &attributes()?, &args, &environment(class)?)
+    let pid = posix_spawn(&path, &actions, &attributes(class)?, &args, &environment(class)?)
         .map_err(|error| io::Error::other(format!("{}: {}", path.display(), error.desc())))?;
     let pid = u32::try_from(pid.as_raw()).map_err(io::Error::other)?;
     Ok(Spawned { pid: Pid(pid), link, output })
 }
 
-/// An empty signal mask, no ignored signal (the Rust runtime ignores SIGPIPE), a process group of its own.
-fn attributes() -> nix::Result<PosixSpawnAttr> {
+/// An empty signal mask, no ignored signal (the Rust runtime ignores SIGPIPE), a process group of its own; who leads a
+/// session leads a group too.
+fn attributes(class: &ClassSpec) -> nix::Result<PosixSpawnAttr> {
     let mut attributes = PosixSpawnAttr::init()?;
-    attributes.set_flags(
-        PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK
-            | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF
-            | PosixSpawnFlags::POSIX_SPAWN_SETPGROUP,
-    )?;
+    let group = match class.session {
+        // Of libc: nix does not name it.
+        true => PosixSpawnFlags::from_bits_retain(libc::POSIX_SPAWN_SETSID.into()),
+        false => PosixSpawnFlags::POSIX_SPAWN_SETPGROUP,
+    };
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK | PosixSpawnFlags::POSIX_SPAWN_SETSIGDEF | group)?;
     attributes.set_sigmask(&SigSet::empty())?;
     let mut default = SigSet::empty();
     default.add(Signal::SIGPIPE);

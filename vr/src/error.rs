@@ -155,6 +155,12 @@ pub enum Problem {
         /// Why.
         error: io::Error,
     },
+    /// What is wrong with a saved configuration may come of that.
+    #[error("the configuration was saved by isthmus {version}, and this is {}", env!("CARGO_PKG_VERSION"))]
+    OtherVersion {
+        /// Who saved it.
+        version: String,
+    },
     /// The file holds bytes that are no UTF-8.
     #[error("{path}: line {line} is not UTF-8 text")]
     NotText {
@@ -343,7 +349,7 @@ pub enum Problem {
     #[error("interface {interface} has address {address}, which interface {other} has already")]
     AddressTwice {
         /// The address.
-        address: std::net::IpAddr,
+        address: std::net::Ipv4Addr,
         /// This interface.
         interface: String,
         /// The other.
@@ -353,23 +359,13 @@ pub enum Problem {
     #[error("{subnet} of interface {interface} overlaps {other_subnet} of interface {other}")]
     SubnetsOverlap {
         /// Of this interface.
-        subnet: ipnet::IpNet,
+        subnet: ipnet::Ipv4Net,
         /// This interface.
         interface: String,
         /// Of the other.
-        other_subnet: ipnet::IpNet,
+        other_subnet: ipnet::Ipv4Net,
         /// The other interface.
         other: String,
-    },
-    /// A link that is too narrow for IPv6 (RFC 8200 section 5).
-    #[error("interface {interface} has IPv6, which needs an MTU of at least {least} bytes; {mtu} is set")]
-    MtuBelowIpv6 {
-        /// The interface.
-        interface: String,
-        /// What is set.
-        mtu: u32,
-        /// What is accepted.
-        least: u32,
     },
     /// A name is used that nothing defines.
     #[error("there is no {kind} `{name}` in VR {vr}{}", did_you_mean(.nearest))]
@@ -435,20 +431,17 @@ pub enum BadValue {
     #[error("is no {0} address")]
     Address(&'static str),
     /// Not of the form ADDRESS/LENGTH.
-    #[error("is no prefix (like {0})")]
-    Prefix(&'static str),
+    #[error("is no prefix (like 192.0.2.0/24)")]
+    Prefix,
     /// Not of the form ADDRESS/LENGTH.
-    #[error("is no address with its prefix length (like {0})")]
-    InterfaceAddress(&'static str),
-    /// An address of the link, which is not configured.
-    #[error("is a link-local address; the router makes one itself where `ipv6 enable` or an address stands")]
-    LinkLocal,
+    #[error("is no address with its prefix length (like 10.0.0.1/24)")]
+    InterfaceAddress,
     /// Bits are set right of the length.
     #[error("has bits right of its length; the prefix is {0}")]
-    HostBits(ipnet::IpNet),
+    HostBits(ipnet::Ipv4Net),
     /// The first address of a subnet that is no point-to-point link (RFC 3021).
     #[error("is the address of the network itself; hosts of {0} have others")]
-    NetworkAddress(ipnet::IpNet),
+    NetworkAddress(ipnet::Ipv4Net),
     /// The last address of a subnet that is no point-to-point link.
     #[error("is the broadcast address of {0}")]
     BroadcastAddress(ipnet::Ipv4Net),
@@ -491,13 +484,12 @@ impl BadValue {
             | BadValue::NetworkAddress(_)
             | BadValue::BroadcastAddress(_)
             | BadValue::NotUnicast
-            | BadValue::LinkLocal
             | BadValue::InterfaceWord(_)
             | BadValue::Folder => true,
             BadValue::Number { .. }
             | BadValue::Address(_)
-            | BadValue::Prefix(_)
-            | BadValue::InterfaceAddress(_)
+            | BadValue::Prefix
+            | BadValue::InterfaceAddress
             | BadValue::Name(_)
             | BadValue::TooLong { .. }
             | BadValue::LineCard

@@ -8,8 +8,9 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 use ipc::VrName;
 
+use crate::image::Image;
 use crate::paths::Places;
-use crate::{bench, demo, down, program, shell, up};
+use crate::{bench, demo, down, image, program, shell, up};
 
 /// A router operating system's userland: one physical router, many virtual routers.
 ///
@@ -79,6 +80,9 @@ enum Command {
     },
     /// Measures Isthmus against its peers; without a name lists the benchmarks.
     Bench(bench::Options),
+    /// Images that boot: for a virtual machine.
+    #[command(subcommand)]
+    Image(Image),
 }
 
 /// Does what the command line says. Wrong usage ends the process with code 2.
@@ -100,6 +104,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Check { file } => Ok(up::check(&file)),
         Command::Run { router, vr, preload, program } => program::run(&places(router)?, vr, preload, &program),
         Command::Bench(options) => bench::run(&options),
+        Command::Image(image) => image::run(image),
     }
 }
 

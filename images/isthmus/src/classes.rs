@@ -2,12 +2,16 @@
 //!
 //! procmgr, the configuration and the shell get these as data and know none of them by name.
 
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use ipc::{NameError, ServiceName};
-use procmgr::class::{ClassSpec, Privileges, Scope};
+use procmgr::class::{ClassSpec, Privileges, ReadyWhen, Scope};
 use vr::shell::ShellOptions;
 use vr_api::command::Declaration;
 use vr_api::show::ShowTable;
 
+use crate::console;
 use crate::paths::Places;
 
 /// Keeps the configuration.
@@ -21,7 +25,7 @@ pub const RIB: &str = "rib";
 /// BGP of a VR.
 pub const BGP: &str = "bgp";
 
-/// The process classes of a router whose runtime folder is `runtime`. `config_args` go to the role [`CONFIG`].
+/// The process classes of a router. `config_args` go to the role [`CONFIG`].
 pub fn table(config_args: Vec<String>) -> Result<Vec<ClassSpec>, NameError> {
     let class = |name: &str, scope, needs: &[&str]| -> Result<ClassSpec, NameError> {
         let needs = needs.iter().map(|need| ServiceName::new(need)).collect::<Result<_, _>>()?;
@@ -38,6 +42,20 @@ pub fn table(config_args: Vec<String>) -> Result<Vec<ClassSpec>, NameError> {
         class(RIB, Scope::PerVr, &[CONFIG, STACK, VRMGR])?,
         class(BGP, Scope::PerVr, &[RIB])?,
     ])
+}
+
+/// Parameters of the role [`CONFIG`]: what it starts with, and the router's folders.
+pub fn config_args(file: &str, runtime: &Path, state: Option<&Path>) -> Result<Vec<String>> {
+    let folders = std::iter::once(runtime).chain(state);
+    let text = |folder: &Path| folder.to_str().map(str::to_owned).context("a path that is not UTF-8");
+    std::iter::once(Ok(file.to_owned())).chain(folders.map(text)).collect()
+}
+
+/// The class of the shell on a machine's own console, the terminal `terminal`.
+pub fn console(terminal: &Path) -> Result<ClassSpec> {
+    let terminal = terminal.to_str().context("a path that is not UTF-8")?.to_owned();
+    let class = ClassSpec::role(ServiceName::new(console::ROLE)?, Scope::Router);
+    Ok(ClassSpec { args: vec![terminal], session: true, ready_when: ReadyWhen::Started, ..class })
 }
 
 /// What the classes that run in VRs say about themselves.

@@ -101,16 +101,16 @@ impl Launch {
     }
 
     fn options(&self, ready_fd: Option<OwnedFd>) -> Result<RunOptions> {
-        let runtime = self.runtime.to_str().context("a path that is not UTF-8")?.to_owned();
         Ok(RunOptions {
             name: self.name.clone(),
             runtime_dir: self.runtime.clone(),
             state_dir: self.state.clone(),
-            classes: classes::table(vec![self.config.clone(), runtime])?,
+            classes: classes::table(classes::config_args(&self.config, &self.runtime, self.state.as_deref())?)?,
             executable: None,
             ephemeral: self.state.is_none(),
             console: self.progress,
             ready_fd,
+            machine: None,
         })
     }
 }
@@ -171,7 +171,9 @@ fn run_launch(launch: &Launch) -> Result<()> {
             Some(take_standard_input()?)
         }
     };
-    Ok(procmgr::run(launch.options(ready)?)?)
+    // Only a machine of its own could start anew.
+    procmgr::run(launch.options(ready)?)?;
+    Ok(())
 }
 
 fn take_standard_input() -> Result<OwnedFd> {

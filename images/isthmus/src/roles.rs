@@ -11,8 +11,9 @@ use ipc::link::Link;
 use ipc::protocol::Identity;
 use ipc::reactor::Reactor;
 use procmgr::role::Role;
+use vr::config::run::Files;
 
-use crate::{classes, demo, launch};
+use crate::{classes, console, demo, launch};
 
 type Run = fn(Link, &[String]) -> Result<()>;
 
@@ -31,6 +32,9 @@ pub fn run(role: &Role) -> ExitCode {
         return launch::run(&role.args);
     }
     abort_on_panic();
+    if role.name == console::ROLE {
+        return console::run(&role.args);
+    }
     match run_linked(role) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -50,15 +54,18 @@ fn run_linked(role: &Role) -> Result<()> {
     run(link, &role.args)
 }
 
-/// Parameters: the configuration's file, or [`demo::CONFIG`] for the demo's, and the runtime folder.
+/// Parameters: the configuration's file, or [`demo::CONFIG`] for the demo's, the runtime folder, and the state folder if
+/// there is one.
 fn config(link: Link, args: &[String]) -> Result<()> {
-    let [file, runtime] = args else { bail!("the role needs a file and a folder, not {args:?}") };
+    let [file, runtime, state @ ..] = args else { bail!("the role needs a file and a folder, not {args:?}") };
     let runtime = Path::new(runtime);
     let file = match file.as_str() {
         demo::CONFIG => demo::write_config(runtime)?,
         file => PathBuf::from(file),
     };
-    Ok(vr::config::run::run(link, &file, runtime, classes::declarations())?)
+    let state_folder = state.first().map(Path::new);
+    let files = Files { start: &file, runtime_folder: runtime, state_folder };
+    Ok(vr::config::run::run(link, &files, classes::declarations())?)
 }
 
 /// Lines for procmgr's log, which adds the time and who wrote them.

@@ -5,12 +5,11 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 
+use vr::config::startup;
+
 use crate::check::check_file;
 use crate::launch::Launch;
 use crate::paths::Places;
-
-/// Configuration of a router without a file, in its state folder.
-const SAVED: &str = "startup.conf";
 
 /// Starts a router. A configuration that is wrong starts nothing.
 pub fn run(places: Places, file: Option<PathBuf>, detach: bool) -> Result<ExitCode> {
@@ -49,7 +48,7 @@ pub fn check(file: &Path) -> ExitCode {
 }
 
 fn saved(places: &Places) -> Result<PathBuf> {
-    let path = places.state.join(SAVED);
+    let path = places.state.join(startup::FILE);
     if !path.exists() {
         let (name, path) = (&places.name, path.display());
         bail!("router {name} has no saved configuration ({path}); name a file: isthmus up FILE");

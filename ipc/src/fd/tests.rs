@@ -61,3 +61,12 @@ fn the_end_of_a_link_reads_as_nothing_and_writes_as_broken() {
     assert_eq!(receive_with_fds(b.as_fd(), &mut [0; 8]).unwrap().length, 0);
     assert_eq!(send_with_fds(b.as_fd(), b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
 }
+
+#[test]
+fn a_network_device_gets_no_name_that_the_kernel_would_cut() {
+    let long = "x".repeat(libc::IFNAMSIZ);
+    for (from, to) in [(long.as_str(), "slot1"), ("eth0", long.as_str())] {
+        assert_eq!(rename_network_device(from, to).unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+    assert!(rename_network_device("none-of-ours", "slot1").is_err(), "there is no such device");
+}

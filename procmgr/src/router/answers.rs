@@ -1,11 +1,12 @@
 //! Answers to an operator's questions.
 
-use ipc::protocol::{Answer, MAX_MESSAGE, Notice, PublicationRow, Question, Ticket};
+use ipc::protocol::{Answer, MAX_MESSAGE, Notice, PublicationRow, Question, Refusal, Ticket};
 use serde::Serialize;
 
 use super::Router;
 use crate::channels;
 use crate::processes::{Process, ProcessKey};
+use crate::run::Ending;
 
 /// Bytes of rows in one part of an answer: what remains of a message is for what surrounds them.
 const MAX_PART: usize = MAX_MESSAGE - 64;
@@ -19,16 +20,27 @@ impl Router<'_> {
             Question::Log { lines } => split(self.log.last(*lines), Answer::Log),
             Question::Publications => split(self.publications(), Answer::Publications),
             Question::Channels => split(self.channels(), Answer::Channels),
-            Question::Shutdown => vec![Answer::Accepted],
+            Question::Reload if self.machine.is_none() => {
+                return self.notify(key, &Notice::Refused { ticket, refusal: Refusal::NoMachine });
+            }
+            Question::Shutdown | Question::Reload => vec![Answer::Accepted],
         };
         let last = parts.len().saturating_sub(1);
         for (number, answer) in parts.into_iter().enumerate() {
             self.notify(key, &Notice::Answer { ticket, answer, last: number == last });
         }
-        if *question == Question::Shutdown {
-            let who = self.processes.get(key).map_or_else(String::new, |process| process.identity.to_string());
-            self.shut_down(&who);
-        }
+        let ending = match question {
+            Question::Shutdown => Ending::Stop,
+            Question::Reload => Ending::Reload,
+            Question::Processes
+            | Question::Vrs
+            | Question::Log { .. }
+            | Question::Publications
+            | Question::Channels => return,
+        };
+        self.ending = ending;
+        let who = self.processes.get(key).map_or_else(String::new, |process| process.identity.to_string());
+        self.shut_down(&who);
     }
 
     fn publications(&self) -> Vec<PublicationRow> {

@@ -173,7 +173,7 @@ impl Router<'_> {
                 if let Some(supervised) = process.supervised() {
                     supervised.output = Some(Output::new(output, output_token));
                 }
-                self.welcome(key, identity);
+                self.notify(key, &Notice::Welcome(identity));
             }
             // Without a link it ends itself; without output nobody would know why. It is ended and tried again.
             (Err(error), _) | (_, Err(error)) => self.kill(key, &format!("procmgr cannot watch it: {error}")),
@@ -216,6 +216,8 @@ impl Router<'_> {
         }
         let after = self.started.elapsed();
         self.log.info(&format!("router {} is up: {running} processes in {:.1} s", self.name, after.as_secs_f64()));
+        // Before anybody is told: a shell may take the terminal then.
+        self.console.up(&self.name, running, after);
         for key in self.processes.keys() {
             let ready = match self.processes.get(key).map(|process| &process.kind) {
                 Some(Kind::Supervised(supervised)) => supervised.supervisor.state() == State::Ready,
@@ -226,7 +228,6 @@ impl Router<'_> {
                 self.notify(key, &Notice::Go);
             }
         }
-        self.console.up(&self.name, running, after);
     }
 
     /// Reads what a process wrote.

@@ -1,7 +1,6 @@
 //! What a process asks on its link.
 
 use ipc::protocol::{Generation, MAX_UNTAKEN, Notice, Order, Question, Refusal, Request, Ticket};
-use ipc::terms::Clause;
 use ipc::{Pathname, ServiceName, VrId, VrName};
 
 use super::Router;
@@ -102,8 +101,8 @@ impl Router<'_> {
             Order::Vr { vr, name, classes } => self.set_vr(vr, name, classes),
             Order::RemoveVr { vr } => self.remove_vr(vr),
             Order::Join { a, b, joined } => self.vrs.join(a, b, joined),
-            Order::PublishEndpoint { pathname, generation, backlog, clauses } => {
-                self.publish_endpoint(pathname, generation, backlog, clauses)
+            Order::PublishEndpoint { pathname, generation, backlog } => {
+                self.publish_endpoint(pathname, generation, backlog)
             }
             Order::WithdrawEndpoint { pathname } => self.withdraw_endpoint(pathname),
         }
@@ -137,17 +136,10 @@ impl Router<'_> {
         Ok(())
     }
 
-    fn publish_endpoint(
-        &mut self,
-        pathname: Pathname,
-        generation: Generation,
-        backlog: u16,
-        clauses: Vec<Clause>,
-    ) -> Result<(), Refusal> {
+    fn publish_endpoint(&mut self, pathname: Pathname, generation: Generation, backlog: u16) -> Result<(), Refusal> {
         let owner = self.processes.owner(&pathname).and_then(|key| Some((key, self.processes.get(key)?)));
         let Some((owner, process)) = owner else { return Err(Refusal::NoProcess(pathname)) };
-        let owner = (owner, &process.identity);
-        self.directory.publish_endpoint(pathname.clone(), owner, generation, backlog, clauses)?;
+        self.directory.publish_endpoint(pathname.clone(), (owner, &process.identity), generation, backlog)?;
         self.broker.published(&self.directory, &self.vrs, &pathname);
         Ok(())
     }

@@ -36,9 +36,10 @@ fn main() -> ExitCode {
         ephemeral: false,
         console: true,
         ready_fd: None,
+        machine: None,
     });
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("{error}");
             ExitCode::FAILURE

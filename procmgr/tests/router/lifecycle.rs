@@ -1,10 +1,11 @@
 //! Starting, restarting and stopping.
 
-use ipc::protocol::{Answer, ProcessState, Question};
+use ipc::link::LinkEvent;
+use ipc::protocol::{Answer, ProcessState, Question, Refusal};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{Router, runs, wait_gone};
+use crate::scene::{Router, answer, runs, wait_gone};
 
 /// A program that notes its start and its orderly stop in a file.
 const NOTE: &str = "sh trap 'echo stop NAME >> $HOME/notes; exit 0' TERM; echo start NAME >> $HOME/notes; \
@@ -134,6 +135,18 @@ fn an_operator_stops_the_router() {
     assert_eq!(router.wait_end().code(), Some(0));
     let log = std::fs::read_to_string(router.folder.path().join("state/log")).unwrap();
     assert!(log.contains("heard stop"), "what a process wrote at its end is kept: {log}");
+}
+
+#[test]
+fn only_the_first_process_of_a_machine_starts_it_anew() {
+    let (mut router, _) = Router::up(&["idle : role idle"]);
+    let asked = router.operator().ask(Question::Reload).unwrap();
+    let answer = answer(router.operator());
+    assert!(
+        matches!(answer, LinkEvent::Refused { ticket, refusal: Refusal::NoMachine } if ticket == asked),
+        "{answer:?}"
+    );
+    assert_eq!(router.process("idle").unwrap().state, ProcessState::Ready, "nothing has stopped");
 }
 
 #[test]

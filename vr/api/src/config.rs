@@ -124,6 +124,12 @@ pub enum OperatorRequest {
     },
     /// Print the configuration in force.
     RunningConfig,
+    /// Keep the configuration in force: the router starts with it from now on.
+    SaveStartup,
+    /// Forget what was kept.
+    EraseStartup,
+    /// Print what was kept.
+    StartupConfig,
 }
 
 /// Answer to an [`OperatorRequest`].
@@ -139,6 +145,18 @@ pub enum OperatorReply {
         text: String,
         /// The same as a tree.
         tree: Vec<Node>,
+    },
+    /// It is on the disk, in this file.
+    Saved {
+        /// The file.
+        path: String,
+    },
+    /// What was kept is gone.
+    Erased,
+    /// What was kept; `None`: nothing.
+    StartupConfig {
+        /// As the file holds it.
+        text: Option<String>,
     },
 }
 

@@ -9,6 +9,7 @@ use vr_api::command::Declaration;
 
 use super::merge::merge;
 use super::parse::{Kind, Source, parse};
+use super::startup;
 use super::tree::Tree;
 use super::validate::{all_ports, validate};
 use super::words::{CONNECT, Words};
@@ -68,9 +69,20 @@ pub fn check_file(path: &Path, declarations: &[Declaration]) -> Result<Summary, 
 pub fn load<'w>(path: &Path, words: &'w Words) -> Result<Tree<'w>, Vec<ConfigError>> {
     let source = source(path).map_err(|error| vec![error])?;
     let text = read(path).map_err(|error| vec![error])?;
-    let tree = tree_of(&text, words, &source)?;
+    let tree = match startup::is_saved(&text) {
+        true => tree_in_force(&text, words, &source).map_err(|errors| with_version(errors, &text))?,
+        false => tree_of(&text, words, &source)?,
+    };
     let errors = sockets(&tree);
     if errors.is_empty() { Ok(tree) } else { Err(errors) }
+}
+
+/// What is wrong with a saved configuration may be that another version saved it.
+fn with_version(mut errors: Vec<ConfigError>, text: &str) -> Vec<ConfigError> {
+    if let Some(version) = startup::other_version(text) {
+        errors.push(ConfigError::of_file(Problem::OtherVersion { version: version.to_owned() }));
+    }
+    errors
 }
 
 /// Reads and validates a text that stands for a whole configuration, without a look at the file system.

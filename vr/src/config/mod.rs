@@ -40,6 +40,7 @@ mod nearest;
 pub mod parse;
 pub mod print;
 pub mod run;
+pub mod startup;
 pub mod store;
 pub mod tree;
 pub mod validate;

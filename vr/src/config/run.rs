@@ -17,6 +17,7 @@ use super::check::{self, load, sockets, tree_in_force};
 use super::commit::{Action, Commits};
 use super::parse::Source;
 use super::print::print;
+use super::startup::Startup;
 use super::store::Store;
 use super::tree::Tree;
 use super::words::Words;
@@ -25,9 +26,21 @@ use crate::error::RunError;
 /// Name of the service.
 const SERVICE: &str = "config";
 
-/// Runs the process until procmgr stops it. The configuration is that of `file`, or, where this process was killed and
+/// Where the process finds and leaves configurations.
+#[derive(Debug, Clone, Copy)]
+pub struct Files<'a> {
+    /// What the router starts with.
+    pub start: &'a Path,
+    /// Keeps the one in force while the router runs.
+    pub runtime_folder: &'a Path,
+    /// Keeps what an operator saves; `None`: nothing is kept.
+    pub state_folder: Option<&'a Path>,
+}
+
+/// Runs the process until procmgr stops it. The configuration is that of `files.start`, or, where this process was killed and
 /// is back in a running router, the one that was in force.
-pub fn run(mut link: Link, file: &Path, runtime_folder: &Path, declarations: Vec<Declaration>) -> Result<(), RunError> {
+pub fn run(mut link: Link, files: &Files<'_>, declarations: Vec<Declaration>) -> Result<(), RunError> {
+    let Files { start: file, runtime_folder, state_folder } = *files;
     let words = Words::new(declarations)?;
     let store = Store::new(runtime_folder);
     let kept = kept_tree(file, &store, &words);
@@ -42,6 +55,7 @@ pub fn run(mut link: Link, file: &Path, runtime_folder: &Path, declarations: Vec
     let mut process = Process {
         commits: Commits::new(tree, &words, folder, sockets),
         store,
+        startup: Startup::new(state_folder),
         published,
         subscribers: ServiceServer::new(Schema::new(SCHEMA)),
         operators: ServiceServer::new(Schema::new(OPERATOR_SCHEMA)),
@@ -102,6 +116,7 @@ mod tests;
 struct Process<'w> {
     commits: Commits<'w, ClientId>,
     store: Store,
+    startup: Startup,
     published: Ticket,
     subscribers: ServiceServer<ConfigUpdate, Verdict>,
     operators: ServiceServer<OperatorReply, OperatorRequest>,
@@ -182,7 +197,32 @@ impl Process<'_> {
                 let reply = OperatorReply::RunningConfig { text: print(tree), tree: tree.nodes() };
                 self.operators.send(client, &reply);
             }
+            OperatorRequest::SaveStartup => {
+                let saved = self.startup.save(&print(self.commits.running()));
+                let reply = match &saved {
+                    Ok(path) => OperatorReply::Saved { path: path.display().to_string() },
+                    Err(error) => OperatorReply::Refused(error.to_string()),
+                };
+                self.answer(client, "saves the configuration", &reply);
+            }
+            OperatorRequest::EraseStartup => {
+                let erased = self.startup.erase();
+                let reply = erased.map_or_else(|e| OperatorReply::Refused(e.to_string()), |()| OperatorReply::Erased);
+                self.answer(client, "erases the saved configuration", &reply);
+            }
+            OperatorRequest::StartupConfig => {
+                self.operators.send(client, &OperatorReply::StartupConfig { text: self.startup.load() });
+            }
         }
+    }
+
+    /// Answers an operator who did something that others will ask about.
+    fn answer(&mut self, client: ClientId, what: &str, reply: &OperatorReply) {
+        if let Some(identity) = self.operators.identity(client) {
+            let outcome = if let OperatorReply::Refused(reason) = reply { reason.as_str() } else { "done" };
+            log::info!("{identity} (PID {}) {what}: {outcome}", identity.pid);
+        }
+        self.operators.send(client, reply);
     }
 
     /// A client that cannot be sent to is gone, and `poll` says so.

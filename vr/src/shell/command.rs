@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ipc::message::Schema;
 use ipc::protocol::Question;
-use ipc::{InterfaceName, Pathname, VrName};
+use ipc::{Pathname, VrName};
 use vr_api::command::{Command, Word};
 use vr_api::config::{self, OperatorReply, OperatorRequest};
 use vr_api::show::ShowRequest;
@@ -14,14 +14,17 @@ use super::session::{Conversation, Session};
 use super::{ShellError, ShellOptions, ping, render, show};
 
 /// The commands, with what follows them, for help.
-pub const COMMANDS: [(&str, &str, &str); 8] = [
+pub const COMMANDS: [(&str, &str, &str); 11] = [
     ("show", "TABLE [ARGUMENTS] [vr VR]", "show a table; `show` alone lists them"),
-    ("ping", "vr VR ADDRESS [count N] [size N] [source A] [interface I]", "send echo requests"),
-    ("traceroute", "vr VR ADDRESS [source A] [interface I]", "show the routers on the way"),
+    ("ping", "vr VR ADDRESS [count N] [size N] [source A]", "send echo requests"),
+    ("traceroute", "vr VR ADDRESS [source A]", "show the routers on the way"),
     ("connect", "VR VR", "join two virtual routers"),
     ("configure", "LINE [; LINE]...", "change the configuration: `configure vr red; interface blue; shutdown`"),
     ("clear", "...", "what the protocols declare: `clear bgp ADDRESS`"),
-    ("shutdown-router", "", "stop the whole router"),
+    ("copy", "running-config startup-config", "save the configuration in force: the router starts with it from now on"),
+    ("erase", "startup-config", "forget what was saved: a factory reset, after a `reload`"),
+    ("reload", "", "stop the whole router and start its machine anew"),
+    ("shutdown", "", "stop the whole router; a machine of its own goes off"),
     ("exit", "", "leave the shell"),
 ];
 
@@ -41,7 +44,10 @@ pub fn execute(session: &mut Session, options: &ShellOptions, line: &str) -> Res
             change(session, options, lines.split(';').map(|line| line.trim().to_owned()).collect())
         }
         ["clear", ..] => class_command(session, options, &words),
-        ["shutdown-router"] => session.ask(Question::Shutdown).map(drop),
+        ["copy", "running-config", "startup-config"] => startup(session, options, &OperatorRequest::SaveStartup),
+        ["erase", "startup-config"] => startup(session, options, &OperatorRequest::EraseStartup),
+        ["reload"] => session.ask(Question::Reload).map(drop),
+        ["shutdown"] => session.ask(Question::Shutdown).map(drop),
         ["help" | "?"] => render::print_text(&help(options)),
         _ => Err(ShellError::Usage { found: line.trim().to_owned(), expected: accepted() }),
     }
@@ -60,10 +66,24 @@ fn help(options: &ShellOptions) -> String {
 fn change(session: &mut Session, options: &ShellOptions, lines: Vec<String>) -> Result<(), ShellError> {
     match operator(session, &OperatorRequest::Change { lines })? {
         OperatorReply::Refused(reason) => Err(ShellError::Answer(reason)),
-        OperatorReply::Applied | OperatorReply::RunningConfig { .. } if options.json => {
-            render::print_document(&serde_json::json!({ "applied": true }))
-        }
-        OperatorReply::Applied | OperatorReply::RunningConfig { .. } => Ok(()),
+        OperatorReply::Applied if options.json => render::print_document(&serde_json::json!({ "applied": true })),
+        OperatorReply::Applied
+        | OperatorReply::RunningConfig { .. }
+        | OperatorReply::Saved { .. }
+        | OperatorReply::Erased
+        | OperatorReply::StartupConfig { .. } => Ok(()),
+    }
+}
+
+/// Keeps the configuration in force for the next start, or forgets what was kept.
+fn startup(session: &mut Session, options: &ShellOptions, request: &OperatorRequest) -> Result<(), ShellError> {
+    match operator(session, request)? {
+        OperatorReply::Refused(reason) => Err(ShellError::Answer(reason)),
+        OperatorReply::Saved { path } if options.json => render::print_document(&serde_json::json!({ "saved": path })),
+        OperatorReply::Saved { path } => render::print_text(&format!("saved in {path}")),
+        OperatorReply::Erased if options.json => render::print_document(&serde_json::json!({ "erased": true })),
+        OperatorReply::Erased => render::print_text("erased; `reload` starts with the image's own configuration"),
+        OperatorReply::Applied | OperatorReply::RunningConfig { .. } | OperatorReply::StartupConfig { .. } => Ok(()),
     }
 }
 
@@ -132,8 +152,8 @@ pub fn take_vr<'a>(words: &[&'a str]) -> Result<(Vec<&'a str>, Option<VrName>), 
     Ok((rest, Some(name)))
 }
 
-const PING: &str = "vr VR ADDRESS [count N] [size N] [source ADDRESS] [interface NAME]";
-const TRACEROUTE: &str = "vr VR ADDRESS [source ADDRESS] [interface NAME]";
+const PING: &str = "vr VR ADDRESS [count N] [size N] [source ADDRESS]";
+const TRACEROUTE: &str = "vr VR ADDRESS [source ADDRESS]";
 
 /// Whom to probe, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -144,8 +164,6 @@ pub struct Target {
     pub to: IpAddr,
     /// From which address.
     pub from: Option<IpAddr>,
-    /// Where a link-local address is.
-    pub interface: Option<InterfaceName>,
     /// How often.
     pub count: u32,
     /// Payload bytes.
@@ -157,17 +175,13 @@ impl Target {
         let usage = || ShellError::Usage { found: words.join(" "), expected: expected.to_owned() };
         let (rest, vr) = take_vr(words)?;
         let [to, ref options @ ..] = rest[..] else { return Err(usage()) };
-        let (vr, to) = (vr.ok_or_else(usage)?, value(to, "an address")?);
-        let mut target = Target { vr, to, from: None, interface: None, count: 5, size: 56 };
+        let mut target =
+            Target { vr: vr.ok_or_else(usage)?, to: value(to, "an address")?, from: None, count: 5, size: 56 };
         for option in options.chunks(2) {
             match *option {
                 ["count", count] => target.count = value(count, "a number")?,
                 ["size", size] => target.size = value(size, "a number of at most 65507")?,
                 ["source", from] => target.from = Some(value(from, "an address")?),
-                ["interface", name] => {
-                    let name = vr_api::interface::canonical(name).unwrap_or_else(|| name.to_owned());
-                    target.interface = Some(value(&name, "an interface")?);
-                }
                 _ => return Err(usage()),
             }
         }
@@ -187,8 +201,6 @@ mod tests {
     fn a_ping_takes_its_options_in_any_order() {
         let target = Target::parse(&["192.0.2.2", "count", "2", "vr", "red", "size", "100"], PING).unwrap();
         assert_eq!((target.vr.as_str(), target.count, target.size), ("red", 2, 100));
-        let target = Target::parse(&["fe80::2", "interface", "port0/0/1", "vr", "red"], PING).unwrap();
-        assert_eq!(target.interface.unwrap().as_str(), "Port0/0/1");
         assert!(Target::parse(&["192.0.2.2"], PING).is_err(), "the VR is missing");
         assert!(Target::parse(&["vr", "red", "x"], PING).is_err());
         assert!(Target::parse(&["vr", "red", "192.0.2.2", "count"], PING).is_err());

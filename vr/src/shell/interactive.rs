@@ -4,15 +4,18 @@ use rustyline::completion::Completer;
 use rustyline::error::ReadlineError;
 use rustyline::{Context, Editor, Helper, Highlighter, Hinter, Validator};
 
-use super::command::{COMMANDS, execute};
+use vr_api::config::{OperatorReply, OperatorRequest};
+
+use super::command::{COMMANDS, execute, operator};
 use super::session::Session;
 use super::show::tables;
 use super::{ShellError, ShellOptions};
 
 /// Reads and executes lines until `exit` or end of file. A command that fails says why and the prompt returns; a lost
-/// router ends the shell.
-pub fn interactive(options: &ShellOptions, prompt: &str) -> Result<(), ShellError> {
+/// router ends the shell. The prompt is the router's host name, or `name` where it has none.
+pub fn interactive(options: &ShellOptions, name: &str) -> Result<(), ShellError> {
     let mut session = Session::attach(options)?;
+    let mut prompt = host_name(&mut session).unwrap_or_else(|| name.to_owned());
     let mut editor = Editor::<Words, _>::new().map_err(terminal)?;
     editor.set_helper(Some(Words { lines: lines(options) }));
     loop {
@@ -31,7 +34,18 @@ pub fn interactive(options: &ShellOptions, prompt: &str) -> Result<(), ShellErro
             Err(ShellError::Link(error)) => return Err(ShellError::Link(error)),
             Err(error) => eprintln!("% {error}"),
         }
+        if line.trim_start().starts_with("configure") {
+            prompt = host_name(&mut session).unwrap_or_else(|| name.to_owned());
+        }
     }
+}
+
+/// As the configuration in force has it. A `config` that does not answer costs its prompt, not the shell.
+fn host_name(session: &mut Session) -> Option<String> {
+    let Ok(OperatorReply::RunningConfig { tree, .. }) = operator(session, &OperatorRequest::RunningConfig) else {
+        return None;
+    };
+    tree.iter().find(|node| node.words.first().is_some_and(|word| word == "hostname"))?.words.get(1).cloned()
 }
 
 fn terminal(error: ReadlineError) -> ShellError {

@@ -28,6 +28,7 @@ fn own_tables() -> Vec<ShowTable> {
         ShowTable::new("log", "The last lines of the log", &["time", "vr", "process", "pid", "text"])
             .with_arguments("[LINES]"),
         ShowTable::new("running-config", "The configuration in force", &[]),
+        ShowTable::new("startup-config", "The saved configuration, with which the router starts", &[]),
         ShowTable::new(
             "vrfib",
             "The vrFIB of a process",
@@ -63,8 +64,10 @@ pub fn execute(session: &mut Session, options: &ShellOptions, words: &[&str]) ->
     if !arguments.is_empty() && table.arguments.is_empty() {
         return Err(ShellError::Usage { found: arguments.join(" "), expected: "nothing more, or `vr VR`".to_owned() });
     }
-    if table.words == "running-config" {
-        return running_config(session, options);
+    match table.words.as_ref() {
+        "running-config" => return running_config(session, options),
+        "startup-config" => return startup_config(session, options),
+        _ => {}
     }
     let mut problems = Vec::new();
     let mut rows = ask(session, options, &table, &arguments, vr.as_ref(), &mut problems)?;
@@ -135,7 +138,25 @@ fn running_config(session: &mut Session, options: &ShellOptions) -> Result<(), S
         }
         OperatorReply::RunningConfig { text, .. } => render::print_text(text.trim_end()),
         OperatorReply::Refused(reason) => Err(ShellError::Answer(reason)),
-        OperatorReply::Applied => Ok(()),
+        OperatorReply::Applied
+        | OperatorReply::Saved { .. }
+        | OperatorReply::Erased
+        | OperatorReply::StartupConfig { .. } => Ok(()),
+    }
+}
+
+fn startup_config(session: &mut Session, options: &ShellOptions) -> Result<(), ShellError> {
+    match operator(session, &OperatorRequest::StartupConfig)? {
+        OperatorReply::StartupConfig { text } if options.json => render::print_document(&serde_json::json!(text)),
+        OperatorReply::StartupConfig { text: Some(text) } => render::print_text(text.trim_end()),
+        OperatorReply::StartupConfig { text: None } => {
+            Err(ShellError::Answer("nothing is saved; `copy running-config startup-config` saves".to_owned()))
+        }
+        OperatorReply::Refused(reason) => Err(ShellError::Answer(reason)),
+        OperatorReply::Applied
+        | OperatorReply::RunningConfig { .. }
+        | OperatorReply::Saved { .. }
+        | OperatorReply::Erased => Ok(()),
     }
 }
 

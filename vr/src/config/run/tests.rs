@@ -33,7 +33,8 @@ impl Router {
         let (link, own) = fd::seqpacket_pair().unwrap();
         let (file, folder): (PathBuf, PathBuf) = (folder.join("router.conf"), folder.to_owned());
         let process = std::thread::spawn(move || {
-            run(Link::from_socket(own)?, &file, &folder, vec![testing::rib(), testing::bgp()])
+            let files = Files { start: &file, runtime_folder: &folder, state_folder: Some(&folder) };
+            run(Link::from_socket(own)?, &files, vec![testing::rib(), testing::bgp()])
         });
         let router = Self { link, process };
         router.tell(&Notice::Welcome(identity(None, "config")), None);
@@ -188,6 +189,37 @@ fn a_disk_that_takes_nothing_refuses_the_change_in_one_sentence() {
 }
 
 #[test]
+fn an_operator_saves_the_configuration_in_force_and_the_router_starts_with_it() {
+    let folder = folder();
+    let router = Router::start(folder.path());
+    let mut operator = router.operator(None);
+    change(&mut operator, &["hostname edge"]);
+    assert_eq!(answer(&mut operator), OperatorReply::Applied);
+    operator.send(&OperatorRequest::StartupConfig).unwrap();
+    assert_eq!(answer(&mut operator), OperatorReply::StartupConfig { text: None }, "a change is not a save");
+    operator.send(&OperatorRequest::SaveStartup).unwrap();
+    let path = folder.path().join("startup.conf");
+    assert_eq!(answer(&mut operator), OperatorReply::Saved { path: path.display().to_string() });
+    let words = testing::words();
+    let tree = load(&path, &words).unwrap();
+    assert!(print(&tree).contains("hostname edge\n"), "{}", print(&tree));
+    operator.send(&OperatorRequest::EraseStartup).unwrap();
+    assert_eq!(answer(&mut operator), OperatorReply::Erased);
+    assert!(!path.exists());
+}
+
+#[test]
+fn a_saved_configuration_of_another_version_says_so_beside_what_is_wrong() {
+    let folder = folder();
+    let path = folder.path().join("startup.conf");
+    std::fs::write(&path, "! saved by isthmus 99.1.0\nvr red\n wormhole 7\n").unwrap();
+    let words = testing::words();
+    let errors: Vec<String> = load(&path, &words).unwrap_err().iter().map(ToString::to_string).collect();
+    assert!(errors[0].contains("startup.conf:3:2"), "{errors:?}");
+    assert!(errors[1].contains("saved by isthmus 99.1.0, and this is 0."), "{errors:?}");
+}
+
+#[test]
 fn a_wrong_file_starts_nothing_and_says_where_it_is_wrong() {
     let folder = folder();
     std::fs::write(folder.path().join("router.conf"), "vr red\nconnect red blue\n").unwrap();
@@ -195,6 +227,7 @@ fn a_wrong_file_starts_nothing_and_says_where_it_is_wrong() {
     let welcome = postcard::to_stdvec(&Notice::Welcome(identity(None, "config"))).unwrap();
     fd::send_with_fds(link.as_fd(), &welcome, &[]).unwrap();
     let file = folder.path().join("router.conf");
-    let error = run(Link::from_socket(own).unwrap(), &file, folder.path(), Vec::new()).unwrap_err();
+    let files = Files { start: &file, runtime_folder: folder.path(), state_folder: None };
+    let error = run(Link::from_socket(own).unwrap(), &files, Vec::new()).unwrap_err();
     assert!(error.to_string().contains("router.conf:2:13: there is no VR `blue`"), "{error}");
 }

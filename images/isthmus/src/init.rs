@@ -1,0 +1,172 @@
+//! The router as the first process of its machine: which configuration it runs, and what happens when it cannot.
+//!
+//! | what happens | what follows |
+//! | --- | --- |
+//! | the saved configuration is wrong, or a port's card is missing | said on the console; the router starts without one |
+//! | a process of the router dies | procmgr starts it again, and says so on the console |
+//! | procmgr fails or panics | a crash record on the disk; the machine starts anew, but waits in its first minute |
+//! | the kernel panics | the machine starts anew after some seconds (`panic=` of the kernel's command line) |
+//!
+//! The wait in the first minute keeps a router that fails at once from starting again and again.
+
+use std::fs;
+use std::io::{self, BufRead};
+use std::panic::{self, AssertUnwindSafe};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use anyhow::{Context, Result};
+use procmgr::pid1::{self, Buttons, Machine, Report, since_start};
+use procmgr::{Ending, ProcmgrError, RunOptions};
+use vr::config::startup;
+
+use crate::check::check_file;
+use crate::{classes, demo};
+
+/// The router's name: one runs on a machine of its own.
+const NAME: &str = "default";
+/// Its runtime folder.
+const RUNTIME: &str = "/run/isthmus/default";
+/// The configuration that the image brings along.
+const OF_IMAGE: &str = "/etc/isthmus/startup.conf";
+/// A configuration in which nothing runs, for a router to be repaired.
+const NONE: &str = "/run/none.conf";
+/// Word of the kernel's command line that asks for it.
+const RESCUE: &str = "rescue";
+/// Folder of crash records, in the router's state folder.
+const CRASHES: &str = "crash";
+/// A router that ran for so long starts anew by itself when it fails.
+const SETTLED: Duration = Duration::from_secs(60);
+
+/// Is the first process until the machine ends.
+pub fn run() -> ExitCode {
+    let report = Report;
+    report.line(&format!("isthmus {}", env!("CARGO_PKG_VERSION")));
+    let machine = pid1::boot(&report);
+    for word in machine.command_line.unknown(&[RESCUE]) {
+        report.line(&format!("{word} on the kernel's command line means nothing; there is isthmus.{RESCUE}"));
+    }
+    let state = machine.disk.folder().map(|folder| folder.join(NAME));
+    let panicked = note_panics(state.clone());
+    let ending = match panic::catch_unwind(AssertUnwindSafe(|| run_router(&report, &machine, state.as_deref()))) {
+        Ok(Ok(ending)) => ending,
+        Ok(Err(error)) => {
+            record(state.as_deref(), &format!("{error:#}"));
+            after_failure(&report, &format!("{error:#}"))
+        }
+        Err(_) => after_failure(&report, &panicked.lock().unwrap_or_else(PoisonError::into_inner)),
+    };
+    match pid1::end(&report, &machine.disk, ending) {
+        Ok(never) => match never {},
+        Err(error) => {
+            report.line(&format!("the kernel does not end the machine: {error}"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Runs the router with the configuration of the disk, of the image, or the demo's; where it cannot be had, with none.
+fn run_router(report: &Report, machine: &Machine, state: Option<&Path>) -> Result<Ending> {
+    fs::write(NONE, "hostname isthmus\n").context(NONE)?;
+    let file = choose(report, machine, state);
+    match run_with(report, machine, state, &file) {
+        Err(ProcmgrError::Start(reason)) if file != Path::new(NONE) => {
+            report.line(&format!("{}: {reason}", file.display()));
+            report.line("starting without a configuration; correct it, save, and `reload`");
+            Ok(run_with(report, machine, state, Path::new(NONE))?)
+        }
+        result => Ok(result?),
+    }
+}
+
+fn run_with(report: &Report, machine: &Machine, state: Option<&Path>, file: &Path) -> Result<Ending, ProcmgrError> {
+    let shown = file.display();
+    report.line(&format!("starting the router with {shown}"));
+    let classes = || -> Result<_> {
+        let file = file.to_str().context("a path that is not UTF-8")?;
+        let mut table = classes::table(classes::config_args(file, Path::new(RUNTIME), state)?)?;
+        table.push(classes::console(&machine.console)?);
+        Ok(table)
+    };
+    procmgr::run(RunOptions {
+        name: NAME.to_owned(),
+        runtime_dir: PathBuf::from(RUNTIME),
+        state_dir: state.map(Path::to_owned),
+        classes: classes().map_err(|error| ProcmgrError::Start(format!("{error:#}")))?,
+        executable: None,
+        ephemeral: false,
+        console: true,
+        ready_fd: None,
+        machine: Some(Buttons::find()),
+    })
+}
+
+/// The first configuration that is there; if it is wrong, none.
+fn choose(report: &Report, machine: &Machine, state: Option<&Path>) -> PathBuf {
+    let none = PathBuf::from(NONE);
+    if machine.command_line.has(RESCUE) {
+        report.line("isthmus.rescue: starting without a configuration");
+        return none;
+    }
+    let saved = state.map(|folder| folder.join(startup::FILE));
+    let Some(file) = saved.into_iter().chain([PathBuf::from(OF_IMAGE)]).find(|file| file.exists()) else {
+        return PathBuf::from(demo::CONFIG);
+    };
+    match check_file(&file) {
+        Ok(summary) => {
+            report.line(&format!("{}: {summary}", file.display()));
+            file
+        }
+        Err(errors) => {
+            errors.lines().for_each(|line| report.line(line));
+            report.line("starting without a configuration; `show startup-config` shows the one that is wrong");
+            none
+        }
+    }
+}
+
+/// From now on a panic of this process is said, recorded and kept.
+fn note_panics(state: Option<PathBuf>) -> Arc<Mutex<String>> {
+    let last = Arc::new(Mutex::new(String::new()));
+    let kept = Arc::clone(&last);
+    panic::set_hook(Box::new(move |panic| {
+        record(state.as_deref(), &panic.to_string());
+        *kept.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
+    }));
+    last
+}
+
+/// Writes a crash record, if there is a disk. One that cannot be written is on the console at least.
+fn record(state: Option<&Path>, why: &str) {
+    let Some(folder) = state.map(|state| state.join(CRASHES)) else { return };
+    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
+    let text = format!("isthmus {}, up for {:.1} s\n{why}\n", env!("CARGO_PKG_VERSION"), since_start().as_secs_f64());
+    let path = folder.join(format!("{seconds}.txt"));
+    if let Err(error) = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text)) {
+        Report.line(&format!("no crash record: {}: {error}", path.display()));
+    }
+}
+
+fn after_failure(report: &Report, why: &str) -> Ending {
+    report.line(&format!("the router failed: {why}"));
+    if since_start() >= SETTLED {
+        return Ending::Reload;
+    }
+    report.line(&format!("it ran for less than {} s and does not start anew by itself", SETTLED.as_secs()));
+    loop {
+        report.line("type `reload` or `shutdown`");
+        let mut line = String::new();
+        match io::stdin().lock().read_line(&mut line) {
+            // Nobody can say anything.
+            Ok(0) | Err(_) => return Ending::Stop,
+            Ok(_) => {}
+        }
+        match line.trim() {
+            "reload" => return Ending::Reload,
+            "shutdown" => return Ending::Stop,
+            _ => {}
+        }
+    }
+}

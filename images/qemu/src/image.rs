@@ -1,0 +1,103 @@
+//! Putting an image together.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::error::ImageError;
+use crate::initramfs::Initramfs;
+use crate::lock::Lock;
+use crate::{apt, executable, package};
+
+/// Name of the kernel in an image's folder.
+pub const KERNEL: &str = "vmlinuz";
+/// Name of the initramfs.
+pub const INITRD: &str = "initrd";
+
+/// Where `procmgr::pid1` and `images/isthmus` look for what the image brings along.
+const MODULES: &str = "/lib/modules";
+const CONFIG: &str = "/etc/isthmus/startup.conf";
+/// Folders that the first process mounts on.
+const MOUNT_POINTS: [&str; 6] = ["/dev", "/proc", "/run", "/sys", "/tmp", "/var/lib/isthmus"];
+
+/// Where the kernel comes from.
+#[derive(Debug, Clone)]
+pub enum KernelSource {
+    /// Debian's package, which apt fetches into a cache.
+    Locked {
+        /// Which.
+        lock: Lock,
+        /// Folder of the cache.
+        cache: PathBuf,
+    },
+    /// A file: a bare kernel, or a Debian package.
+    File {
+        /// The file.
+        path: PathBuf,
+        /// Modules of a bare kernel; without them its drivers are part of it.
+        modules: Option<PathBuf>,
+    },
+}
+
+/// What an image is made of.
+#[derive(Debug, Clone)]
+pub struct ImageOptions {
+    /// The router's executable.
+    pub executable: PathBuf,
+    /// The kernel.
+    pub kernel: KernelSource,
+    /// The configuration that it starts with while none is saved; `None`: the demo's.
+    pub config: Option<PathBuf>,
+}
+
+/// Sizes of what was built, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Built {
+    /// The kernel.
+    pub kernel_bytes: u64,
+    /// The initramfs.
+    pub initrd_bytes: u64,
+}
+
+/// Builds an image in `folder`, which is made if it is not there. An image that was there is replaced when the new one is
+/// complete.
+pub fn build(options: &ImageOptions, folder: &Path) -> Result<Built, ImageError> {
+    let kernel = match &options.kernel {
+        KernelSource::Locked { lock, cache } => package::read(&apt::fetch(lock, cache)?, None)?,
+        KernelSource::File { path, modules } => package::read(path, modules.as_deref())?,
+    };
+    let mut files = Initramfs::default();
+    MOUNT_POINTS.iter().for_each(|path| files.folder(Path::new(path)));
+    files.console();
+    let (executable, libraries) = executable::read(&options.executable)?;
+    files.file(Path::new("/init"), 0o755, executable);
+    for (path, bytes) in libraries {
+        files.file(&path, 0o755, bytes);
+    }
+    if let Some(config) = &options.config {
+        files.file(Path::new(CONFIG), 0o644, fs::read(config).map_err(ImageError::of(config))?);
+    }
+    if !kernel.modules.is_empty() {
+        let order: String = kernel.modules.iter().map(|(name, _)| format!("{name}.ko\n")).collect();
+        files.file(&Path::new(MODULES).join("order"), 0o644, order.into_bytes());
+    }
+    for (name, bytes) in kernel.modules {
+        files.file(&Path::new(MODULES).join(format!("{name}.ko")), 0o644, bytes);
+    }
+    fs::create_dir_all(folder).map_err(ImageError::of(folder))?;
+    let initrd = files.pack().map_err(ImageError::of(&folder.join(INITRD)))?;
+    let built = Built { kernel_bytes: kernel.image.len() as u64, initrd_bytes: initrd.len() as u64 };
+    replace(&folder.join(KERNEL), &kernel.image)?;
+    replace(&folder.join(INITRD), &initrd)?;
+    Ok(built)
+}
+
+fn replace(path: &Path, bytes: &[u8]) -> Result<(), ImageError> {
+    let new = path.with_extension("new");
+    let written = fs::write(&new, bytes).and_then(|()| fs::rename(&new, path));
+    written
+        .inspect_err(|_| {
+            // Half a file is no use to anybody.
+            let _may_not_exist = fs::remove_file(&new);
+        })
+        .map_err(ImageError::of(path))
+}

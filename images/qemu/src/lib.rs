@@ -1,0 +1,23 @@
+//! The image that a virtual machine boots: built without root, and the same for the same input.
+//!
+//! ```text
+//!   kernel.lock ──▶ apt ──▶ package ──▶ vmlinuz, modules ─┐
+//!   the executable ──▶ executable (loader, libraries) ────┼──▶ initramfs ──▶ FOLDER/{vmlinuz,initrd}
+//!   a configuration ──────────────────────────────────────┘                         │
+//!   mke2fs ──▶ disk: configuration, log, crash records ──────────────▶ machine: the QEMU command
+//! ```
+//!
+//! An image is a folder of two files, as every boot loader and hypervisor takes them: a kernel, and an initramfs in which
+//! the executable is `/init`. What it does there is `procmgr::pid1`. Read [`image`] first.
+
+pub mod apt;
+pub mod disk;
+pub mod error;
+mod executable;
+pub mod image;
+mod initramfs;
+pub mod lock;
+pub mod machine;
+mod package;
+
+pub use error::ImageError;

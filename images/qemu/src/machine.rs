@@ -1,0 +1,163 @@
+//! The QEMU command of a virtual machine, for a person to read and to run.
+
+use std::ffi::{OsStr, OsString};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::str::FromStr;
+
+use crate::ImageError;
+use crate::image::{INITRD, KERNEL};
+
+/// The program.
+pub const QEMU: &str = "qemu-system-x86_64";
+/// Where it is to be had.
+pub const QEMU_PACKAGE: &str = "qemu-system-x86";
+
+/// To the kernel: its console is the serial line, it is quiet unless something is wrong, it does not take a busy host for
+/// a broken timer, and a panic of it starts the machine anew after 5 seconds.
+const COMMAND_LINE: &str = "console=ttyS0 quiet no_timer_check panic=5";
+/// Slots of the main bus, of which 1 and up are for network cards.
+const DISK_SLOT: u32 = 0x1d;
+const RANDOM_SLOT: u32 = 0x1e;
+
+/// A virtual machine.
+#[derive(Debug, Clone)]
+pub struct Machine {
+    /// Folder of the image.
+    pub image: PathBuf,
+    /// Its disk.
+    pub disk: Option<PathBuf>,
+    /// What its network cards are plugged into: the first in slot 1, and so on.
+    pub plugs: Vec<Plug>,
+    /// Memory in MiB.
+    pub memory_mib: u32,
+    /// How QEMU runs it: `tcg`, or `kvm` where the host has it.
+    pub accelerator: String,
+    /// More for the kernel's command line.
+    pub append: Vec<String>,
+    /// More for QEMU.
+    pub more: Vec<OsString>,
+}
+
+/// What a network card is plugged into.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plug {
+    /// A cable: a Unix datagram socket at each end, one frame a datagram.
+    Cable {
+        /// The machine's own socket.
+        local: PathBuf,
+        /// The other end's.
+        remote: PathBuf,
+    },
+    /// A TAP device of the host.
+    Tap {
+        /// Its name.
+        device: String,
+    },
+}
+
+impl FromStr for Plug {
+    type Err = ImageError;
+
+    /// `LOCAL,REMOTE`.
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        match text.split(',').collect::<Vec<_>>()[..] {
+            [local, remote] if !local.is_empty() && !remote.is_empty() => {
+                Ok(Plug::Cable { local: local.into(), remote: remote.into() })
+            }
+            _ => Err(ImageError::Cable(text.to_owned())),
+        }
+    }
+}
+
+impl Machine {
+    /// The command that runs it, with the serial line on standard input and output.
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(QEMU);
+        let append = [COMMAND_LINE].into_iter().chain(self.append.iter().map(String::as_str)).collect::<Vec<_>>();
+        command.args(["-M", "q35", "-accel", &self.accelerator, "-smp", "1", "-m", &self.memory_mib.to_string()]);
+        command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "mon:stdio"]);
+        command.arg("-kernel").arg(self.image.join(KERNEL)).arg("-initrd").arg(self.image.join(INITRD));
+        command.args(["-append", &append.join(" ")]);
+        command.arg("-device").arg(format!("virtio-rng-pci,addr={RANDOM_SLOT:#x}"));
+        if let Some(disk) = &self.disk {
+            command.arg("-drive").arg(with_path("if=none,id=disk,format=raw,file=", disk));
+            command.arg("-device").arg(format!("virtio-blk-pci,drive=disk,addr={DISK_SLOT:#x}"));
+        }
+        for (slot, plug) in (1..).zip(&self.plugs) {
+            command.arg("-netdev").arg(netdev(slot, plug));
+            // No firmware on the card: nobody boots from it.
+            command.arg("-device").arg(format!("virtio-net-pci,netdev=slot{slot},addr={slot:#x},romfile="));
+        }
+        command.args(&self.more);
+        command
+    }
+
+    /// The same as a line for a shell.
+    pub fn shell_line(&self) -> String {
+        let command = self.command();
+        let words = [command.get_program()].into_iter().chain(command.get_args()).map(quoted);
+        words.collect::<Vec<_>>().join(" ")
+    }
+}
+
+fn netdev(slot: u32, plug: &Plug) -> OsString {
+    match plug {
+        Plug::Cable { local, remote } => {
+            let mut text = with_path(&format!("dgram,id=slot{slot},local.type=unix,local.path="), local);
+            text.push(with_path(",remote.type=unix,remote.path=", remote));
+            text
+        }
+        Plug::Tap { device } => format!("tap,id=slot{slot},ifname={device},script=no,downscript=no").into(),
+    }
+}
+
+/// A path in QEMU's syntax: a comma in it is doubled.
+fn with_path(before: &str, path: &Path) -> OsString {
+    OsString::from(format!("{before}{}", path.to_string_lossy().replace(',', ",,")))
+}
+
+fn quoted(word: &OsStr) -> String {
+    let word = word.to_string_lossy();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,=:+%@".contains(c);
+    match !word.is_empty() && word.chars().all(plain) {
+        true => word.into_owned(),
+        false => format!("'{}'", word.replace('\'', r"'\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_reads_as_a_person_would_type_it() {
+        let machine = Machine {
+            image: "it's".into(),
+            disk: Some("a,b.img".into()),
+            plugs: vec!["a.sock,b.sock".parse().unwrap(), Plug::Tap { device: "tap0".into() }],
+            memory_mib: 128,
+            accelerator: "tcg".to_owned(),
+            append: vec!["isthmus.rescue".to_owned()],
+            more: vec!["-no-reboot".into()],
+        };
+        assert_eq!(
+            machine.shell_line(),
+            "qemu-system-x86_64 -M q35 -accel tcg -smp 1 -m 128 -nodefaults -no-user-config -display none \
+             -serial mon:stdio -kernel 'it'\\''s/vmlinuz' -initrd 'it'\\''s/initrd' \
+             -append 'console=ttyS0 quiet no_timer_check panic=5 isthmus.rescue' -device virtio-rng-pci,addr=0x1e \
+             -drive if=none,id=disk,format=raw,file=a,,b.img -device virtio-blk-pci,drive=disk,addr=0x1d \
+             -netdev dgram,id=slot1,local.type=unix,local.path=a.sock,remote.type=unix,remote.path=b.sock \
+             -device virtio-net-pci,netdev=slot1,addr=0x1,romfile= \
+             -netdev tap,id=slot2,ifname=tap0,script=no,downscript=no \
+             -device virtio-net-pci,netdev=slot2,addr=0x2,romfile= -no-reboot"
+        );
+    }
+
+    #[test]
+    fn a_cable_has_two_ends() {
+        for wrong in ["", "a.sock", "a.sock,", "a,b,c"] {
+            assert!(wrong.parse::<Plug>().is_err(), "{wrong}");
+        }
+    }
+}
