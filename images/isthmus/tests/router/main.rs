@@ -6,6 +6,7 @@
 mod addresses;
 mod bad_input;
 mod bird;
+mod boot;
 mod cable;
 mod demo;
 mod frr;
@@ -13,6 +14,10 @@ mod garbage;
 mod gates;
 mod lab;
 mod namespace;
+mod power;
 mod program;
 mod restart;
 mod support;
+mod tap;
+mod topology;
+mod vm;
