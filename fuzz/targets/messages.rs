@@ -9,7 +9,7 @@ use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stack_api::datagram::{DatagramReply, DatagramRequest};
-use stack_api::socket::{Addresses, ConnectResult, SocketReply, SocketRequest};
+use stack_api::socket::{Addresses, ConnectResult, OpenTerms, SocketReply, SocketRequest};
 use vr_api::manager::{LibraryRequest, LibraryUpdate, RibAnswer, RibQuestion};
 
 fuzz_target!(|data: &[u8]| {
@@ -22,7 +22,10 @@ fuzz_target!(|data: &[u8]| {
         4 => reads_back::<SocketRequest>(bytes),
         5 => reads_back::<SocketReply>(bytes),
         6 => reads_back::<ConnectResult>(bytes),
-        7 => reads_back::<Addresses>(bytes),
+        7 => {
+            reads_back::<Addresses>(bytes);
+            reads_back::<OpenTerms>(bytes);
+        }
         8 => reads_back::<stack_api::Terms>(bytes),
         9 => reads_back::<RibQuestion>(bytes),
         10 => reads_back::<RibAnswer>(bytes),

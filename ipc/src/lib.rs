@@ -30,6 +30,7 @@ pub mod protocol;
 pub mod reactor;
 pub mod ring;
 pub mod service;
+pub mod terms;
 
 pub use name::{InterfaceName, NameError, ServiceName, VrName};
 pub use pathname::{Criteria, Family, IpProtocol, OsiProtocol, Pathname, PathnameError, Pid, VrId};

@@ -24,6 +24,7 @@ use crate::protocol::{
     Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_REASON, MAX_TERMS, Notice, Order, Question, Refusal,
     Request, Ticket, VERSION,
 };
+use crate::terms::Salt;
 
 /// Requests queued while procmgr does not read; beyond that the process gives up on it.
 const MAX_QUEUED: usize = 65_536;
@@ -83,6 +84,7 @@ pub enum LinkEvent {
 pub struct Link {
     socket: OwnedFd,
     identity: Identity,
+    salt: Salt,
     next_ticket: u32,
     queue: VecDeque<Vec<u8>>,
     buffer: Vec<u8>,
@@ -138,12 +140,17 @@ impl Link {
             Notice::Refused { refusal, .. } => return Err(LinkError::Refused(refusal)),
             _ => return Err(LinkError::NoWelcome),
         };
-        Ok(Self { socket, identity, next_ticket: 0, queue: VecDeque::new(), buffer })
+        Ok(Self { socket, identity, salt: Salt::default(), next_ticket: 0, queue: VecDeque::new(), buffer })
     }
 
     /// Who this process is, as procmgr says.
     pub fn identity(&self) -> &Identity {
         &self.identity
+    }
+
+    /// The router's secret, for digests that procmgr compares. It is there with the first event.
+    pub fn salt(&self) -> Salt {
+        self.salt
     }
 
     /// Says that this process works.
@@ -248,6 +255,10 @@ impl Link {
             Notice::Stop => LinkEvent::Stop,
             Notice::Welcome(identity) => {
                 self.identity = identity;
+                return Ok(None);
+            }
+            Notice::Salt(salt) => {
+                self.salt = salt;
                 return Ok(None);
             }
         }))

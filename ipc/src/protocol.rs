@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{ServiceName, VrName};
 use crate::pathname::{Pathname, Pid, VrId};
+use crate::terms::{Clause, MAX_CLAUSES, Salt};
 
 /// Version of this protocol; a process of another version is refused.
 pub const VERSION: u16 = 1;
@@ -184,6 +185,9 @@ pub enum Order {
         generation: Generation,
         /// Opened ends that may wait for the listener.
         backlog: u16,
+        /// What the listener asks of the terms of opens. Once more with other clauses under the same generation: opens
+        /// that were kept waiting by the earlier ones are looked at again.
+        clauses: Vec<Clause>,
     },
     /// It listens no longer.
     WithdrawEndpoint {
@@ -204,6 +208,8 @@ pub enum Notice {
         /// Who holds the other end.
         peer: Identity,
     },
+    /// Follows `Welcome`: the router's secret, for digests that procmgr compares.
+    Salt(Salt),
     /// Somebody opened a pathname of this process.
     Incoming {
         /// Which pathname.
@@ -282,6 +288,14 @@ pub enum Refusal {
     /// Larger than procmgr keeps.
     #[error("terms of {0} bytes; at most {MAX_TERMS} are accepted")]
     Terms(usize),
+    /// More clauses than procmgr keeps, or larger ones.
+    #[error("{pathname}: {count} clauses; at most {MAX_CLAUSES} small ones are accepted")]
+    Clauses {
+        /// What they were published for.
+        pathname: Pathname,
+        /// How many.
+        count: usize,
+    },
     /// procmgr has no descriptors or memory left for a channel.
     #[error("no channel can be made: {0}")]
     Resources(String),

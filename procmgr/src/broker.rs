@@ -2,16 +2,16 @@
 //!
 //! An end is handed to a listener on credit: at most its backlog per pathname and [`MAX_UNTAKEN`] in all may lie on its
 //! link without it having taken them. Opens beyond that wait here, in order, in silence; so do opens of services that
-//! nobody has published yet. What waits is bounded by its opener, so that nobody can fill procmgr's memory.
+//! nobody has published yet, and those whose terms are not what the publication asks for. What waits is bounded by its opener, so that nobody can fill procmgr's memory.
 //!
 //! The broker decides and holds no descriptor: [`next_effect`](Broker::next_effect) says what to do.
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
 use ipc::protocol::{Generation, MAX_TERMS, MAX_UNTAKEN, Refusal, Ticket};
-use ipc::{Pathname, VrId};
+use ipc::{Pathname, VrId, terms};
 
-use crate::directory::Directory;
+use crate::directory::{Directory, Publication};
 use crate::processes::ProcessKey;
 use crate::vrs::Vrs;
 
@@ -59,6 +59,8 @@ pub(crate) struct Broker {
     last_id: u64,
     waiting: HashMap<OpenId, Open>,
     queues: HashMap<Pathname, BTreeSet<OpenId>>,
+    /// Those that the publication's clauses do not admit: they wait for other clauses.
+    unadmitted: HashMap<Pathname, BTreeSet<OpenId>>,
     tickets: HashMap<ProcessKey, HashMap<Ticket, OpenId>>,
     credits: HashMap<ProcessKey, Credit>,
     effects: VecDeque<Effect>,
@@ -101,6 +103,9 @@ impl Broker {
 
     /// A pathname was published: what waits for it may go on, what meant an earlier publication is refused.
     pub(crate) fn published(&mut self, directory: &Directory, vrs: &Vrs, pathname: &Pathname) {
+        if let Some(unadmitted) = self.unadmitted.remove(pathname) {
+            self.queues.entry(pathname.clone()).or_default().extend(unadmitted);
+        }
         self.refuse_where(pathname, |open| {
             open.generation.is_some() && directory.find(pathname, open.generation).is_none()
         });
@@ -109,6 +114,9 @@ impl Broker {
 
     /// A pathname is no longer published. Opens of a service wait for the next publication.
     pub(crate) fn withdrawn(&mut self, listener: ProcessKey, pathname: &Pathname) {
+        if let Some(unadmitted) = self.unadmitted.remove(pathname) {
+            self.queues.entry(pathname.clone()).or_default().extend(unadmitted);
+        }
         if let Some(credit) = self.credits.get_mut(&listener) {
             credit.wanted.remove(pathname);
         }
@@ -164,6 +172,10 @@ impl Broker {
     fn serve(&mut self, directory: &Directory, vrs: &Vrs, pathname: &Pathname) {
         while let Some(id) = self.queues.get(pathname).and_then(BTreeSet::first).copied() {
             let Some(publication) = directory.find(pathname, None) else { return };
+            if !self.admits(publication, id) {
+                self.set_aside(pathname, id);
+                continue;
+            }
             let listener = publication.owner;
             let credit = self.credits.entry(listener).or_default();
             if !credit.take(pathname, publication.backlog) {
@@ -187,6 +199,17 @@ impl Broker {
         }
     }
 
+    /// Whether a publication's clauses admit an open. The router's own processes answer for what they deliver.
+    fn admits(&self, publication: &Publication, id: OpenId) -> bool {
+        let admitted = |open: &Open| open.opener_vr == VrId::ROUTER || terms::admit(&publication.clauses, &open.terms);
+        self.waiting.get(&id).is_none_or(admitted)
+    }
+
+    fn set_aside(&mut self, pathname: &Pathname, id: OpenId) {
+        take_from(&mut self.queues, pathname, id);
+        self.unadmitted.entry(pathname.clone()).or_default().insert(id);
+    }
+
     fn refuse_where(&mut self, pathname: &Pathname, condition: impl Fn(&Open) -> bool) {
         let queue: Vec<OpenId> = self.queues.get(pathname).into_iter().flatten().copied().collect();
         for id in queue {
@@ -204,16 +227,21 @@ impl Broker {
 
     fn remove(&mut self, id: OpenId) -> Option<Open> {
         let open = self.waiting.remove(&id)?;
-        if let Some(queue) = self.queues.get_mut(&open.pathname) {
-            queue.remove(&id);
-            if queue.is_empty() {
-                self.queues.remove(&open.pathname);
-            }
-        }
+        take_from(&mut self.queues, &open.pathname, id);
+        take_from(&mut self.unadmitted, &open.pathname, id);
         if let Some(tickets) = self.tickets.get_mut(&open.opener) {
             tickets.remove(&open.ticket);
         }
         Some(open)
+    }
+}
+
+fn take_from(queues: &mut HashMap<Pathname, BTreeSet<OpenId>>, pathname: &Pathname, id: OpenId) {
+    if let Some(queue) = queues.get_mut(pathname) {
+        queue.remove(&id);
+        if queue.is_empty() {
+            queues.remove(pathname);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use ipc::Pathname;
 use ipc::protocol::{Generation, Identity, Refusal};
+use ipc::terms::{self, Clause};
 
 use crate::processes::ProcessKey;
 
@@ -24,6 +25,8 @@ pub(crate) struct Publication {
     pub(crate) backlog: u32,
     /// How often it was opened.
     pub(crate) opened: u64,
+    /// What it asks of the terms of opens.
+    pub(crate) clauses: Vec<Clause>,
 }
 
 /// All entries.
@@ -54,18 +57,19 @@ impl Directory {
         }
         self.last_generation = self.last_generation.saturating_add(1);
         let generation = Generation(self.last_generation);
-        self.insert(pathname, Publication { owner, generation, backlog, opened: 0 });
+        self.insert(pathname, Publication { owner, generation, backlog, opened: 0, clauses: Vec::new() });
         Ok(())
     }
 
     /// Publishes an endpoint of `owner`, as the VR connection manager says: the last word counts. `Refused` if the
-    /// pathname is not the owner's.
+    /// pathname is not the owner's. Under the same generation only what it asks changes.
     pub(crate) fn publish_endpoint(
         &mut self,
         pathname: Pathname,
         owner: (ProcessKey, &Identity),
         generation: Generation,
         backlog: u16,
+        clauses: Vec<Clause>,
     ) -> Result<(), Refusal> {
         let (owner, identity) = owner;
         match &pathname {
@@ -76,7 +80,11 @@ impl Directory {
         }
         // A listener with backlog 0 still takes one, as with listen(2).
         let backlog = u32::from(backlog).max(1);
-        self.insert(pathname, Publication { owner, generation, backlog, opened: 0 });
+        if !terms::are_sane(&clauses) {
+            return Err(Refusal::Clauses { pathname, count: clauses.len() });
+        }
+        let opened = self.find(&pathname, Some(generation)).map_or(0, |present| present.opened);
+        self.insert(pathname, Publication { owner, generation, backlog, opened, clauses });
         Ok(())
     }
 
@@ -172,11 +180,11 @@ mod tests {
         let identity = Identity { vr: VrId(2), vr_name: None, pid: Pid(417), name: "bgp".parse().unwrap() };
         let owner = (ONE, &identity);
         for wrong in ["/2/418/ipv4/tcp/179", "/1/417/ipv4/tcp/179", "/2/bgp"] {
-            let refused = directory.publish_endpoint(pathname(wrong), owner, Generation(1), 8);
+            let refused = directory.publish_endpoint(pathname(wrong), owner, Generation(1), 8, vec![]);
             assert!(matches!(refused, Err(Refusal::NotYours { .. })), "{wrong}");
         }
         let right = pathname("/2/417/ipv4/tcp/179");
-        directory.publish_endpoint(right.clone(), owner, Generation(7), 0).unwrap();
+        directory.publish_endpoint(right.clone(), owner, Generation(7), 0, vec![]).unwrap();
         assert_eq!(directory.find(&right, Some(Generation(7))).unwrap().backlog, 1);
         assert!(directory.withdraw(&right));
         assert!(!directory.withdraw(&right));

@@ -8,7 +8,7 @@ mod attach;
 mod lifecycle;
 mod requests;
 
-use std::io;
+use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use ipc::Pid;
 use ipc::channel::ChannelParts;
 use ipc::protocol::{Identity, MAX_MESSAGE, Notice, Refusal};
+use ipc::terms::Salt;
 use mio::Token;
 
 use crate::broker::{Broker, Effect, Open};
@@ -73,6 +74,8 @@ pub(crate) struct Router<'a> {
     console: &'a mut Console,
     /// Links to give up as soon as nobody is in the middle of something.
     broken: Vec<(ProcessKey, LinkFault)>,
+    /// Secret of this run of the router.
+    salt: Salt,
     buffer: Box<[u8; MAX_MESSAGE]>,
     stopping: bool,
     /// What follows when everything has stopped.
@@ -128,6 +131,7 @@ impl<'a> Router<'a> {
             log: parts.log,
             console: parts.console,
             broken: Vec::new(),
+            salt: new_salt()?,
             buffer: Box::new([0; MAX_MESSAGE]),
             stopping: false,
             ending: Ending::Stop,
@@ -304,6 +308,12 @@ impl<'a> Router<'a> {
         }
     }
 
+    /// The first words on a link.
+    fn welcome(&mut self, key: ProcessKey, identity: Identity) {
+        self.notify(key, &Notice::Welcome(identity));
+        self.notify(key, &Notice::Salt(self.salt));
+    }
+
     /// Tells a process something.
     fn notify(&mut self, key: ProcessKey, notice: &Notice) {
         self.notify_with(key, notice, Vec::new());
@@ -363,6 +373,13 @@ impl<'a> Router<'a> {
         }
         self.broker.process_gone(key);
     }
+}
+
+/// From the kernel: nobody can guess it.
+fn new_salt() -> io::Result<Salt> {
+    let mut salt = Salt::default();
+    std::fs::File::open("/dev/urandom")?.read_exact(&mut salt.0)?;
+    Ok(salt)
 }
 
 /// A channel's end as it travels on a link.

@@ -31,7 +31,8 @@ pub(crate) fn error_of_refusal(refusal: &Refusal) -> Option<SocketError> {
         | Refusal::VrConflict { .. }
         | Refusal::NoClass(_)
         | Refusal::HasLink(_)
-        | Refusal::NoMachine => Some(SocketError::PermissionDenied),
+        | Refusal::NoMachine
+        | Refusal::Clauses { .. } => Some(SocketError::PermissionDenied),
         Refusal::Terms(_) | Refusal::Version(_) => Some(SocketError::InvalidArgument),
         Refusal::Resources(_) => Some(SocketError::NoBuffers),
     }
@@ -67,6 +68,8 @@ pub fn errno(error: SocketError) -> Errno {
         SocketError::NotSupported => Errno::EOPNOTSUPP,
         SocketError::NetworkDown => Errno::ENETDOWN,
         SocketError::MessageSize => Errno::EMSGSIZE,
+        SocketError::ProtocolNotAvailable => Errno::ENOPROTOOPT,
+        SocketError::DestinationRequired => Errno::EDESTADDRREQ,
     }
 }
 

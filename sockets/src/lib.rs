@@ -76,6 +76,7 @@ mod ports;
 mod show;
 mod socket;
 mod stream;
+mod terms;
 pub mod vrfib;
 
 pub use counters::AcceptDrop;
@@ -86,6 +87,6 @@ pub use listen::Accepted;
 pub use message::ProcessMessage;
 pub use open::Destination;
 pub use socket::{SocketId, SocketKind};
-pub use stack_api::options::{KeepAlive, Options};
+pub use stack_api::options::{KeepAlive, Options, PeerKey, Secret};
 pub use stack_api::socket::{Addresses, SocketError};
 pub use stream::{Received, Shutdown};

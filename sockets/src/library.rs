@@ -9,6 +9,7 @@ use ipc::message::Schema;
 use ipc::protocol::{Identity, Ticket};
 use ipc::reactor::{Event, Reactor};
 use ipc::service::{ClientEvent, ServiceClient};
+use ipc::terms::Salt;
 use ipc::{Criteria, InterfaceName, Pathname, ServiceName, VrId};
 use mio::Token;
 use stack_api::Terms;
@@ -48,12 +49,12 @@ pub enum LibraryEvent {
         /// At which socket.
         listener: SocketId,
     },
-    /// A connection stands.
+    /// A connection stands, or a datagram socket has its peer.
     Connected {
         /// Which one.
         socket: SocketId,
     },
-    /// A connection did not come about; its socket is gone.
+    /// A connection did not come about, and its socket is gone; or a datagram socket has no peer, and is as before.
     ConnectFailed {
         /// Which one.
         socket: SocketId,
@@ -76,6 +77,8 @@ pub enum LibraryEvent {
 #[derive(Debug)]
 pub struct Library {
     pub(crate) identity: Identity,
+    /// The router's, for digests of keys.
+    pub(crate) salt: Salt,
     pub(crate) vrfib: VrFib,
     pub(crate) manager: ServiceClient<LibraryRequest, LibraryUpdate>,
     pub(crate) server: ServiceClient<SocketRequest, SocketReply>,
@@ -124,6 +127,7 @@ impl Library {
         let server_terms = postcard::to_stdvec(&Terms::Sockets).map_err(LibraryError::Terms)?;
         let mut library = Self {
             identity,
+            salt: reactor.link.salt(),
             vrfib: VrFib::default(),
             manager: ServiceClient::new(
                 router_service("vrmgr"),
@@ -273,6 +277,7 @@ impl Library {
 
     /// Takes in everything that lies in the rings of the manager and the socket server.
     pub(crate) fn apply_updates(&mut self, reactor: &mut Reactor) {
+        self.salt = reactor.link.salt();
         while let Some(event) = self.manager.poll(reactor) {
             self.manager_event(reactor, event);
         }

@@ -16,6 +16,7 @@ use crate::library::{Library, LibraryEvent};
 use crate::message::reversed;
 use crate::socket::{Bound, Socket, SocketId};
 use crate::stream::{Path, Stream};
+use crate::terms::clauses;
 
 /// Name of the stack's process: from it, and from nobody else, any source address is believed.
 const STACK: &str = "stack";
@@ -85,7 +86,7 @@ impl Library {
             return Err(SocketError::AddressInUse);
         }
         let interface = bound.interface.clone();
-        let listener = Listener { criteria, local, interface, backlog: backlog.max(1) };
+        let listener = Listener { criteria, local, interface, backlog: backlog.max(1), clauses: Vec::new() };
         let (manager, server) = (Consent::Absent, Consent::Absent);
         let listening = Listening { listener, manager, server, announced: false, queue: VecDeque::new() };
         self.put(socket, Socket::Listening(listening));
@@ -117,11 +118,15 @@ impl Library {
         listeners.into_iter().for_each(|socket| self.ask(authority, socket));
     }
 
-    fn ask(&mut self, authority: Authority, socket: SocketId) {
+    /// Asks one authority for a listener, with what its options are now.
+    pub(crate) fn ask(&mut self, authority: Authority, socket: SocketId) {
         let ticket = self.new_ask(authority, socket);
         let pathname = |criteria| Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
         let options = self.options_of(socket);
         let Some(Socket::Listening(listening)) = self.sockets.get_mut(&socket) else { return };
+        if let Criteria::Tcp(family, _) = listening.listener.criteria {
+            listening.listener.clauses = clauses(&self.salt, family, listening.listener.local, &options);
+        }
         let listener = listening.listener.clone();
         let asked = match authority {
             Authority::Manager => self.manager.send(&LibraryRequest::Publish { ticket, listener }),

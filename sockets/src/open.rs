@@ -20,6 +20,7 @@ use crate::error::{error_of_link, error_of_refusal};
 use crate::library::{Library, LibraryEvent};
 use crate::socket::{Socket, SocketId};
 use crate::stream::{Path, Stream, connect_result};
+use crate::terms::open_terms;
 use crate::vrfib::Local;
 
 /// How long a connector waits for its peer: what Linux's six repetitions of a SYN take.
@@ -116,8 +117,9 @@ impl Library {
         to.options.check()?;
         self.apply_updates(reactor);
         let socket = self.new_id();
-        let stage = self.open_far_end(reactor, socket, &to, &criteria)?;
         self.keep_options(socket, to.options.clone());
+        let opened = self.open_far_end(reactor, socket, &to, &criteria);
+        let stage = opened.inspect_err(|_| drop(self.options.remove(&socket)))?;
         // As on Linux, the user timeout holds for the SYN too.
         let deadline = Instant::now() + CONNECT_TIMEOUT.min(to.options.user_timeout.unwrap_or(CONNECT_TIMEOUT));
         self.put(socket, Socket::Opening(Opening { to, criteria, stage, deadline }));
@@ -177,7 +179,8 @@ impl Library {
         next_retry: Duration,
     ) -> Result<Stage, SocketError> {
         let generation = Some(Generation(entry.generation));
-        let ticket = encode(&addresses).and_then(|terms| {
+        let terms = open_terms(&self.salt, addresses, &self.options_of(socket));
+        let ticket = encode(&terms).and_then(|terms| {
             reactor.link.open(&entry.listener, generation, &terms).map_err(|error| error_of_link(&error))
         });
         let ticket = ticket.inspect_err(|_| self.give_port_back(addresses.source.port()))?;

@@ -1,11 +1,13 @@
 //! Options of sockets: set before or while they live, told to the stack where the other end of the channel is there.
 
+use ipc::reactor::Reactor;
 use ipc::{InterfaceName, Pathname};
 use stack_api::datagram::DatagramRequest;
 use stack_api::options::Options;
 use stack_api::socket::{OptionsOf, SocketError, SocketRequest};
 
 use crate::library::Library;
+use crate::listen::Authority;
 use crate::socket::{Socket, SocketId};
 use crate::stream::Path;
 
@@ -53,6 +55,10 @@ impl Library {
             // What a connection in SYN-SENT was opened with is told anew once it stands.
             Some(Socket::Unbound | Socket::Bound(_) | Socket::Opening(_)) | None => None,
         };
+        if matches!(asked, Some(OptionsOf::Listener { .. })) {
+            // Those who wait for what it asked for until now are looked at again.
+            self.ask(Authority::Manager, socket);
+        }
         if let Some(socket) = asked {
             // Without a stack there is nobody to tell: a listener tells the next one, a connection is gone with it.
             self.server.send(&SocketRequest::SetOptions { socket, options });
@@ -77,9 +83,9 @@ impl Library {
 
     /// Why a socket failed since the last call that said so, as `SO_ERROR` tells it: once. `None`: it did not, or the
     /// failure has been told.
-    pub fn take_error(&mut self, socket: SocketId) -> Result<Option<SocketError>, SocketError> {
+    pub fn take_error(&mut self, reactor: &mut Reactor, socket: SocketId) -> Result<Option<SocketError>, SocketError> {
         if self.datagrams.contains(socket) {
-            return Ok(self.datagrams.take_error(socket));
+            return Ok(self.take_datagram_error(reactor, socket));
         }
         match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => Ok(stream.take_error()),

@@ -349,7 +349,7 @@ pub enum Problem {
     #[error("interface {interface} has address {address}, which interface {other} has already")]
     AddressTwice {
         /// The address.
-        address: std::net::Ipv4Addr,
+        address: std::net::IpAddr,
         /// This interface.
         interface: String,
         /// The other.
@@ -359,13 +359,23 @@ pub enum Problem {
     #[error("{subnet} of interface {interface} overlaps {other_subnet} of interface {other}")]
     SubnetsOverlap {
         /// Of this interface.
-        subnet: ipnet::Ipv4Net,
+        subnet: ipnet::IpNet,
         /// This interface.
         interface: String,
         /// Of the other.
-        other_subnet: ipnet::Ipv4Net,
+        other_subnet: ipnet::IpNet,
         /// The other interface.
         other: String,
+    },
+    /// A link that is too narrow for IPv6 (RFC 8200 section 5).
+    #[error("interface {interface} has IPv6, which needs an MTU of at least {least} bytes; {mtu} is set")]
+    MtuBelowIpv6 {
+        /// The interface.
+        interface: String,
+        /// What is set.
+        mtu: u32,
+        /// What is accepted.
+        least: u32,
     },
     /// A name is used that nothing defines.
     #[error("there is no {kind} `{name}` in VR {vr}{}", did_you_mean(.nearest))]
@@ -431,17 +441,20 @@ pub enum BadValue {
     #[error("is no {0} address")]
     Address(&'static str),
     /// Not of the form ADDRESS/LENGTH.
-    #[error("is no prefix (like 192.0.2.0/24)")]
-    Prefix,
+    #[error("is no prefix (like {0})")]
+    Prefix(&'static str),
     /// Not of the form ADDRESS/LENGTH.
-    #[error("is no address with its prefix length (like 10.0.0.1/24)")]
-    InterfaceAddress,
+    #[error("is no address with its prefix length (like {0})")]
+    InterfaceAddress(&'static str),
+    /// An address of the link, which is not configured.
+    #[error("is a link-local address; the router makes one itself where `ipv6 enable` or an address stands")]
+    LinkLocal,
     /// Bits are set right of the length.
     #[error("has bits right of its length; the prefix is {0}")]
-    HostBits(ipnet::Ipv4Net),
+    HostBits(ipnet::IpNet),
     /// The first address of a subnet that is no point-to-point link (RFC 3021).
     #[error("is the address of the network itself; hosts of {0} have others")]
-    NetworkAddress(ipnet::Ipv4Net),
+    NetworkAddress(ipnet::IpNet),
     /// The last address of a subnet that is no point-to-point link.
     #[error("is the broadcast address of {0}")]
     BroadcastAddress(ipnet::Ipv4Net),
@@ -484,12 +497,13 @@ impl BadValue {
             | BadValue::NetworkAddress(_)
             | BadValue::BroadcastAddress(_)
             | BadValue::NotUnicast
+            | BadValue::LinkLocal
             | BadValue::InterfaceWord(_)
             | BadValue::Folder => true,
             BadValue::Number { .. }
             | BadValue::Address(_)
-            | BadValue::Prefix
-            | BadValue::InterfaceAddress
+            | BadValue::Prefix(_)
+            | BadValue::InterfaceAddress(_)
             | BadValue::Name(_)
             | BadValue::TooLong { .. }
             | BadValue::LineCard

@@ -1,5 +1,6 @@
 use ipc::Pid;
 use ipc::protocol::Identity;
+use ipc::terms::{Clause, Test};
 
 use super::*;
 
@@ -24,10 +25,14 @@ impl Scene {
     }
 
     fn listen(&mut self, pathname: &str, generation: u64, backlog: u16) {
+        self.listen_to(pathname, generation, backlog, vec![]);
+    }
+
+    fn listen_to(&mut self, pathname: &str, generation: u64, backlog: u16, clauses: Vec<Clause>) {
         let identity = Identity { vr: VrId(2), vr_name: None, pid: Pid(417), name: "bgp".parse().unwrap() };
         let pathname: Pathname = pathname.parse().unwrap();
         self.directory
-            .publish_endpoint(pathname.clone(), (LISTENER, &identity), Generation(generation), backlog)
+            .publish_endpoint(pathname.clone(), (LISTENER, &identity), Generation(generation), backlog, clauses)
             .unwrap();
         self.broker.published(&self.directory, &self.vrs, &pathname);
     }
@@ -50,6 +55,10 @@ impl Scene {
     }
 
     fn open_as(&mut self, vr: u16, pathname: &str, generation: Option<u64>) -> Ticket {
+        self.open_with(vr, pathname, generation, b"")
+    }
+
+    fn open_with(&mut self, vr: u16, pathname: &str, generation: Option<u64>, terms: &[u8]) -> Ticket {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         let open = Open {
@@ -58,7 +67,7 @@ impl Scene {
             ticket,
             pathname: pathname.parse().unwrap(),
             generation: generation.map(Generation),
-            terms: vec![],
+            terms: terms.to_vec(),
         };
         self.broker.open(&self.directory, &self.vrs, open);
         ticket
@@ -132,6 +141,59 @@ fn a_full_backlog_is_silence_until_the_listener_takes() {
     scene.broker.cancel(OPENER, tickets[3]);
     scene.taken(2);
     assert_eq!(scene.outcome(), (vec![], vec![]), "a cancelled open is not handed out");
+}
+
+/// A clause that asks everybody's terms to begin with a text.
+fn asks(text: &str) -> Vec<Clause> {
+    vec![Clause { of: vec![], asks: vec![Test::Equal { at: 0, bytes: text.into() }] }]
+}
+
+#[test]
+fn what_the_clauses_do_not_admit_is_silence_until_they_change_and_holds_nobody_up() {
+    let mut scene = Scene::new();
+    scene.listen_to(BGP, 7, 8, asks("right"));
+    let open = |scene: &mut Scene, terms: &str| scene.open_with(1, BGP, Some(7), terms.as_bytes());
+    let (wrong, other) = (open(&mut scene, "wrong"), open(&mut scene, "other"));
+    let right = open(&mut scene, "right");
+    assert_eq!(scene.outcome(), (vec![right], vec![]));
+    scene.listen_to(BGP, 7, 8, asks("wrong"));
+    assert_eq!(scene.outcome(), (vec![wrong], vec![]), "the listener asks for something else");
+    scene.broker.cancel(OPENER, other);
+    scene.listen_to(BGP, 7, 8, vec![]);
+    assert_eq!(scene.outcome(), (vec![], vec![]), "who gave up is not served");
+}
+
+#[test]
+fn an_open_that_is_not_admitted_ends_with_its_publication() {
+    let mut scene = Scene::new();
+    let refusal = Refusal::NotPublished(BGP.parse().unwrap());
+    scene.listen_to(BGP, 7, 8, asks("right"));
+    let a = scene.open_with(1, BGP, Some(7), b"wrong");
+    scene.listen_to(BGP, 8, 8, asks("right"));
+    assert_eq!(scene.outcome(), (vec![], vec![(a, refusal.clone())]));
+    let b = scene.open_with(1, BGP, Some(8), b"wrong");
+    scene.withdraw_all();
+    assert_eq!(scene.outcome(), (vec![], vec![(b, refusal)]));
+}
+
+#[test]
+fn the_routers_own_processes_are_not_asked() {
+    let mut scene = Scene::new();
+    scene.listen_to(BGP, 7, 8, asks("right"));
+    let stack = scene.open_with(0, BGP, None, b"wrong");
+    assert_eq!(scene.outcome(), (vec![stack], vec![]));
+}
+
+#[test]
+fn opens_that_are_not_admitted_count_against_their_opener() {
+    let mut scene = Scene::new();
+    scene.listen_to(BGP, 7, 8, asks("right"));
+    for _ in 0..MAX_WAITING {
+        scene.open_with(1, BGP, None, b"wrong");
+    }
+    assert_eq!(scene.outcome(), (vec![], vec![]));
+    let last = scene.open_with(1, BGP, None, b"right");
+    assert!(matches!(&scene.outcome().1[..], [(ticket, Refusal::Resources(_))] if *ticket == last));
 }
 
 #[test]

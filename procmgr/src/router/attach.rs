@@ -117,7 +117,7 @@ impl Router<'_> {
                 return self.forget_attached(key);
             }
         }
-        self.notify(key, &Notice::Welcome(identity));
+        self.welcome(key, identity);
         if self.startup.is_up() {
             self.notify(key, &Notice::Go);
         }

@@ -173,7 +173,7 @@ impl Router<'_> {
                 if let Some(supervised) = process.supervised() {
                     supervised.output = Some(Output::new(output, output_token));
                 }
-                self.notify(key, &Notice::Welcome(identity));
+                self.welcome(key, identity);
             }
             // Without a link it ends itself; without output nobody would know why. It is ended and tried again.
             (Err(error), _) | (_, Err(error)) => self.kill(key, &format!("procmgr cannot watch it: {error}")),

@@ -1,6 +1,7 @@
 //! What a process asks on its link.
 
 use ipc::protocol::{Generation, MAX_UNTAKEN, Notice, Order, Question, Refusal, Request, Ticket};
+use ipc::terms::Clause;
 use ipc::{Pathname, ServiceName, VrId, VrName};
 
 use super::Router;
@@ -101,8 +102,8 @@ impl Router<'_> {
             Order::Vr { vr, name, classes } => self.set_vr(vr, name, classes),
             Order::RemoveVr { vr } => self.remove_vr(vr),
             Order::Join { a, b, joined } => self.vrs.join(a, b, joined),
-            Order::PublishEndpoint { pathname, generation, backlog } => {
-                self.publish_endpoint(pathname, generation, backlog)
+            Order::PublishEndpoint { pathname, generation, backlog, clauses } => {
+                self.publish_endpoint(pathname, generation, backlog, clauses)
             }
             Order::WithdrawEndpoint { pathname } => self.withdraw_endpoint(pathname),
         }
@@ -136,10 +137,17 @@ impl Router<'_> {
         Ok(())
     }
 
-    fn publish_endpoint(&mut self, pathname: Pathname, generation: Generation, backlog: u16) -> Result<(), Refusal> {
+    fn publish_endpoint(
+        &mut self,
+        pathname: Pathname,
+        generation: Generation,
+        backlog: u16,
+        clauses: Vec<Clause>,
+    ) -> Result<(), Refusal> {
         let owner = self.processes.owner(&pathname).and_then(|key| Some((key, self.processes.get(key)?)));
         let Some((owner, process)) = owner else { return Err(Refusal::NoProcess(pathname)) };
-        self.directory.publish_endpoint(pathname.clone(), (owner, &process.identity), generation, backlog)?;
+        let owner = (owner, &process.identity);
+        self.directory.publish_endpoint(pathname.clone(), owner, generation, backlog, clauses)?;
         self.broker.published(&self.directory, &self.vrs, &pathname);
         Ok(())
     }

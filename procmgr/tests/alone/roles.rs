@@ -158,6 +158,7 @@ fn order(text: &str) -> Order {
             pathname: pathname.parse().expect("a pathname"),
             generation: Generation(generation.first().map_or(1, |word| word.parse().expect("a number"))),
             backlog: backlog.parse().expect("a number"),
+            clauses: Vec::new(),
         },
         ["withdraw", pathname] => Order::WithdrawEndpoint { pathname: pathname.parse().expect("a pathname") },
         _ => panic!("no order {text}"),

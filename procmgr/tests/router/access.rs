@@ -203,7 +203,7 @@ fn only_the_manager_orders_and_only_an_operator_asks() {
         Order::Vr { vr, name: "red".parse().unwrap(), classes: vec![] },
         Order::RemoveVr { vr },
         Order::Join { a: vr, b: VrId(3), joined: true },
-        Order::PublishEndpoint { pathname: endpoint.clone(), generation, backlog: 1 },
+        Order::PublishEndpoint { pathname: endpoint.clone(), generation, backlog: 1, clauses: vec![] },
         Order::WithdrawEndpoint { pathname: house.pathname("/2/BLUE/ipv4/tcp/179") },
     ];
     let questions = [

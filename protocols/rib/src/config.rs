@@ -11,6 +11,9 @@ use crate::static_routes;
 /// Name of the class and of its service.
 pub const CLASS: &str = "rib";
 
+/// Blocks of `router static`.
+const FAMILIES: [&str; 2] = ["address-family ipv4 unicast", "address-family ipv6 unicast"];
+
 /// The typed configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct RibConfig {
@@ -32,19 +35,26 @@ pub fn declaration() -> Declaration {
 }
 
 fn router_static() -> Command {
+    use ParameterType::{InterfaceName, Ipv4Prefix, Ipv6Address, Ipv6Prefix, NextHop};
     let distance = || ParameterType::Number { name: "distance".into(), min: 1, max: 254 };
-    let route = "A static route: through a neighbor, an interface, or Null0 to drop";
-    let lines = vec![
-        Command::line("<> <>", route, vec![ParameterType::Ipv4Prefix, ParameterType::NextHop]).each(),
-        Command::line(
-            "<> <> <>",
-            "A static route with an administrative distance: a higher one is a backup",
-            vec![ParameterType::Ipv4Prefix, ParameterType::NextHop, distance()],
-        )
-        .each(),
+    let lines = |prefix: ParameterType| {
+        let route = "A static route: through a neighbor, an interface, or Null0 to drop";
+        let backup = "A static route with an administrative distance: a higher one is a backup";
+        vec![
+            Command::line("<> <>", route, vec![prefix.clone(), NextHop]).each(),
+            Command::line("<> <> <>", backup, vec![prefix, NextHop, distance()]).each(),
+        ]
+    };
+    let mut of_ipv6 = lines(Ipv6Prefix);
+    let by_link = "A static route through a neighbor on a link, by its link-local address too";
+    of_ipv6.push(Command::line("<> <> <>", by_link, vec![Ipv6Prefix, InterfaceName, Ipv6Address]).each());
+    let by_link = vec![Ipv6Prefix, InterfaceName, Ipv6Address, distance()];
+    of_ipv6.push(Command::line("<> <> <> <>", "The same with an administrative distance", by_link).each());
+    let families = vec![
+        Command::block(FAMILIES[0], "Static routes of IPv4", Vec::new(), lines(Ipv4Prefix)),
+        Command::block(FAMILIES[1], "Static routes of IPv6", Vec::new(), of_ipv6),
     ];
-    let family = Command::block("address-family ipv4 unicast", "Static routes of IPv4", Vec::new(), lines);
-    Command::block("router static", "Static routes", Vec::new(), vec![family])
+    Command::block("router static", "Static routes", Vec::new(), families)
 }
 
 /// Reads the blocks that the class subscribed to. Interfaces are not read from here: the stack says how they are.
@@ -52,7 +62,7 @@ pub fn read(blocks: &[Node]) -> Result<RibConfig, ConfigError> {
     let families = blocks
         .iter()
         .filter(|block| block.starts_with("router static"))
-        .flat_map(|block| block.all("address-family ipv4 unicast"));
+        .flat_map(|block| FAMILIES.iter().flat_map(|family| block.all(family)));
     let lines = families.flat_map(|family| &family.children);
     let routes = lines.map(static_routes::read_line).collect::<Result<Vec<_>, _>>()?;
     let static_routes = static_routes::join(routes);
@@ -85,10 +95,12 @@ mod tests {
     fn static_routes_are_read_out_of_their_block_and_nothing_else() {
         let line = node("203.0.113.0/24 10.1.0.9", Vec::new());
         let family = node("address-family ipv4 unicast", vec![line]);
+        let of_ipv6 = node("2001:db8:1::/48 2001:db8::9", Vec::new());
+        let of_ipv6 = node("address-family ipv6 unicast", vec![of_ipv6]);
         let interface = node("interface Loopback0", vec![node("ipv4 address 192.0.2.1/32", Vec::new())]);
-        let config = read(&[interface, node("router static", vec![family])]).unwrap();
-        assert_eq!(config.static_routes.len(), 1);
-        assert_eq!(config.static_routes[0].prefix, "203.0.113.0/24".parse().unwrap());
+        let config = read(&[interface, node("router static", vec![of_ipv6, family])]).unwrap();
+        let prefixes: Vec<String> = config.static_routes.iter().map(|route| route.prefix.to_string()).collect();
+        assert_eq!(prefixes, ["203.0.113.0/24", "2001:db8:1::/48"]);
         assert_eq!(read(&[]).unwrap(), RibConfig::default());
     }
 }

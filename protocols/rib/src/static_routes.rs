@@ -14,16 +14,19 @@ use crate::validate::check_route;
 /// Distance of a static route that does not say another.
 pub const DISTANCE: u8 = 1;
 
-/// Reads one line, `PREFIX NEXTHOP|INTERFACE|Null0 [DISTANCE]`, as a route with one next hop.
+/// Reads one line, `PREFIX NEXTHOP|INTERFACE|INTERFACE NEXTHOP|Null0 [DISTANCE]`, as a route with one next hop.
 pub fn read_line(line: &Node) -> Result<Route, ConfigError> {
     let prefix: IpNet = line.value(0)?;
     let next_hop: String = line.value(1)?;
-    let next_hop = match next_hop.parse::<IpAddr>() {
-        Ok(address) => NextHop::Address(address),
-        Err(_) if next_hop.eq_ignore_ascii_case(NULL) => NextHop::Discard,
-        Err(_) => NextHop::Interface(line.value::<InterfaceName>(1)?),
+    let on_interface = line.words.get(2).and_then(|word| word.parse::<IpAddr>().ok());
+    let next_hop = match (next_hop.parse::<IpAddr>(), on_interface) {
+        (Ok(address), _) => NextHop::Address(address),
+        (Err(_), None) if next_hop.eq_ignore_ascii_case(NULL) => NextHop::Discard,
+        (Err(_), None) => NextHop::Interface(line.value::<InterfaceName>(1)?),
+        (Err(_), Some(address)) => NextHop::OnInterface(line.value::<InterfaceName>(1)?, address),
     };
-    let distance = if line.words.len() > 2 { line.value(2)? } else { DISTANCE };
+    let at = if on_interface.is_some() { 3 } else { 2 };
+    let distance = if line.words.len() > at { line.value(at)? } else { DISTANCE };
     let route = Route { prefix, distance, metric: 0, next_hops: vec![next_hop] };
     check_route(&route).map_err(|error| ConfigError::Nonsense { line: line.line(), reason: error.to_string() })?;
     Ok(route)
@@ -55,6 +58,10 @@ mod tests {
         Node { words: line.split_whitespace().map(str::to_owned).collect(), children: Vec::new() }
     }
 
+    fn blue() -> InterfaceName {
+        InterfaceName::new("blue").unwrap()
+    }
+
     #[test]
     fn each_form_of_a_line_is_a_route() {
         for (line, hop, distance) in [
@@ -63,6 +70,9 @@ mod tests {
             ("198.51.100.0/24 Null0", NextHop::Discard, 1),
             ("0.0.0.0/0 Port0/0/1 9", NextHop::Interface(InterfaceName::new("Port0/0/1").unwrap()), 9),
             ("0.0.0.0/0 blue", NextHop::Interface(InterfaceName::new("blue").unwrap()), 1),
+            ("2001:db8::/32 2001:db8:1::9", NextHop::Address("2001:db8:1::9".parse().unwrap()), 1),
+            ("::/0 blue fe80::1", NextHop::OnInterface(blue(), "fe80::1".parse().unwrap()), 1),
+            ("::/0 blue fe80::1 7", NextHop::OnInterface(blue(), "fe80::1".parse().unwrap()), 7),
         ] {
             let route = read_line(&node(line)).unwrap();
             assert_eq!((route.next_hops, route.distance), (vec![hop], distance), "{line}");
@@ -79,6 +89,8 @@ mod tests {
         assert_eq!(error("10.0.0.0/8"), "`10.0.0.0/8`: word 1 is missing");
         assert_eq!(error("10.0.0.0/8 10.1.0.9 far"), "`10.0.0.0/8 10.1.0.9 far`: \"far\" has the wrong type");
         assert!(error("10.0.0.0/8 2001:db8::1").contains("address family"));
+        assert!(error("2001:db8::/32 10.0.0.1").contains("address family"));
+        assert!(error("2001:db8::/32 fe80::1").contains("needs an interface"));
     }
 
     #[test]

@@ -12,6 +12,7 @@ use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, Datagra
 use stack_api::socket::SocketError;
 use vr_api::manager::{LibraryRequest, Listener, Membership};
 
+use super::connect::Connected;
 use super::{BoundTo, DatagramDrop, GROUPS, Kind, Opening, QUEUE, Server};
 use crate::error::error_of_link;
 use crate::library::{Library, LibraryEvent};
@@ -49,11 +50,16 @@ impl Library {
         })
     }
 
-    /// Own address and port of a bound datagram socket; the address is 0.0.0.0 where it is bound to none.
+    /// Own address and port of a bound datagram socket; the address is 0.0.0.0 where it is bound to none and has no peer.
     pub fn datagram_address(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
         let socket = self.datagrams.sockets.get(&id).ok_or(SocketError::InvalidArgument)?;
         let bound = socket.bound.as_ref().ok_or(SocketError::InvalidArgument)?;
-        Ok(SocketAddr::new(bound.local.unwrap_or(IpAddr::from([0; 4])), bound.port))
+        let towards_peer = match socket.connected {
+            Connected::To(path) | Connected::Again(path) => path.local,
+            Connected::No | Connected::Asked(_) => None,
+        };
+        let local = bound.local.filter(|local| !local.is_multicast()).or(towards_peer).or(bound.local);
+        Ok(SocketAddr::new(local.unwrap_or(IpAddr::from([0; 4])), bound.port))
     }
 
     /// Receives what comes to a link-local group (224.0.0.0/24: nothing routes others) by an interface.
@@ -191,7 +197,7 @@ impl Library {
         match answer {
             Some(DatagramReply::Bound { port }) => self.datagram_stands(id, port),
             Some(DatagramReply::Failed(error)) => self.fail_datagram(reactor, id, error),
-            Some(DatagramReply::Received(_) | DatagramReply::Error(_)) | None => {
+            Some(DatagramReply::Received(_) | DatagramReply::Connected(_) | DatagramReply::Error(_)) | None => {
                 log::error!("the stack answers a datagram socket with nonsense");
                 self.fail_datagram(reactor, id, SocketError::NetworkDown);
             }
@@ -212,6 +218,7 @@ impl Library {
         for (interface, group) in groups {
             self.ask_datagram(id, &DatagramRequest::Join { group, interface });
         }
+        self.ask_for_peer(id);
         if !armed {
             self.events.push_back(LibraryEvent::Readable { socket: id });
         }
@@ -230,7 +237,7 @@ impl Library {
         };
         let is_shared = self.datagrams.sockets.values().any(shares);
         let (local, interface) = (bound.local, bound.interface.clone().filter(|_| !is_shared));
-        let listener = Listener { criteria, local, interface, backlog: QUEUE as u16 };
+        let listener = Listener { criteria, local, interface, backlog: QUEUE as u16, clauses: Vec::new() };
         let groups = socket.groups.clone();
         let ticket = self.new_ask(Authority::Manager, id);
         self.manager.send(&LibraryRequest::Publish { ticket, listener });

@@ -8,11 +8,17 @@
 //!                ◀── the channels that other processes have opened to its pathname; only those that rang are read
 //! ```
 //!
-//! A datagram that finds a ring or a queue full is dropped there and counted ([`DatagramDrop`]). What this VR sends to
-//! a group does not come back to it (`IP_MULTICAST_LOOP` off). Read first: `send`, then `receive`; `bind` is how a
-//! socket gets its port and its groups.
+//! A datagram that finds a ring or a queue full is dropped there and counted ([`DatagramDrop`]). What goes wrong after it
+//! was sent, the next call on its socket says, once. Read first: `send`, then `receive`; `bind` is how a socket gets its
+//! port and its groups, `connect` how it gets a peer.
+//!
+//! Ports are shared where all sockets on one agree to it (`Options::reuse_address`); raw sockets share their protocol
+//! always. What is for one receiver goes to the socket connected to the sender, else to one bound to the address, else
+//! to one bound to none, and of several to the one bound last. What is for a group goes to every socket that joined it.
+//! Of several processes of a VR that share a port, a hit reaches the first that the manager named; a group reaches all.
 
 mod bind;
+mod connect;
 mod receive;
 mod send;
 
@@ -21,6 +27,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
+use connect::Connected;
 use ipc::channel::Channel;
 use ipc::protocol::{Identity, Ticket};
 use ipc::{Criteria, Family, InterfaceName, IpProtocol, Pathname};
@@ -121,6 +128,7 @@ struct DatagramSocket {
     server: Server,
     published: bool,
     announced: bool,
+    connected: Connected,
     groups: BTreeSet<(InterfaceName, IpAddr)>,
     peers: HashMap<PeerKey, Peer>,
     queue: VecDeque<ProcessMessage>,
@@ -184,10 +192,6 @@ impl Datagrams {
         Some(bound.and_then(|bound| bound.interface.clone()))
     }
 
-    pub fn take_error(&mut self, socket: SocketId) -> Option<SocketError> {
-        self.sockets.get_mut(&socket)?.error.take()
-    }
-
     pub fn opens(&self, ticket: Ticket) -> bool {
         self.opening.contains_key(&ticket)
     }
@@ -227,6 +231,7 @@ impl DatagramSocket {
             server: Server::Absent,
             published: false,
             announced: false,
+            connected: Connected::No,
             groups: BTreeSet::new(),
             peers: HashMap::new(),
             queue: VecDeque::new(),

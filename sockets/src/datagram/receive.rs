@@ -1,6 +1,6 @@
 //! Receiving: from the stack, and from every process that opened the socket's pathname.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipc::channel::Channel;
 use ipc::protocol::Identity;
@@ -10,7 +10,8 @@ use mio::Token;
 use stack_api::datagram::{DatagramPeer, DatagramReply};
 use stack_api::socket::{Addresses, SocketError};
 
-use super::{CHANNELS_PER_PEER, DatagramDrop, Incoming, Kind, QUEUE, Server};
+use super::connect::Connected;
+use super::{CHANNELS_PER_PEER, DatagramDrop, Incoming, QUEUE, Server};
 use crate::counters::Traffic;
 use crate::library::{Library, LibraryEvent};
 use crate::message::ProcessMessage;
@@ -54,6 +55,17 @@ impl Library {
         Ok(None)
     }
 
+    /// An error of a datagram socket, though datagrams may lie before it.
+    pub(crate) fn take_datagram_error(&mut self, reactor: &mut Reactor, id: SocketId) -> Option<SocketError> {
+        for _ in 0..RECORDS_PER_CALL {
+            let error = self.datagrams.sockets.get_mut(&id)?.error.take();
+            if error.is_some() || !self.pull_server(reactor, id) {
+                return error;
+            }
+        }
+        None
+    }
+
     /// A bell of a datagram socket rang; `false`: the token is another's.
     pub(crate) fn datagram_ready(&mut self, reactor: &mut Reactor, token: Token) -> bool {
         if let Some(id) = self.datagrams.servers.get(&token).copied() {
@@ -84,9 +96,22 @@ impl Library {
         }
         match socket.server {
             Server::Asked(..) => self.datagram_answer(reactor, id),
-            Server::Bound(..) => self.events.push_back(LibraryEvent::Readable { socket: id }),
+            Server::Bound(..) => self.datagram_server_spoke(reactor, id),
             Server::Absent | Server::Opening(_) => {}
         }
+    }
+
+    /// The answer to a question is taken in here; all else is the process's to fetch.
+    fn datagram_server_spoke(&mut self, reactor: &mut Reactor, id: SocketId) {
+        let Ok(socket) = self.datagrams.get(id) else { return };
+        if matches!(socket.connected, Connected::Asked(_) | Connected::Again(_)) {
+            let is_empty = (0..RECORDS_PER_CALL).any(|_| !self.pull_server(reactor, id));
+            let nothing_else = |socket: &super::DatagramSocket| socket.queue.is_empty() && socket.error.is_none();
+            if is_empty && self.datagrams.sockets.get(&id).is_some_and(nothing_else) {
+                return;
+            }
+        }
+        self.events.push_back(LibraryEvent::Readable { socket: id });
     }
 
     /// A channel has something: its sockets are told.
@@ -152,6 +177,7 @@ impl Library {
             Ok(Pulled::Record) => match postcard::from_bytes(&record) {
                 Ok(DatagramReply::Received(message)) => socket.queue.push_back(message),
                 Ok(DatagramReply::Error(error)) => socket.error = Some(error),
+                Ok(DatagramReply::Connected(answer)) => self.datagram_connected(id, answer),
                 Ok(DatagramReply::Bound { .. } | DatagramReply::Failed(_)) | Err(_) => {
                     self.datagrams.count(DatagramDrop::BadRecord, 1);
                 }
@@ -217,7 +243,7 @@ impl Library {
         }
         let name = interface.name.clone();
         message.interface = Some(name.clone());
-        let receivers = self.datagram_receivers(criteria, destination.ip(), &name);
+        let receivers = self.datagram_receivers(criteria, source, destination.ip(), &name);
         if receivers.is_empty() {
             return Err(DatagramDrop::NoListener);
         }
@@ -238,26 +264,32 @@ impl Library {
         Ok(())
     }
 
-    /// To one receiver: the UDP socket bound to the address, else the one bound to none; every raw socket. To a group:
-    /// all that joined it there.
-    fn datagram_receivers(&self, criteria: Criteria, to: IpAddr, interface: &InterfaceName) -> Vec<SocketId> {
-        let mut receivers = self.datagrams.listening(criteria);
+    /// To one receiver: the UDP socket connected to the sender, else the one bound to the address, else the one bound to
+    /// none, and of several the one bound last; every raw socket. To a group: all that joined it there.
+    fn datagram_receivers(
+        &self,
+        criteria: Criteria,
+        source: SocketAddr,
+        to: IpAddr,
+        interface: &InterfaceName,
+    ) -> Vec<SocketId> {
         let membership = (interface.clone(), to);
-        let bound_to = |id: &SocketId, exactly: bool| {
-            let Some(socket) = self.datagrams.sockets.get(id) else { return false };
-            let Some(bound) = &socket.bound else { return false };
+        let exactness = |id: SocketId| {
+            let socket = self.datagrams.sockets.get(&id)?;
+            let bound = socket.bound.as_ref()?;
             let here = bound.interface.as_ref().is_none_or(|bound| bound == interface);
-            let address = if exactly { bound.local == Some(to) } else { bound.local.is_none_or(|local| local == to) };
+            let address = bound.local.is_none_or(|local| local == to);
             let joined = !to.is_multicast() || socket.groups.contains(&membership);
-            here && address && joined
+            let hears = socket.connected.hears(source, to);
+            (here && address && joined && hears).then(|| (socket.connected != Connected::No, bound.local.is_some(), id))
         };
-        let is_udp = |id: &SocketId| self.datagrams.sockets.get(id).is_some_and(|socket| socket.kind == Kind::Udp);
-        receivers.retain(|id| bound_to(id, false));
-        if !to.is_multicast() && receivers.iter().all(is_udp) {
-            let best = receivers.iter().copied().find(|id| bound_to(id, true)).or(receivers.first().copied());
-            return best.into_iter().collect();
+        let found = self.datagrams.listening(criteria).into_iter().filter_map(exactness);
+        match criteria {
+            Criteria::Udp(..) if !to.is_multicast() => found.max().map(|(.., id)| id).into_iter().collect(),
+            Criteria::Udp(..) | Criteria::Raw(..) | Criteria::Tcp(..) | Criteria::Osi(_) => {
+                found.map(|(.., id)| id).collect()
+            }
         }
-        receivers
     }
 }
 

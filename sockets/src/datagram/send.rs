@@ -11,6 +11,7 @@ use stack_api::datagram::{DatagramPeer, DatagramRequest};
 use stack_api::socket::{Addresses, SocketError};
 use vr_api::manager::VrFibEntry;
 
+use super::connect::Connected;
 use super::{DatagramDrop, Kind, Opening, Peer, PeerKey, QUEUE};
 use crate::counters::Traffic;
 use crate::error::error_of_link;
@@ -24,9 +25,11 @@ const MAX_PACKET: usize = 65_535 - 20;
 const UDP_HEADER: usize = 8;
 
 impl Library {
-    /// Sends a datagram from a bound socket. The source port is the socket's, the source address its own or, where both
-    /// are open, that of the way out. What goes to a group leaves by the message's interface, or the socket's. That it
-    /// was sent does not mean that it arrives: what finds a full ring is dropped and counted.
+    /// Sends a datagram from a bound socket, with the TTL, TOS and interface that the message says;
+    /// [`message`](Self::message) makes one by the socket's options. The source port is the socket's, the source address
+    /// the message's, else the socket's own, else that of the way out. What goes to a group leaves by the message's
+    /// interface, else the one that the socket is bound to, else the one of its options. That it was sent does not mean
+    /// that it arrives: what finds a full ring is dropped and counted, and what the stack cannot send the next call says.
     pub fn send_to(
         &mut self,
         reactor: &mut Reactor,
@@ -54,14 +57,26 @@ impl Library {
         if destination.is_ipv6() || source.is_ipv6() {
             return Err(SocketError::NotSupported);
         }
-        let source = bound.local.filter(|_| source.is_unspecified()).unwrap_or(source);
+        let own = bound.local.filter(|own| !own.is_multicast());
+        let own = match socket.connected {
+            Connected::To(path) | Connected::Again(path) => own.or(path.local),
+            Connected::No | Connected::Asked(_) => own,
+        };
+        let source = own.filter(|_| source.is_unspecified()).unwrap_or(source);
         message.addresses.source = SocketAddr::new(source, bound.port);
+        let to_group = destination.ip().is_multicast();
         message.interface = message.interface.or_else(|| bound.interface.clone());
+        let mut loops = false;
+        if let Some(options) = self.options.get(&id).filter(|_| to_group) {
+            message.interface = message.interface.or_else(|| options.multicast_interface.clone());
+            loops = options.multicast_loop;
+        }
         if matches!(socket.kind, Kind::Raw(_)) {
             message.addresses.destination.set_port(0);
         }
-        let entries = if destination.ip().is_multicast() {
-            let interface = message.interface.as_ref().ok_or(SocketError::InvalidArgument)?;
+        let entries = if to_group {
+            // Nothing says which way.
+            let interface = message.interface.as_ref().ok_or(SocketError::NetworkUnreachable)?;
             self.vrfib.lookup_group(interface, destination.ip(), &criteria)
         } else {
             let address = (!source.is_unspecified()).then_some(source);
@@ -73,6 +88,9 @@ impl Library {
         }
         for entry in &entries {
             self.send_to_peer(reactor, id, entry, &message)?;
+        }
+        if loops {
+            self.ask_datagram(id, &DatagramRequest::Loop(message));
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use ipc::link::Link;
 use ipc::message::{MessageChannel, Schema};
 use ipc::protocol::{Generation, Identity, MAX_MESSAGE, Notice, Refusal, Request, Ticket};
 use ipc::reactor::{Event, Reactor};
+use ipc::terms::{Clause, admit};
 use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, ServiceName, VrId, VrName, fd};
 use sockets::{Accepted, Destination, Library, LibraryEvent, Received, SocketId, SocketKind};
 use stack_api::Terms;
@@ -35,6 +36,9 @@ struct Known {
 pub struct Router {
     known: Vec<Known>,
     directory: HashMap<Pathname, (usize, Generation)>,
+    clauses: HashMap<Pathname, Vec<Clause>>,
+    /// Opens that the clauses do not admit.
+    unadmitted: Vec<(usize, Request)>,
     /// Opens of services that are down.
     waiting: Vec<(usize, Ticket, Pathname, Vec<u8>)>,
     next_generation: u64,
@@ -44,6 +48,8 @@ pub struct Router {
     /// Whether it answers; what it was asked is kept either way.
     pub manager_answers: bool,
     pub stack_answers: bool,
+    /// Whether a listener that only asks for something else is the same publication.
+    pub manager_keeps_generations: bool,
     pub stack_leases: bool,
     /// The next opens of endpoints are refused so.
     pub refusals: Vec<fn(Pathname) -> Refusal>,
@@ -73,6 +79,8 @@ impl Router {
         Self {
             known: Vec::new(),
             directory: HashMap::new(),
+            clauses: HashMap::new(),
+            unadmitted: Vec::new(),
             waiting: Vec::new(),
             next_generation: 1,
             next_port: 60_000,
@@ -80,6 +88,7 @@ impl Router {
             stack_is_up: true,
             manager_answers: true,
             stack_answers: true,
+            manager_keeps_generations: false,
             stack_leases: true,
             refusals: Vec::new(),
             asked_manager: Vec::new(),
@@ -214,6 +223,12 @@ impl Router {
                 let published = self.directory.get(&pathname).copied();
                 let refusal = match (self.refusals.pop(), published) {
                     (Some(refusal), _) => refusal(pathname),
+                    (None, Some((_, present)))
+                        if generation == Some(present) && !admit(&self.clauses[&pathname], &terms) =>
+                    {
+                        self.unadmitted.push((index, Request::Open { ticket, pathname, generation, terms }));
+                        return;
+                    }
                     (None, Some((owner, present))) if generation == Some(present) => {
                         let peer = self.known[owner].identity.clone();
                         let own = self.known[index].identity.clone();
@@ -251,8 +266,14 @@ impl Router {
         }
         let LibraryRequest::Publish { ticket, listener } = request else { return };
         let pathname = Pathname::endpoint(identity.vr, identity.pid, listener.criteria);
-        self.directory.insert(pathname.clone(), (index, Generation(self.next_generation)));
-        self.next_generation += 1;
+        let known = self.clauses.insert(pathname.clone(), listener.clauses);
+        if known.is_none() || !self.directory.contains_key(&pathname) || !self.manager_keeps_generations {
+            self.directory.insert(pathname.clone(), (index, Generation(self.next_generation)));
+            self.next_generation += 1;
+        }
+        for (opener, open) in std::mem::take(&mut self.unadmitted) {
+            self.request(opener, open);
+        }
         if let Some((a, b)) = self.joins {
             for (vr, peer) in [(a, b), (b, a)] {
                 let update = LibraryUpdate::VrFib(self.vrfib(vr, peer, true));

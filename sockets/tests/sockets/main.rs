@@ -2,9 +2,11 @@
 
 mod accept;
 mod blocking;
+mod connected_datagram;
 mod datagram;
 mod harness;
 mod open;
 mod options;
 mod restart;
 mod stream;
+mod terms;

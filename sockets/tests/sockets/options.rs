@@ -111,11 +111,11 @@ fn an_idle_connection_that_is_probed_does_not_outlive_a_closed_gate() {
     router.run(&mut [&mut red, &mut blue]);
     assert_eq!(red.take_events(), [], "ten seconds and two probes, a second apart");
     red.library.handle_timeout(&mut red.reactor, now + Duration::from_secs(13));
-    assert_eq!(red.library.take_error(socket), Ok(Some(SocketError::TimedOut)));
-    assert_eq!(red.library.take_error(socket), Ok(None), "an error is told once");
+    assert_eq!(red.library.take_error(&mut red.reactor, socket), Ok(Some(SocketError::TimedOut)));
+    assert_eq!(red.library.take_error(&mut red.reactor, socket), Ok(None), "an error is told once");
     assert_eq!(red.read(socket), (vec![], Ok(Received::EndOfFile)));
     blue.library.handle_timeout(&mut blue.reactor, now + Duration::from_secs(10_000));
-    assert_eq!(blue.library.take_error(accepted), Ok(None), "blue does not probe");
+    assert_eq!(blue.library.take_error(&mut blue.reactor, accepted), Ok(None), "blue does not probe");
 }
 
 #[test]
@@ -128,9 +128,9 @@ fn a_connection_has_a_user_timeout_of_its_own() {
     red.library.send(socket, b"unsent").unwrap();
     let now = Instant::now();
     red.library.handle_timeout(&mut red.reactor, now + Duration::from_secs(2));
-    assert_eq!(red.library.take_error(socket), Ok(None));
+    assert_eq!(red.library.take_error(&mut red.reactor, socket), Ok(None));
     red.library.handle_timeout(&mut red.reactor, now + Duration::from_secs(4));
-    assert_eq!(red.library.take_error(socket), Ok(Some(SocketError::TimedOut)));
+    assert_eq!(red.library.take_error(&mut red.reactor, socket), Ok(Some(SocketError::TimedOut)));
 }
 
 #[test]

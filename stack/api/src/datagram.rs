@@ -85,6 +85,15 @@ pub struct DatagramBind {
     pub options: Options,
 }
 
+/// Between whom a connected datagram socket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DatagramPath {
+    /// Own address: what it is bound to, or that of the way to the peer; `None`: any, without a peer.
+    pub local: Option<IpAddr>,
+    /// The peer.
+    pub peer: Option<SocketAddr>,
+}
+
 /// From a datagram socket's process to the stack.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DatagramRequest {
@@ -104,6 +113,11 @@ pub enum DatagramRequest {
         /// The interface.
         interface: InterfaceName,
     },
+    /// Deliver this to this VR's own members of its group, the sender among them; a hit has served the others.
+    Loop(ProcessMessage),
+    /// Receive from one peer only, and be told of ICMP errors about what is sent to it; `None`: from everybody again.
+    /// Answered by [`DatagramReply::Connected`].
+    Connect(Option<SocketAddr>),
     /// Other options.
     SetOptions(Options),
 }
@@ -118,8 +132,10 @@ pub enum DatagramReply {
     },
     /// It does not; the channel ends.
     Failed(SocketError),
+    /// The answer to [`DatagramRequest::Connect`].
+    Connected(Result<DatagramPath, SocketError>),
     /// Somebody sent this.
     Received(ProcessMessage),
-    /// An earlier request came to nothing.
+    /// An earlier request came to nothing, or an ICMP error came about what was sent to the peer.
     Error(SocketError),
 }

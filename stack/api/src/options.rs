@@ -4,6 +4,9 @@
 //! was accepted begins with those of its listener. What each one does on a hit, where the other end of the channel is
 //! another process's library and no packet is made, is said at each.
 
+use std::collections::HashSet;
+use std::fmt;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use ipc::InterfaceName;
@@ -19,7 +22,7 @@ const ECN: u8 = 0b11;
 ///
 /// ```
 /// use std::time::Duration;
-/// use stack_api::options::{KeepAlive, Options};
+/// use isthmus_stack_api::options::{KeepAlive, Options};
 ///
 /// let probing = KeepAlive { idle: Duration::from_secs(30), interval: Duration::from_secs(5), probes: 3 };
 /// let options = Options { ttl: Some(1), keepalive: Some(probing), ..Options::default() };
@@ -64,6 +67,47 @@ pub struct Options {
     pub multicast_loop: bool,
     /// Interface by which what is sent to a group leaves, where the message names none (`IP_MULTICAST_IF`).
     pub multicast_interface: Option<InterfaceName>,
+    /// The least TTL or hop limit that a packet of the peer may have (`IP_MINTTL`, GTSM, RFC 5082); `None`: any. What has
+    /// less is dropped in silence. A connection needs both ends to suit each other, on a hit too.
+    pub minimum_ttl: Option<u8>,
+    /// Keys that TCP segments from and to these peers are signed with (`TCP_MD5SIG`, RFC 2385). With such a peer a segment
+    /// without a signature, or with another one, is dropped in silence; so is a signed one of any other peer. On a hit
+    /// both ends must have the same key. Settled when a connection is opened or accepted.
+    pub keys: Vec<PeerKey>,
+}
+
+/// The key that is shared with a peer.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PeerKey {
+    /// Address of the peer.
+    pub peer: IpAddr,
+    /// The key.
+    pub secret: Secret,
+}
+
+/// A key. Its content is not printed.
+#[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Secret(Vec<u8>);
+
+impl Secret {
+    /// Longest key in bytes, as on Linux.
+    pub const MAX_BYTES: usize = 80;
+
+    /// A key of 1 to [`MAX_BYTES`](Self::MAX_BYTES) bytes.
+    pub fn new(bytes: &[u8]) -> Option<Self> {
+        (1..=Self::MAX_BYTES).contains(&bytes.len()).then(|| Self(bytes.to_vec()))
+    }
+
+    /// Its bytes.
+    pub fn bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(..)")
+    }
 }
 
 /// Probing an idle connection (RFC 9293 section 3.8.4).
@@ -100,6 +144,9 @@ pub const MIN_BUFFER: u32 = 2304;
 /// The most that a buffer has, whatever is asked for.
 pub const MAX_BUFFER: u32 = 4 << 20;
 
+/// Keys that one socket may have.
+pub const MAX_KEYS: usize = 500;
+
 impl Default for Options {
     fn default() -> Self {
         Self {
@@ -115,6 +162,8 @@ impl Default for Options {
             multicast_ttl: DEFAULT_GROUP_TTL,
             multicast_loop: false,
             multicast_interface: None,
+            minimum_ttl: None,
+            keys: Vec::new(),
         }
     }
 }
@@ -125,10 +174,23 @@ impl Options {
         let probing = self.keepalive.is_none_or(|probing| {
             !probing.idle.is_zero() && !probing.interval.is_zero() && (1..=127).contains(&probing.probes)
         });
-        match self.ttl != Some(0) && probing {
+        let mut peers = HashSet::new();
+        let keys = self.keys.len() <= MAX_KEYS
+            && self.keys.iter().all(|key| Secret::new(key.secret.bytes()).is_some() && peers.insert(key.peer));
+        match self.ttl != Some(0) && self.minimum_ttl != Some(0) && probing && keys {
             true => Ok(()),
             false => Err(SocketError::InvalidArgument),
         }
+    }
+
+    /// The key that is shared with a peer.
+    pub fn key(&self, peer: IpAddr) -> Option<&Secret> {
+        self.keys.iter().find(|key| key.peer == peer).map(|key| &key.secret)
+    }
+
+    /// Whether a packet with this TTL is taken (RFC 5082).
+    pub fn takes_ttl(&self, ttl: u8) -> bool {
+        self.minimum_ttl.is_none_or(|minimum| ttl >= minimum)
     }
 
     /// TTL of what goes to one receiver.
@@ -162,6 +224,8 @@ mod tests {
         assert_eq!(probing.gives_up_after(), Duration::from_secs(7200 + 9 * 75));
         for wrong in [
             Options { ttl: Some(0), ..Options::default() },
+            Options { minimum_ttl: Some(0), ..Options::default() },
+            Options { keys: vec![key("10.0.0.1"), key("10.0.0.1")], ..Options::default() },
             Options { keepalive: Some(KeepAlive { probes: 0, ..probing }), ..Options::default() },
             Options { keepalive: Some(KeepAlive { idle: Duration::ZERO, ..probing }), ..Options::default() },
             Options { keepalive: Some(KeepAlive { interval: Duration::ZERO, ..probing }), ..Options::default() },
@@ -170,6 +234,20 @@ mod tests {
         }
         let sizes = Options { send_buffer_bytes: 1, receive_buffer_bytes: u32::MAX, ..Options::default() };
         assert_eq!((sizes.send_buffer(), sizes.receive_buffer()), (MIN_BUFFER as usize, MAX_BUFFER as usize));
+    }
+
+    fn key(peer: &str) -> PeerKey {
+        PeerKey { peer: peer.parse().unwrap(), secret: Secret::new(b"hush").unwrap() }
+    }
+
+    #[test]
+    fn a_key_is_of_one_peer_and_not_printed() {
+        let options = Options { keys: vec![key("10.0.0.1")], ..Options::default() };
+        assert_eq!(options.check(), Ok(()));
+        assert_eq!(options.key("10.0.0.1".parse().unwrap()).map(Secret::bytes), Some(&b"hush"[..]));
+        assert_eq!(options.key("10.0.0.2".parse().unwrap()), None);
+        assert!(!format!("{options:?}").contains("hush"));
+        assert!(Secret::new(b"").is_none() && Secret::new(&[0; 81]).is_none());
     }
 
     #[test]

@@ -14,11 +14,53 @@ pub const SCHEMA: &str = "sockets";
 /// The founding idea's process message, as far as it is not payload: who sends, and who is meant. The terms of every
 /// open of a TCP listener's pathname, from the peer's library and from the socket server alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "FixedAddresses", into = "FixedAddresses")]
 pub struct Addresses {
     /// Address and port of the sender.
     pub source: SocketAddr,
     /// Address and port of the receiver.
     pub destination: SocketAddr,
+}
+
+/// [`Addresses`] with each part at an offset that the family alone decides, so that procmgr can compare parts of them.
+#[derive(Serialize, Deserialize)]
+struct FixedAddresses(IpAddr, IpAddr, [u8; 2], [u8; 2]);
+
+impl From<Addresses> for FixedAddresses {
+    fn from(Addresses { source, destination }: Addresses) -> Self {
+        Self(source.ip(), destination.ip(), source.port().to_be_bytes(), destination.port().to_be_bytes())
+    }
+}
+
+impl From<FixedAddresses> for Addresses {
+    fn from(FixedAddresses(source, destination, source_port, destination_port): FixedAddresses) -> Self {
+        let socket = |address, port| SocketAddr::new(address, u16::from_be_bytes(port));
+        Self { source: socket(source, source_port), destination: socket(destination, destination_port) }
+    }
+}
+
+/// Terms of a peer's library when it opens a TCP listener's pathname: [`Addresses`], and behind them what the first
+/// segments would have borne on a wire. procmgr compares that with what the listener asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OpenTerms {
+    /// Of both ends.
+    pub addresses: Addresses,
+    /// TTL or hop limit of the connector's packets.
+    pub ttl: u8,
+    /// The least TTL that the connector takes from the listener (RFC 5082); 0: any.
+    pub minimum_ttl: u8,
+    /// Digest of the key that the connector signs with (RFC 2385), made with the router's salt; never the key.
+    pub key: Option<KeyDigest>,
+}
+
+/// What shows, within one router and for one connector's address, whether two keys are equal.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyDigest(pub [u8; 16]);
+
+impl fmt::Debug for KeyDigest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeyDigest(..)")
+    }
 }
 
 /// A TCP connection wanted through the stack.
@@ -167,11 +209,15 @@ pub enum SocketError {
     NetworkDown,
     /// The datagram is larger than any that the protocol can carry (EMSGSIZE).
     MessageSize,
+    /// The host has nobody for this IP protocol (ENOPROTOOPT).
+    ProtocolNotAvailable,
+    /// A datagram without a destination, from a socket without a peer (EDESTADDRREQ).
+    DestinationRequired,
 }
 
 impl SocketError {
     /// All causes, in the order of their codes.
-    pub const ALL: [SocketError; 15] = [
+    pub const ALL: [SocketError; 17] = [
         SocketError::ConnectionRefused,
         SocketError::ConnectionReset,
         SocketError::TimedOut,
@@ -187,6 +233,8 @@ impl SocketError {
         SocketError::NotSupported,
         SocketError::NetworkDown,
         SocketError::MessageSize,
+        SocketError::ProtocolNotAvailable,
+        SocketError::DestinationRequired,
     ];
 
     /// The code that a channel's reset carries. Never 0.
@@ -218,6 +266,8 @@ impl fmt::Display for SocketError {
             SocketError::NotSupported => "not supported",
             SocketError::NetworkDown => "network is down",
             SocketError::MessageSize => "message too long",
+            SocketError::ProtocolNotAvailable => "protocol not available",
+            SocketError::DestinationRequired => "destination address required",
         })
     }
 }
@@ -227,6 +277,21 @@ impl std::error::Error for SocketError {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn terms_read_as_addresses_and_their_parts_stand_where_the_family_says() {
+        for (source, destination, ttl_at) in
+            [("10.0.0.1:179", "10.0.0.2:40000", 14), ("[fe80::1]:1", "[2001:db8::2]:65535", 38)]
+        {
+            let addresses = Addresses { source: source.parse().unwrap(), destination: destination.parse().unwrap() };
+            let terms = OpenTerms { addresses, ttl: 255, minimum_ttl: 254, key: Some(KeyDigest([9; 16])) };
+            let bytes = postcard::to_stdvec(&terms).unwrap();
+            assert_eq!(postcard::from_bytes::<Addresses>(&bytes), Ok(addresses));
+            assert_eq!(postcard::from_bytes::<OpenTerms>(&bytes), Ok(terms));
+            assert_eq!(bytes[ttl_at..ttl_at + 3], [255, 254, 1]);
+            assert!(bytes.ends_with(&[9; 16]));
+        }
+    }
 
     #[test]
     fn every_code_reads_back_and_an_unknown_one_is_a_reset() {

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use ipc::VrId;
+use stack_api::socket::Addresses;
 
 use super::input::{Delivery, Input};
 use super::plane::Plane;
@@ -53,7 +54,7 @@ impl Input {
             return;
         }
         if let Icmpv4Repr::DestinationUnreachable(why) = repr {
-            deliveries.extend(tcp_error(vr, interface, why, message.payload()));
+            deliveries.extend(quoted_error(vr, interface, why, message.payload()));
         }
     }
 
@@ -86,7 +87,7 @@ impl Input {
                 if let Some(answer) = answer {
                     deliveries.push(Delivery::Probe(answer));
                 } else if let Some(why) = unreachable(&repr) {
-                    deliveries.extend(tcp_error(vr, interface, why, message.payload()));
+                    deliveries.extend(quoted_error(vr, interface, why, message.payload()));
                 }
             }
         }
@@ -114,16 +115,25 @@ fn learn_path_mtu(now: Time, plane: &mut Plane, vr: VrId, mtu_bytes: u32, quote:
     }
 }
 
-/// An ICMP error that quotes a TCP segment: IP header, ports and sequence number.
-fn tcp_error(vr: VrId, interface: Option<IfIndex>, why: Unreachable, quote: &[u8]) -> Option<Delivery> {
-    let ip = IpView::parse_quoted(quote).ok().filter(|ip| ip.protocol == protocol::TCP)?;
+/// An ICMP error about a packet that we sent. Its quote has the IP header and, of TCP and UDP, the first 8 bytes behind
+/// it: ports, and the sequence number of a segment.
+fn quoted_error(vr: VrId, interface: Option<IfIndex>, why: Unreachable, quote: &[u8]) -> Option<Delivery> {
+    let ip = IpView::parse_quoted(quote).ok()?;
+    let number = ip.protocol;
+    let at = |source_port, destination_port| {
+        (SocketAddr::new(ip.source, source_port), SocketAddr::new(ip.destination, destination_port))
+    };
+    if number != protocol::TCP && number != protocol::UDP {
+        let (source, destination) = at(0, 0);
+        let addresses = Addresses { source, destination };
+        return Some(Delivery::DatagramError { vr, protocol: number, addresses, why });
+    }
     let [a, b, c, d, e, f, g, h, ..] = *ip.payload else { return None };
-    Some(Delivery::TcpError {
-        vr,
-        interface,
-        local: SocketAddr::new(ip.source, u16::from_be_bytes([a, b])),
-        remote: SocketAddr::new(ip.destination, u16::from_be_bytes([c, d])),
-        quoted: SeqNumber(u32::from_be_bytes([e, f, g, h])),
-        why,
-    })
+    let (source, destination) = at(u16::from_be_bytes([a, b]), u16::from_be_bytes([c, d]));
+    if number == protocol::UDP {
+        let addresses = Addresses { source, destination };
+        return Some(Delivery::DatagramError { vr, protocol: number, addresses, why });
+    }
+    let quoted = SeqNumber(u32::from_be_bytes([e, f, g, h]));
+    Some(Delivery::TcpError { vr, interface, local: source, remote: destination, quoted, why })
 }

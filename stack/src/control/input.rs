@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 use ipc::VrId;
+use stack_api::socket::Addresses;
 
 use super::plane::Plane;
 use super::probe::{Answer, Probes};
@@ -65,6 +66,17 @@ pub enum Delivery {
         remote: SocketAddr,
         /// The sequence number quoted.
         quoted: SeqNumber,
+        /// What it says.
+        why: Unreachable,
+    },
+    /// An ICMP error about a datagram of ours.
+    DatagramError {
+        /// The VR that sent it.
+        vr: VrId,
+        /// Its IP protocol.
+        protocol: u8,
+        /// Its sender and receiver; ports are 0 where the protocol has none.
+        addresses: Addresses,
         /// What it says.
         why: Unreachable,
     },
@@ -277,6 +289,12 @@ impl Input {
         // The error comes from the address that was meant (RFC 1122 section 3.2.2.1: from the host).
         let (from, interface) = (ip.destination, packet.meta.interface);
         self.send_error_from(now, plane, &packet, report, from, interface);
+    }
+
+    /// No socket wants a datagram that the IFIB gave to one: all that have its port speak with others only.
+    pub fn refuse(&mut self, now: Time, plane: &mut Plane, packet: Packet) {
+        // Segments have no part here, so nothing is delivered.
+        self.handle_unclaimed(now, plane, packet, &mut Vec::new());
     }
 
     fn handle_fragment(&mut self, now: Time, plane: &mut Plane, packet: &Packet) {

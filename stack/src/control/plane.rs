@@ -202,6 +202,12 @@ impl Plane {
         punt
     }
 
+    /// Whether the control side's own packets have brought anything back.
+    #[cfg(test)]
+    pub fn has_punts(&self) -> bool {
+        !self.punted.is_empty()
+    }
+
     /// Sends a packet that `vr` originates; `interface`: where a link-local destination is.
     pub fn originate(&mut self, now: Time, vr: VrId, interface: Option<IfIndex>, packet: Packet) {
         match (ip::destination(packet.layer3()), interface) {

@@ -349,10 +349,17 @@ impl Process {
                     Delivery::Segment { vr, socket, packet } => {
                         self.server.segment(now, &mut self.plane, reactor, vr, socket, &packet);
                     }
-                    Delivery::Datagram { vr, packet } => self.datagrams.receive(&self.plane, vr, &packet),
+                    Delivery::Datagram { vr, packet } => {
+                        if !self.datagrams.receive(&self.plane, vr, &packet) {
+                            self.input.refuse(now, &mut self.plane, packet);
+                        }
+                    }
                     Delivery::TcpError { vr, local, remote, quoted, why, interface: _ } => {
                         let tuple = (vr, local, remote);
                         self.server.icmp_error(now, &mut self.plane, reactor, tuple, quoted, why);
+                    }
+                    Delivery::DatagramError { vr, protocol, addresses, why } => {
+                        self.datagrams.icmp_error(vr, protocol, &addresses, why);
                     }
                     Delivery::Probe((client, result)) => drop(self.probes.send(client, &result)),
                     Delivery::LookedFor(addresses, found) => self.looked_for(&addresses, found),

@@ -10,7 +10,9 @@ use ipc::protocol::Identity;
 use ipc::reactor::Reactor;
 use ipc::{Family, InterfaceName, Pid, VrId};
 use mio::Token;
-use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage};
+use stack_api::datagram::{
+    DatagramBind, DatagramPath, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage,
+};
 use stack_api::options::Options;
 use stack_api::socket::{Addresses, SocketError};
 
@@ -23,10 +25,11 @@ use crate::internet::fragment::fragment;
 use crate::packet::{ChecksumState, Packet};
 use crate::policer::PolicerClass;
 use crate::time::Time;
-use crate::transport::ports::{PortError, PortSpace};
+use crate::transport::ports::{PortError, PortSpace, Sharing};
 use crate::transport::raw::{self, Header};
 use crate::transport::udp;
 use crate::wire::ethernet::{self, EtherType, EthernetRepr, MacAddress};
+use crate::wire::icmpv4::Unreachable;
 use crate::wire::ipv4::{Ipv4View, protocol};
 
 /// Requests of one socket that are carried out in one turn: others have a turn too.
@@ -44,6 +47,8 @@ struct DatagramSocket {
     local: Option<Ipv4Addr>,
     interface: Option<InterfaceName>,
     groups: BTreeSet<(InterfaceName, Ipv4Addr)>,
+    /// The one that it speaks with, and the own address that it does so from.
+    connected: Option<(Ipv4Addr, SocketAddr)>,
     options: Options,
     channel: Channel,
     token: Token,
@@ -107,6 +112,7 @@ impl Datagrams {
             local,
             interface: wanted.interface,
             groups: BTreeSet::new(),
+            connected: None,
             options: wanted.options,
             channel,
             token,
@@ -130,7 +136,8 @@ impl Datagrams {
         if wanted.local.is_some_and(|local| local.is_ipv6()) {
             return Err(SocketError::NotSupported);
         }
-        if wanted.local.is_some_and(|local| !plane.topology.is_local(vr, local)) {
+        // One may bind to a group, to receive nothing else.
+        if wanted.local.is_some_and(|local| !local.is_multicast() && !plane.topology.is_local(vr, local)) {
             return Err(SocketError::AddressNotAvailable);
         }
         if wanted.interface.as_ref().is_some_and(|interface| plane.topology.interface(vr, interface).is_none()) {
@@ -145,7 +152,9 @@ impl Datagrams {
                 Ok((vr, Some(port)))
             }
             DatagramProtocol::Udp { port } => {
-                self.ports(vr).bind(peer.pid, Family::Ipv4, wanted.local, port).map_err(|error| match error {
+                let sharing = if wanted.options.reuse_address { Sharing::Shared } else { Sharing::Alone };
+                let bound = self.ports(vr).bind_sharing(peer.pid, Family::Ipv4, wanted.local, port, sharing);
+                bound.map_err(|error| match error {
                     PortError::InUse { .. } => SocketError::AddressInUse,
                     PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
                     PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
@@ -231,6 +240,16 @@ impl Datagrams {
     fn request(&mut self, now: Time, plane: &mut Plane, id: SocketId, request: DatagramRequest) {
         let done = match request {
             DatagramRequest::Send(message) => self.send(now, plane, id, message),
+            DatagramRequest::Loop(message) => self.build(plane, id, message).map(|built| {
+                self.receive_bytes(built.vr, built.interface.as_ref().map(|(_, name)| name), &built.packet, true);
+            }),
+            DatagramRequest::Connect(peer) => {
+                let connected = self.connect(plane, id, peer);
+                if let Some(socket) = self.sockets.get_mut(&id) {
+                    socket.tell(&DatagramReply::Connected(connected));
+                }
+                Ok(())
+            }
             DatagramRequest::Join { group, interface } => self.join(id, group, interface),
             DatagramRequest::Leave { group, interface } => {
                 if let (Some(socket), Some(group)) = (self.sockets.get_mut(&id), v4(group)) {
@@ -260,13 +279,38 @@ impl Datagrams {
         Ok(())
     }
 
-    fn send(&mut self, now: Time, plane: &mut Plane, id: SocketId, message: ProcessMessage) -> Result<(), SocketError> {
+    /// Sets the peer of a socket, and the address that it speaks from. On an error there is no peer.
+    fn connect(&mut self, plane: &Plane, id: SocketId, peer: Option<SocketAddr>) -> Result<DatagramPath, SocketError> {
+        let socket = self.sockets.get_mut(&id).ok_or(SocketError::InvalidArgument)?;
+        socket.connected = None;
+        let Some(to) = peer else {
+            return Ok(DatagramPath { local: socket.local.map(IpAddr::V4), peer: None });
+        };
+        let address = v4(to.ip()).filter(|to| !to.is_unspecified()).ok_or(SocketError::InvalidArgument)?;
+        let own = socket.local.filter(|local| !local.is_multicast());
+        let local = match own {
+            Some(local) => local,
+            None if address.is_multicast() => {
+                let name = socket.interface.as_ref().or(socket.options.multicast_interface.as_ref());
+                let record = name.and_then(|name| plane.topology.interface(socket.vr, name));
+                let index = record.ok_or(SocketError::NetworkUnreachable)?.index;
+                plane.topology.source(index, address.into()).and_then(v4).ok_or(SocketError::AddressNotAvailable)?
+            }
+            None => plane.source_towards(socket.vr, to.ip()).map(v4)?.ok_or(SocketError::AddressNotAvailable)?,
+        };
+        socket.connected = Some((local, to));
+        Ok(DatagramPath { local: Some(local.into()), peer })
+    }
+
+    /// The packet that a message becomes, and by which interface it is to leave, if it says so.
+    fn build(&mut self, plane: &Plane, id: SocketId, message: ProcessMessage) -> Result<Built, SocketError> {
         self.next_identification = self.next_identification.wrapping_add(1);
-        let Some(socket) = self.sockets.get(&id) else { return Ok(()) };
+        let socket = self.sockets.get(&id).ok_or(SocketError::InvalidArgument)?;
         let Addresses { source, destination } = message.addresses;
         let to = v4(destination.ip()).ok_or(SocketError::NotSupported)?;
         let chosen = v4(source.ip()).ok_or(SocketError::NotSupported)?;
-        let chosen = Some(chosen).filter(|chosen| !chosen.is_unspecified()).or(socket.local);
+        let own = socket.connected.map(|(local, _)| local).or(socket.local).filter(|own| !own.is_multicast());
+        let chosen = Some(chosen).filter(|chosen| !chosen.is_unspecified()).or(own);
         if chosen.is_some_and(|chosen| !plane.topology.is_local(socket.vr, chosen.into())) {
             return Err(SocketError::AddressNotAvailable);
         }
@@ -277,17 +321,18 @@ impl Datagrams {
         let interface = match name {
             Some(name) => {
                 let record = plane.topology.interface(socket.vr, name).ok_or(SocketError::AddressNotAvailable)?;
-                Some(record.index)
+                Some((record.index, name.clone()))
             }
             None => None,
         };
-        let vr = socket.vr;
-        let from = match (chosen, interface) {
+        let from = match (chosen, &interface) {
             (Some(chosen), _) => chosen,
-            (None, Some(interface)) => {
-                plane.topology.source(interface, to.into()).and_then(v4).ok_or(SocketError::AddressNotAvailable)?
+            (None, Some((interface, _))) => {
+                plane.topology.source(*interface, to.into()).and_then(v4).ok_or(SocketError::AddressNotAvailable)?
             }
-            (None, None) => plane.source_towards(vr, to.into()).map(v4)?.ok_or(SocketError::AddressNotAvailable)?,
+            (None, None) => {
+                plane.source_towards(socket.vr, to.into()).map(v4)?.ok_or(SocketError::AddressNotAvailable)?
+            }
         };
         let (ttl, traffic_class, identification) = (message.ttl, message.tos, self.next_identification);
         let header = Header { source: from, destination: to, ttl, traffic_class, identification };
@@ -298,14 +343,24 @@ impl Datagrams {
         };
         // Addresses and TTL are checked: what is left is a packet that would be too large.
         let packet = packet.map_err(|_| SocketError::MessageSize)?;
+        Ok(Built { vr: socket.vr, to, interface, packet, loops: socket.options.multicast_loop })
+    }
+
+    fn send(&mut self, now: Time, plane: &mut Plane, id: SocketId, message: ProcessMessage) -> Result<(), SocketError> {
+        let Built { vr, to, interface, packet, loops } = self.build(plane, id, message)?;
         if to.is_multicast() {
-            let interface = interface.ok_or(SocketError::InvalidArgument)?;
-            return self.send_to_group(now, plane, interface, to, &packet);
+            let (index, name) = interface.ok_or(SocketError::NetworkUnreachable)?;
+            let sent = self.send_to_group(now, plane, index, to, &packet);
+            if loops {
+                self.receive_bytes(vr, Some(&name), &packet, true);
+            }
+            return sent;
         }
-        if !leads_over(plane, vr, to, interface)? {
+        let index = interface.map(|(index, _)| index);
+        if !leads_over(plane, vr, to, index)? {
             return Err(SocketError::NetworkUnreachable);
         }
-        if plane.send(now, vr, interface, &packet) { Ok(()) } else { Err(SocketError::NoBuffers) }
+        if plane.send(now, vr, index, &packet) { Ok(()) } else { Err(SocketError::NoBuffers) }
     }
 
     /// Out of one interface, without a look-up: link-local groups are not routed.
@@ -350,27 +405,28 @@ impl Datagrams {
         }
     }
 
-    /// A packet for us came that is neither TCP nor ICMP.
-    pub fn receive(&mut self, plane: &Plane, vr: VrId, packet: &Packet) {
+    /// A packet for us came that is neither TCP nor ICMP. `false`: no socket wants it.
+    pub fn receive(&mut self, plane: &Plane, vr: VrId, packet: &Packet) -> bool {
         let interface = packet.meta.interface.and_then(|index| plane.topology.by_index(index));
         // A checksum that is still open was never on a wire; one that is verified was seen by the medium.
         let unverified = packet.meta.checksum == ChecksumState::None;
-        self.receive_bytes(vr, interface.map(|record| &record.state.name), packet.layer3(), unverified);
+        self.receive_bytes(vr, interface.map(|record| &record.state.name), packet.layer3(), unverified)
     }
 
-    fn receive_bytes(&mut self, vr: VrId, interface: Option<&InterfaceName>, packet: &[u8], unverified: bool) {
-        let Ok(ip) = Ipv4View::parse(packet) else { return };
+    fn receive_bytes(&mut self, vr: VrId, interface: Option<&InterfaceName>, packet: &[u8], unverified: bool) -> bool {
+        // What makes no sense is dropped without a word.
+        let Ok(ip) = Ipv4View::parse(packet) else { return true };
         let number = ip.protocol();
         let (addresses, payload) = if number == protocol::UDP {
-            let Ok(datagram) = udp::parse(&ip, unverified) else { return };
+            let Ok(datagram) = udp::parse(&ip, unverified) else { return true };
             (Addresses { source: datagram.source, destination: datagram.destination }, datagram.payload)
         } else {
             let at = |address: Ipv4Addr| SocketAddr::new(address.into(), 0);
             (Addresses { source: at(ip.source()), destination: at(ip.destination()) }, ip.payload())
         };
-        let receivers = self.receivers(vr, interface, number, addresses.destination);
+        let receivers = self.receivers(vr, interface, number, &addresses);
         if receivers.is_empty() {
-            return;
+            return false;
         }
         let (ttl, tos, interface) = (ip.ttl(), ip.repr().traffic_class, interface.cloned());
         let message = ProcessMessage { addresses, ttl, tos, interface, payload: payload.to_vec() };
@@ -379,39 +435,58 @@ impl Datagrams {
                 socket.tell(&DatagramReply::Received(message.clone()));
             }
         }
+        true
     }
 
-    /// To one receiver: the UDP socket on the address, else the one on all; every raw socket of the protocol. To a
-    /// group: all that have joined it on the interface.
+    /// To one receiver: the UDP socket connected to the sender, else the one on the address, else the one on all, and of
+    /// several the one that was bound last; every raw socket of the protocol. To a group: all that have joined it on the
+    /// interface.
     fn receivers(
         &self,
         vr: VrId,
         interface: Option<&InterfaceName>,
         number: u8,
-        destination: SocketAddr,
+        addresses: &Addresses,
     ) -> Vec<SocketId> {
+        let Addresses { source, destination } = *addresses;
         let Some(to) = v4(destination.ip()) else { return Vec::new() };
         let wants = |socket: &DatagramSocket| {
-            let protocol = match socket.protocol {
-                DatagramProtocol::Udp { port } => number == protocol::UDP && port == destination.port(),
-                DatagramProtocol::Raw(raw) => raw.number() == number,
-            };
             let here = socket.interface.as_ref().is_none_or(|bound| Some(bound) == interface);
+            let from =
+                socket.connected.is_none_or(|(local, peer)| peer == source && (local == to || to.is_multicast()));
             let address = socket.local.is_none_or(|local| local == to);
             let joined = !to.is_multicast() || interface.is_some_and(|i| socket.groups.contains(&(i.clone(), to)));
-            socket.vr == vr && protocol && here && address && joined
+            socket.vr == vr && socket.speaks(number, destination.port()) && here && from && address && joined
         };
-        let found: Vec<(SocketId, bool)> = self
-            .sockets
-            .iter()
-            .filter(|(_, socket)| wants(socket))
-            .map(|(id, socket)| (*id, socket.local.is_some()))
-            .collect();
+        let found = self.sockets.iter().filter(|(_, socket)| wants(socket));
         if number == protocol::UDP && !to.is_multicast() {
-            let best = found.iter().find(|(_, exactly)| *exactly).or(found.first());
+            let exactness = |socket: &DatagramSocket| (socket.connected.is_some(), socket.local.is_some());
+            let best = found.max_by_key(|(id, socket)| (exactness(socket), **id));
             return best.map(|(id, _)| *id).into_iter().collect();
         }
-        found.into_iter().map(|(id, _)| id).collect()
+        found.map(|(id, _)| *id).collect()
+    }
+
+    /// An ICMP error about a datagram of ours came: those connected to the one that it was for are told (RFC 1122
+    /// section 4.1.3.3).
+    pub fn icmp_error(&mut self, vr: VrId, number: u8, addresses: &Addresses, why: Unreachable) {
+        let error = match why {
+            Unreachable::Port => SocketError::ConnectionRefused,
+            Unreachable::Protocol => SocketError::ProtocolNotAvailable,
+            Unreachable::Network => SocketError::NetworkUnreachable,
+            Unreachable::Host | Unreachable::Prohibited | Unreachable::Other(_) => SocketError::HostUnreachable,
+            // What is sent here may be fragmented: somebody answers for what was never sent.
+            Unreachable::FragmentationNeeded { .. } => return,
+        };
+        let Addresses { source, destination } = *addresses;
+        let sent_it = |socket: &&mut DatagramSocket| {
+            socket.vr == vr
+                && socket.speaks(number, source.port())
+                && socket.connected.is_some_and(|(local, peer)| peer == destination && source.ip() == IpAddr::V4(local))
+        };
+        for socket in self.sockets.values_mut().filter(sent_it) {
+            socket.tell(&DatagramReply::Error(error));
+        }
     }
 
     fn remove(&mut self, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
@@ -434,7 +509,25 @@ impl Datagrams {
     }
 }
 
+/// A message as a packet.
+struct Built {
+    vr: VrId,
+    to: Ipv4Addr,
+    interface: Option<(IfIndex, InterfaceName)>,
+    packet: Vec<u8>,
+    /// Whether this VR's own members of the group get it too.
+    loops: bool,
+}
+
 impl DatagramSocket {
+    /// Whether it has this protocol, and this port where there are ports.
+    fn speaks(&self, number: u8, own_port: u16) -> bool {
+        match self.protocol {
+            DatagramProtocol::Udp { port } => number == protocol::UDP && port == own_port,
+            DatagramProtocol::Raw(raw) => raw.number() == number,
+        }
+    }
+
     fn key(&self) -> IfibKey {
         let (vr, family) = (self.vr, Family::Ipv4);
         match self.protocol {

@@ -1,6 +1,6 @@
 //! Datagram sockets over packets in memory: two VRs joined without a wire, 10.0.0.0 (red) and 10.0.0.1 (blue).
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
 
 use ipc::channel::Channel;
@@ -8,7 +8,9 @@ use ipc::link::Link;
 use ipc::protocol::{Identity, Notice};
 use ipc::reactor::Reactor;
 use ipc::{IpProtocol, Pid, ServiceName, VrName, fd};
-use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage};
+use stack_api::datagram::{
+    DatagramBind, DatagramPath, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage,
+};
 use stack_api::fib::{FibChange, FibNextHop};
 use stack_api::options::Options;
 use stack_api::socket::SocketError;
@@ -69,13 +71,17 @@ impl Router {
 
     /// A process of `vr` opens a socket.
     fn open(&mut self, vr: &str, protocol: DatagramProtocol) -> Channel {
+        self.open_with(vr, protocol, None, Options::default())
+    }
+
+    fn open_with(&mut self, vr: &str, protocol: DatagramProtocol, local: Option<IpAddr>, options: Options) -> Channel {
         let name = ServiceName::new("ospf").unwrap();
         let vr_name = VrName::new(vr).unwrap();
         let id = self.plane.topology.vr(&vr_name).unwrap();
         self.next_pid += 1;
         let peer = Identity { vr: id, vr_name: Some(vr_name), pid: Pid(self.next_pid), name };
         let (process, own) = Channel::pair().unwrap();
-        let wanted = DatagramBind { protocol, local: None, interface: None, options: Options::default() };
+        let wanted = DatagramBind { protocol, local, interface: None, options };
         self.datagrams.open(self.now, &mut self.plane, &mut self.reactor, &peer, own, wanted);
         process
     }
@@ -92,10 +98,31 @@ impl Router {
         let mut deliveries = Vec::new();
         self.input.handle_own(self.now, &mut self.plane, &mut deliveries);
         for delivery in deliveries {
-            if let Delivery::Datagram { vr, packet } = delivery {
-                self.datagrams.receive(&self.plane, vr, &packet);
+            match delivery {
+                Delivery::Datagram { vr, packet } => {
+                    if !self.datagrams.receive(&self.plane, vr, &packet) {
+                        self.input.refuse(self.now, &mut self.plane, packet);
+                    }
+                }
+                Delivery::DatagramError { vr, protocol, addresses, why } => {
+                    self.datagrams.icmp_error(vr, protocol, &addresses, why);
+                }
+                Delivery::Segment { .. } | Delivery::TcpError { .. } | Delivery::Probe(_) | Delivery::LookedFor(..) => {
+                }
             }
         }
+        if self.plane.has_punts() {
+            self.run();
+        }
+    }
+
+    fn send(&mut self, socket: &mut Channel, to: &str, payload: &[u8]) {
+        self.ask(socket, &DatagramRequest::Send(ProcessMessage::to(at(to), payload)));
+    }
+
+    fn connect(&mut self, socket: &mut Channel, to: &str) -> Option<DatagramReply> {
+        self.ask(socket, &DatagramRequest::Connect(Some(at(to))));
+        heard(socket)
     }
 
     fn ask(&mut self, socket: &mut Channel, request: &DatagramRequest) {
@@ -190,5 +217,113 @@ fn what_cannot_be_sent_is_said_to_the_process() {
     for (message, error) in cases {
         router.ask(&mut socket, &DatagramRequest::Send(message.clone()));
         assert_eq!(heard(&mut socket), Some(DatagramReply::Error(error)), "{message:?}");
+    }
+}
+
+#[test]
+fn a_connected_socket_hears_its_peer_alone_and_an_error_about_what_it_sent_there() {
+    let mut router = Router::new();
+    let mut client = router.open("red", DatagramProtocol::Udp { port: 1000 });
+    let (mut peer, mut stranger) = (
+        router.open("blue", DatagramProtocol::Udp { port: 53 }),
+        router.open("blue", DatagramProtocol::Udp { port: 54 }),
+    );
+    assert!([&mut client, &mut peer, &mut stranger].into_iter().all(|socket| heard(socket).is_some()));
+    let path = DatagramPath { local: Some(at("10.0.0.0:0").ip()), peer: Some(at("10.0.0.1:53")) };
+    assert_eq!(router.connect(&mut client, "10.0.0.1:53"), Some(DatagramReply::Connected(Ok(path))));
+    router.send(&mut stranger, "10.0.0.0:1000", b"psst");
+    assert_eq!(heard(&mut client), None);
+    router.send(&mut peer, "10.0.0.0:1000", b"answer");
+    assert_eq!(received(&mut client).unwrap().payload, b"answer");
+
+    drop(peer);
+    router.run();
+    router.send(&mut client, "10.0.0.1:53", b"still there?");
+    assert_eq!(heard(&mut client), Some(DatagramReply::Error(SocketError::ConnectionRefused)));
+    assert_eq!(heard(&mut client), None, "once");
+    // Another receiver's refusal is not this peer's.
+    router.send(&mut client, "10.0.0.1:55", b"x");
+    assert_eq!(heard(&mut client), None);
+    router.ask(&mut client, &DatagramRequest::Connect(None));
+    assert!(matches!(heard(&mut client), Some(DatagramReply::Connected(Ok(_)))));
+    router.send(&mut stranger, "10.0.0.0:1000", b"psst");
+    assert_eq!(received(&mut client).unwrap().payload, b"psst");
+    let unreachable = Some(DatagramReply::Connected(Err(SocketError::NetworkUnreachable)));
+    assert_eq!(router.connect(&mut client, "192.0.2.1:53"), unreachable);
+}
+
+#[test]
+fn who_is_refused_by_a_socket_that_speaks_with_another_is_told_so() {
+    let mut router = Router::new();
+    let mut server = router.open("blue", DatagramProtocol::Udp { port: 53 });
+    let mut client = router.open("red", DatagramProtocol::Udp { port: 1000 });
+    heard(&mut server);
+    heard(&mut client);
+    assert!(router.connect(&mut server, "10.0.0.0:1001").is_some());
+    assert!(router.connect(&mut client, "10.0.0.1:53").is_some());
+    router.send(&mut client, "10.0.0.1:53", b"x");
+    assert_eq!(heard(&mut client), Some(DatagramReply::Error(SocketError::ConnectionRefused)));
+}
+
+#[test]
+fn a_protocol_that_nobody_speaks_is_told_to_a_connected_raw_socket() {
+    let mut router = Router::new();
+    let mut red = router.open("red", OSPF);
+    heard(&mut red);
+    assert!(router.connect(&mut red, "10.0.0.1:0").is_some());
+    router.send(&mut red, "10.0.0.1:0", b"hi");
+    assert_eq!(heard(&mut red), Some(DatagramReply::Error(SocketError::ProtocolNotAvailable)));
+}
+
+#[test]
+fn sockets_that_share_a_port_all_hear_a_group_and_the_last_one_what_is_for_one() {
+    let mut router = Router::new();
+    let mut sender = router.open("red", DatagramProtocol::Udp { port: 1000 });
+    let sharing = Options { reuse_address: true, ..Options::default() };
+    let rip = DatagramProtocol::Udp { port: 520 };
+    let mut open = |local| router.open_with("blue", rip, local, sharing.clone());
+    let (mut first, mut last, mut group_only) = (open(None), open(None), open(Some(at("224.0.0.9:0").ip())));
+    let mut alone = router.open("blue", rip);
+    assert_eq!(heard(&mut alone), Some(DatagramReply::Failed(SocketError::AddressInUse)));
+    for socket in [&mut sender, &mut first, &mut last, &mut group_only] {
+        assert!(matches!(heard(socket), Some(DatagramReply::Bound { .. })));
+        let join = DatagramRequest::Join { group: at("224.0.0.9:0").ip(), interface: "red".parse().unwrap() };
+        router.ask(socket, &join);
+    }
+    router.send(&mut sender, "10.0.0.1:520", b"unicast");
+    assert_eq!((heard(&mut first), received(&mut last).unwrap().payload), (None, b"unicast".to_vec()));
+    let interface = Some("blue".parse().unwrap());
+    let message = ProcessMessage { interface, ..ProcessMessage::to(at("224.0.0.9:520"), *b"group") };
+    router.ask(&mut sender, &DatagramRequest::Send(message));
+    for socket in [&mut first, &mut last, &mut group_only] {
+        assert_eq!(received(socket).unwrap().payload, b"group");
+    }
+}
+
+#[test]
+fn what_goes_to_a_group_comes_back_to_members_of_the_senders_vr_if_it_loops() {
+    let mut router = Router::new();
+    let mut sender = router.open("red", OSPF);
+    let mut member = router.open("red", OSPF);
+    let join = DatagramRequest::Join { group: at("224.0.0.5:0").ip(), interface: "blue".parse().unwrap() };
+    for socket in [&mut sender, &mut member] {
+        heard(socket);
+        router.ask(socket, &join);
+    }
+    let interface = Some("blue".parse().unwrap());
+    let hello = ProcessMessage { interface, ..ProcessMessage::to(at("224.0.0.5:0"), *b"hello") };
+    router.ask(&mut sender, &DatagramRequest::Send(hello.clone()));
+    assert_eq!((heard(&mut sender), heard(&mut member)), (None, None));
+    let looping = Options { multicast_loop: true, ..Options::default() };
+    router.ask(&mut sender, &DatagramRequest::SetOptions(looping));
+    for request in [DatagramRequest::Send(hello.clone()), DatagramRequest::Loop(hello)] {
+        router.ask(&mut sender, &request);
+        for socket in [&mut sender, &mut member] {
+            let message = received(socket).unwrap();
+            assert_eq!(
+                (message.addresses.source, message.interface),
+                (at("10.0.0.0:0"), Some("blue".parse().unwrap()))
+            );
+        }
     }
 }

@@ -58,13 +58,24 @@ struct Bind {
     family: Family,
     /// `None`: all addresses.
     local: Option<IpAddr>,
+    sharing: Sharing,
+}
+
+/// Whether a bind lets others have the same port on the same address, who must let it too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Sharing {
+    /// It does (`SO_REUSEADDR` on UDP).
+    Shared,
+    /// It does not.
+    Alone,
 }
 
 impl Bind {
     /// As on Linux without `SO_REUSEADDR`: the wildcard clashes with everything of its family, an address with itself. The two
     /// families have nothing to do with each other (`IPV6_V6ONLY`).
-    fn clashes(&self, family: Family, local: Option<IpAddr>) -> bool {
-        self.family == family && (self.local.is_none() || local.is_none() || self.local == local)
+    fn clashes(&self, family: Family, local: Option<IpAddr>, sharing: Sharing) -> bool {
+        let both_share = self.sharing == Sharing::Shared && sharing == Sharing::Shared;
+        self.family == family && !both_share && (self.local.is_none() || local.is_none() || self.local == local)
     }
 }
 
@@ -97,27 +108,39 @@ impl PortSpace {
 
     /// Takes `port` on one address or on all (`None`), for a listener or a connection with a port of its choice.
     pub fn bind(&mut self, owner: Pid, family: Family, local: Option<IpAddr>, port: u16) -> Result<(), PortError> {
+        self.bind_sharing(owner, family, local, port, Sharing::Alone)
+    }
+
+    /// The same for a socket that may share its port.
+    pub fn bind_sharing(
+        &mut self,
+        owner: Pid,
+        family: Family,
+        local: Option<IpAddr>,
+        port: u16,
+        sharing: Sharing,
+    ) -> Result<(), PortError> {
         if port == 0 {
             return Err(PortError::Zero);
         }
-        let bound = self.binds.get(&port).into_iter().flatten().find(|bind| bind.clashes(family, local));
+        let bound = self.binds.get(&port).into_iter().flatten().find(|bind| bind.clashes(family, local, sharing));
         // A process that leased a block picks from it what it likes.
         let leased = self.lease_of(port).filter(|holder| *holder != owner);
         let holder = bound.map(|bind| bind.owner).or(self.ephemeral.get(&port).copied()).or(leased);
         if let Some(holder) = holder {
             return Err(PortError::InUse { port, holder });
         }
-        self.binds.entry(port).or_default().push(Bind { owner, family, local });
+        self.binds.entry(port).or_default().push(Bind { owner, family, local, sharing });
         Ok(())
     }
 
     /// Gives a bound port back; `false` where this process did not have it.
     pub fn unbind(&mut self, owner: Pid, family: Family, local: Option<IpAddr>, port: u16) -> bool {
         let Some(binds) = self.binds.get_mut(&port) else { return false };
-        let given = Bind { owner, family, local };
-        let before = binds.len();
-        binds.retain(|bind| *bind != given);
-        let found = binds.len() < before;
+        // One of them, where a process has shared a port with itself.
+        let given = |bind: &Bind| (bind.owner, bind.family, bind.local) == (owner, family, local);
+        let place = binds.iter().position(given);
+        let found = place.map(|place| binds.swap_remove(place)).is_some();
         if binds.is_empty() {
             self.binds.remove(&port);
         }
@@ -220,6 +243,20 @@ mod tests {
             let expected = if granted { Ok(()) } else { Err(PortError::InUse { port: 179, holder: A }) };
             assert_eq!(ports.bind(B, Family::Ipv4, second, 179), expected, "{first:?} then {second:?}");
             assert_eq!(ports.bind(B, Family::Ipv6, None, 179), Ok(()));
+        }
+    }
+
+    #[test]
+    fn a_port_is_shared_by_those_who_all_agree_to_it_and_given_back_one_by_one() {
+        let mut ports = PortSpace::new(0);
+        let mut bind = |owner, sharing| ports.bind_sharing(owner, Family::Ipv4, None, 520, sharing);
+        let in_use = Err(PortError::InUse { port: 520, holder: A });
+        assert_eq!(bind(A, Sharing::Shared), Ok(()));
+        assert_eq!(bind(B, Sharing::Alone), in_use);
+        assert_eq!((bind(B, Sharing::Shared), bind(A, Sharing::Shared)), (Ok(()), Ok(())));
+        for (owner, is_free) in [(A, false), (B, false), (A, true)] {
+            assert!(ports.unbind(owner, Family::Ipv4, None, 520));
+            assert_eq!(ports.bind(B, Family::Ipv4, None, 520).is_ok(), is_free);
         }
     }
 

@@ -57,6 +57,12 @@ pub enum ParameterType {
     Ipv4Prefix,
     /// An address with the length of its subnet, `10.0.0.1/24`.
     Ipv4InterfaceAddress,
+    /// `2001:db8::1`.
+    Ipv6Address,
+    /// `2001:db8::/32`; bits right of the length must be zero.
+    Ipv6Prefix,
+    /// An address with the length of its subnet, `2001:db8::1/64`; no link-local one.
+    Ipv6InterfaceAddress,
     /// An address of either family or, in static routes, an interface: one word.
     NextHop,
     /// Name of a VR.

@@ -5,6 +5,7 @@
 
 use std::net::IpAddr;
 
+use ipc::terms::Clause;
 use ipc::{Criteria, InterfaceName, Pathname, VrId, VrName};
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,8 @@ pub struct Listener {
     pub interface: Option<InterfaceName>,
     /// Connections that may wait for `accept`.
     pub backlog: u16,
+    /// What procmgr compares the terms of opens with: minimum TTL, digests of keys.
+    pub clauses: Vec<Clause>,
 }
 
 /// A process's listener has joined a multicast group on an interface.

@@ -34,10 +34,17 @@ fn declaration(class: &str, runs: Runs, blocks: Vec<Command>) -> Declaration {
 }
 
 pub(super) fn rib() -> Declaration {
-    use ParameterType::{Ipv4Prefix, NextHop};
-    let routes = vec![Command::line("<> <>", "a route", vec![Ipv4Prefix, NextHop]).each()];
-    let family = Command::block("address-family ipv4 unicast", "IPv4 routes", vec![], routes);
-    declaration("rib", Runs::Always, vec![Command::block("router static", "static routes", vec![], vec![family])])
+    use ParameterType::{InterfaceName, Ipv4Prefix, Ipv6Address, Ipv6Prefix, NextHop};
+    let v4 = vec![Command::line("<> <>", "a route", vec![Ipv4Prefix, NextHop]).each()];
+    let v6 = vec![
+        Command::line("<> <>", "a route", vec![Ipv6Prefix, NextHop]).each(),
+        Command::line("<> <> <>", "a route", vec![Ipv6Prefix, InterfaceName, Ipv6Address]).each(),
+    ];
+    let families = vec![
+        Command::block("address-family ipv4 unicast", "IPv4 routes", vec![], v4),
+        Command::block("address-family ipv6 unicast", "IPv6 routes", vec![], v6),
+    ];
+    declaration("rib", Runs::Always, vec![Command::block("router static", "static routes", vec![], families)])
 }
 
 pub(super) fn bgp() -> Declaration {

@@ -1,11 +1,11 @@
 //! Types of values: whether a word is one, and its canonical spelling.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use ipc::VrName;
-use ipnet::Ipv4Net;
+use ipnet::{IpNet, Ipv4Net, Ipv6Net};
 use vr_api::command::{ParameterType, Word};
 use vr_api::interface;
 
@@ -20,6 +20,12 @@ const MAX_FREE_NAME: usize = 63;
 /// Longest name of a device of the host: IFNAMSIZ of linux/if.h without its final zero.
 const MAX_DEVICE: usize = 15;
 
+/// What values look like, for people.
+const IPV4_PREFIX: &str = "192.0.2.0/24";
+const IPV4_INTERFACE_ADDRESS: &str = "10.0.0.1/24";
+const IPV6_PREFIX: &str = "2001:db8::/32";
+const IPV6_INTERFACE_ADDRESS: &str = "2001:db8::1/64";
+
 /// Checks a value and gives its canonical spelling. `folder` is what relative paths count from.
 ///
 /// The name of an inter-VR interface comes back as `inter-vr/NAME`: whether a VR of that name exists, in which upper
@@ -31,8 +37,15 @@ pub(super) fn canonical(parameter: &ParameterType, word: &str, folder: &Path) ->
             .ok_or(BadValue::Number { name: name.to_string(), min: *min, max: *max }),
         ParameterType::Ipv4Address => as_is::<Ipv4Addr>(word).ok_or(BadValue::Address("IPv4")),
         ParameterType::IpAddress => as_is::<IpAddr>(word).ok_or(BadValue::Address("IPv4 or IPv6")),
-        ParameterType::Ipv4Prefix => prefix(word),
-        ParameterType::Ipv4InterfaceAddress => interface_address(word),
+        ParameterType::Ipv4Prefix => {
+            prefix(word.parse::<Ipv4Net>().map(IpNet::V4).map_err(|_| BadValue::Prefix(IPV4_PREFIX))?)
+        }
+        ParameterType::Ipv4InterfaceAddress => ipv4_interface_address(word),
+        ParameterType::Ipv6Address => as_is::<Ipv6Addr>(word).ok_or(BadValue::Address("IPv6")),
+        ParameterType::Ipv6Prefix => {
+            prefix(word.parse::<Ipv6Net>().map(IpNet::V6).map_err(|_| BadValue::Prefix(IPV6_PREFIX))?)
+        }
+        ParameterType::Ipv6InterfaceAddress => ipv6_interface_address(word),
         ParameterType::NextHop => as_is::<IpAddr>(word).map_or_else(|| interface_name(word), Ok),
         ParameterType::VrName => Ok(VrName::new(word)?.to_string()),
         ParameterType::InterfaceName => interface_name(word),
@@ -72,8 +85,11 @@ pub(super) fn describe(word: &Word) -> Vec<String> {
         ParameterType::Number { name, min, max } => format!("<{name}, {min} to {max}>"),
         ParameterType::Ipv4Address => "<IPv4 address>".to_owned(),
         ParameterType::IpAddress => "<address>".to_owned(),
-        ParameterType::Ipv4Prefix => "<prefix, like 192.0.2.0/24>".to_owned(),
-        ParameterType::Ipv4InterfaceAddress => "<address and length, like 10.0.0.1/24>".to_owned(),
+        ParameterType::Ipv4Prefix => format!("<prefix, like {IPV4_PREFIX}>"),
+        ParameterType::Ipv4InterfaceAddress => format!("<address and length, like {IPV4_INTERFACE_ADDRESS}>"),
+        ParameterType::Ipv6Address => "<IPv6 address>".to_owned(),
+        ParameterType::Ipv6Prefix => format!("<prefix, like {IPV6_PREFIX}>"),
+        ParameterType::Ipv6InterfaceAddress => format!("<address and length, like {IPV6_INTERFACE_ADDRESS}>"),
         ParameterType::NextHop => "<next hop: address or interface>".to_owned(),
         ParameterType::VrName => "<VR>".to_owned(),
         ParameterType::InterfaceName => "<interface>".to_owned(),
@@ -95,8 +111,7 @@ fn number(word: &str, min: u64, max: u64) -> Option<u64> {
     (min..=max).contains(&number).then_some(number)
 }
 
-fn prefix(word: &str) -> Result<String, BadValue> {
-    let typed: Ipv4Net = word.parse().map_err(|_| BadValue::Prefix)?;
+fn prefix(typed: IpNet) -> Result<String, BadValue> {
     match typed.trunc() {
         prefix if prefix == typed => Ok(prefix.to_string()),
         prefix => Err(BadValue::HostBits(prefix)),
@@ -105,22 +120,45 @@ fn prefix(word: &str) -> Result<String, BadValue> {
 
 /// An address that an interface may have. On a link of two (/31, RFC 3021) and alone (/32) every address of the subnet
 /// is one.
-fn interface_address(word: &str) -> Result<String, BadValue> {
-    let typed: Ipv4Net = word.parse().map_err(|_| BadValue::InterfaceAddress)?;
+fn ipv4_interface_address(word: &str) -> Result<String, BadValue> {
+    let wrong = BadValue::InterfaceAddress(IPV4_INTERFACE_ADDRESS);
+    let Ok(typed) = word.parse::<Ipv4Net>() else { return Err(wrong) };
     let (address, subnet) = (typed.addr(), typed.trunc());
     let class_e = address.octets()[0] >= 240;
     let this_network = address.octets()[0] == 0;
     if typed.prefix_len() == 0 {
-        return Err(BadValue::InterfaceAddress);
+        return Err(wrong);
     }
     if address.is_multicast() || address.is_loopback() || class_e || this_network {
         return Err(BadValue::NotUnicast);
     }
     if typed.prefix_len() < 31 && address == subnet.network() {
-        return Err(BadValue::NetworkAddress(subnet));
+        return Err(BadValue::NetworkAddress(subnet.into()));
     }
     if typed.prefix_len() < 31 && address == subnet.broadcast() {
         return Err(BadValue::BroadcastAddress(subnet));
+    }
+    Ok(typed.to_string())
+}
+
+/// The same of IPv6: a link of two has /127 (RFC 6164), and the first address of a larger subnet is every router's of it
+/// (RFC 4291 section 2.6.1). The router makes link-local addresses itself.
+fn ipv6_interface_address(word: &str) -> Result<String, BadValue> {
+    let wrong = BadValue::InterfaceAddress(IPV6_INTERFACE_ADDRESS);
+    let Ok(typed) = word.parse::<Ipv6Net>() else { return Err(wrong) };
+    let (address, subnet) = (typed.addr(), typed.trunc());
+    if typed.prefix_len() == 0 {
+        return Err(wrong);
+    }
+    if address.is_unicast_link_local() {
+        return Err(BadValue::LinkLocal);
+    }
+    if address.is_multicast() || address.is_loopback() || address.is_unspecified() || address.to_ipv4_mapped().is_some()
+    {
+        return Err(BadValue::NotUnicast);
+    }
+    if typed.prefix_len() < 127 && address == subnet.network() {
+        return Err(BadValue::NetworkAddress(subnet.into()));
     }
     Ok(typed.to_string())
 }

@@ -146,10 +146,12 @@ fn linecard() -> Vec<Command> {
 }
 
 fn own_words_of_a_vr() -> Vec<Command> {
-    use ParameterType::{Choice, InterfaceName, Ipv4InterfaceAddress, Port, Text};
+    use ParameterType::{Choice, InterfaceName, Ipv4InterfaceAddress, Ipv6InterfaceAddress, Port, Text};
     let interface = vec![
         Command::line("description <>", "a note for people", vec![Text("text".into())]),
         Command::line("ipv4 address <>", "address and length of the subnet", vec![Ipv4InterfaceAddress]),
+        Command::line("ipv6 address <>", "address and length of the subnet", vec![Ipv6InterfaceAddress]).each(),
+        Command::line("ipv6 enable", "IPv6 with a link-local address only", vec![]),
         Command::line("mtu <>", "IP MTU in bytes", vec![number("MTU", MIN_MTU, MAX_MTU)]),
         Command::line("shutdown", "administratively down", vec![]),
     ];

@@ -5,10 +5,11 @@
 //! process is a copy of the part that concerns its VR ([`Database::vrfib_of`]).
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use ipc::{Family, InterfaceName, Pathname, Pid, VrId, VrName};
 use ipnet::IpNet;
+use vr_api::interface::is_link_scoped;
 use vr_api::manager::{InterVrInterface, Listener, Membership, VrFibEntry};
 
 /// An interface of a VR, as configured.
@@ -18,10 +19,36 @@ pub struct Interface {
     pub name: InterfaceName,
     /// Addresses with their subnets.
     pub addresses: Vec<IpNet>,
+    /// IPv6 link-local address of an inter-VR interface.
+    pub link_local: Option<Ipv6Addr>,
     /// `shutdown` stands in its block.
     pub shut: bool,
     /// The VR at the other end of an inter-VR interface.
     pub peer: Option<VrId>,
+}
+
+impl Interface {
+    /// All its addresses, the link-local one among them.
+    fn all(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(IpNet::addr).chain(self.link_local.map(IpAddr::V6))
+    }
+
+    /// What one speaks with to an address over it, as the stack chooses it: to one of the link with the link-local one,
+    /// else with the address that has most in common with it.
+    fn source(&self, to: IpAddr) -> Option<IpAddr> {
+        match to {
+            IpAddr::V4(_) => self.addresses.iter().map(IpNet::addr).find(IpAddr::is_ipv4),
+            IpAddr::V6(_) if is_link_scoped(to) => self.link_local.map(IpAddr::V6),
+            IpAddr::V6(to) => {
+                let v6 = |net: &IpNet| if let IpNet::V6(net) = net { Some(net.addr()) } else { None };
+                let common = |own: &Ipv6Addr| (own.to_bits() ^ to.to_bits()).leading_zeros();
+                // The first of equals, as the stack has it.
+                let best =
+                    self.addresses.iter().filter_map(v6).reduce(|a, b| if common(&b) > common(&a) { b } else { a });
+                best.map(IpAddr::V6)
+            }
+        }
+    }
 }
 
 /// A VR, as configured.
@@ -116,11 +143,11 @@ impl Database {
         list.push(new);
     }
 
-    /// A process listens no longer under `pathname`, at `local`. Whether it still does there at another address.
-    pub fn withdraw(&mut self, vr: VrId, pathname: &Pathname, local: Option<IpAddr>) -> bool {
-        let Some(list) = self.published.get_mut(&vr) else { return false };
-        list.retain(|entry| entry.pathname != *pathname || entry.listener.local != local);
-        list.iter().any(|entry| entry.pathname == *pathname)
+    /// A process listens no longer under `pathname`, at `local`.
+    pub fn withdraw(&mut self, vr: VrId, pathname: &Pathname, local: Option<IpAddr>) {
+        if let Some(list) = self.published.get_mut(&vr) {
+            list.retain(|entry| entry.pathname != *pathname || entry.listener.local != local);
+        }
     }
 
     /// A process joined a group. Whether that changes anything.
@@ -172,8 +199,8 @@ impl Database {
                 name: own.name.clone(),
                 peer_vr: peer,
                 peer_name: peer_router.name.clone(),
-                addresses: own.addresses.iter().map(IpNet::addr).collect(),
-                peer_addresses: self.addresses(peer).collect(),
+                addresses: own.all().collect(),
+                peer_addresses: self.addresses(peer).chain(far.link_local.map(IpAddr::V6)).collect(),
                 lost: self.lost(vr, peer),
                 lost_from: self.lost(peer, vr),
                 up,
@@ -189,15 +216,12 @@ impl Database {
     /// Entries of `vr` for the listeners of `peer`, over the interface `own`, whose other end is `far`.
     fn entries(&self, vr: VrId, peer: VrId, own: &Interface, far: &Interface, entries: &mut Vec<VrFibEntry>) {
         let routes = self.routes.get(&vr);
-        for to in self.addresses(peer) {
+        for to in self.addresses(peer).chain(far.link_local.map(IpAddr::V6)) {
             let routed = || routes.and_then(|routes| routes.get(&to)).and_then(Option::as_ref) == Some(&own.name);
             if !is_on_the_wire(to, own, far) && !routed() {
                 continue;
             }
-            let Some(source) = own.addresses.iter().map(IpNet::addr).find(|own| Family::of(*own) == Family::of(to))
-            else {
-                continue;
-            };
+            let Some(source) = own.source(to) else { continue };
             let willing = self.published(peer).iter().filter(|published| {
                 published.listener.interface.as_ref().is_none_or(|bound| *bound == far.name)
                     && published.listener.local.is_none_or(|local| local == to)
@@ -218,7 +242,7 @@ impl Database {
         let interfaces = self.vrs.get(&peer).map_or(&[][..], |router| &router.interfaces);
         let of_interface = |interface: &Interface| {
             let lost = |address: &IpAddr| interface.shut || !self.reaches(vr, peer, *address);
-            interface.addresses.iter().map(IpNet::addr).filter(lost).collect::<Vec<_>>()
+            interface.all().filter(lost).collect::<Vec<_>>()
         };
         interfaces.iter().flat_map(of_interface).collect()
     }
@@ -251,7 +275,7 @@ impl Database {
         for (pid, Membership { criteria, group, interface }) in self.memberships.get(&peer).into_iter().flatten() {
             let pathname = Pathname::endpoint(peer, *pid, *criteria);
             let published = self.published(peer).iter().find(|published| published.pathname == pathname);
-            let source = own.addresses.iter().map(IpNet::addr).find(|own| Family::of(*own) == Family::of(*group));
+            let source = own.source(*group);
             if let (Some(published), Some(source)) = (published, source)
                 && *interface == far.name
                 && family(&pathname) == Some(Family::of(*group))
@@ -275,9 +299,14 @@ impl Database {
     }
 }
 
-/// Whether `to` is an address of `far` in a subnet of `own`, the two ends of an inter-VR interface.
+/// Whether `to` is an address of `far` in a subnet of `own`, the two ends of an inter-VR interface; or its link-local
+/// one, where both have one.
 fn is_on_the_wire(to: IpAddr, own: &Interface, far: &Interface) -> bool {
-    far.addresses.iter().any(|net| net.addr() == to) && own.addresses.iter().any(|net| net.contains(&to))
+    let is_near = || match is_link_scoped(to) {
+        true => own.link_local.is_some(),
+        false => own.addresses.iter().any(|net| net.contains(&to)),
+    };
+    far.all().any(|address| address == to) && is_near()
 }
 
 fn family(pathname: &Pathname) -> Option<Family> {

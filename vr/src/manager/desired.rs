@@ -1,10 +1,12 @@
 //! What the configuration wants of the manager: VRs with their classes and interfaces, and who is joined.
 
+use std::net::Ipv6Addr;
+
 use ipc::{InterfaceName, NameError, ServiceName, VrName};
 use ipnet::IpNet;
 use vr_api::command::Declaration;
 use vr_api::config::{Node, ValueError};
-use vr_api::interface::{inter_vr, peer_of};
+use vr_api::interface::{inter_vr, inter_vr_link_local, peer_of};
 
 /// Blocks of the configuration that the manager subscribes to.
 pub const BLOCKS: [&str; 2] = ["vr", "connect"];
@@ -25,8 +27,10 @@ pub struct DesiredVr {
 pub struct DesiredInterface {
     /// Its name.
     pub name: InterfaceName,
-    /// Its addresses.
+    /// Its addresses, of both families.
     pub addresses: Vec<IpNet>,
+    /// Of an inter-VR interface with IPv6: its link-local address.
+    pub link_local: Option<Ipv6Addr>,
     /// Administratively closed.
     pub shut: bool,
 }
@@ -83,12 +87,20 @@ fn forget_dormant(desired: &mut Desired) {
 
 fn read_vr(block: &Node, declarations: &[Declaration]) -> Result<DesiredVr, DesiredError> {
     let classes = declarations.iter().filter(|class| class.runs_in(block)).map(|class| class.class.clone()).collect();
-    let interfaces = block.all("interface").map(|interface| {
-        let addresses = interface.all("ipv4 address").map(|line| line.value(2)).collect::<Result<_, _>>()?;
-        Ok(DesiredInterface { name: interface.value(1)?, addresses, shut: interface.find("shutdown").is_some() })
-    });
+    let name: VrName = block.value(1)?;
+    let interfaces = block.all("interface").map(|interface| read_interface(&name, interface));
     let interfaces = interfaces.collect::<Result<_, ValueError>>()?;
-    Ok(DesiredVr { name: block.value(1)?, classes, interfaces })
+    Ok(DesiredVr { name, classes, interfaces })
+}
+
+fn read_interface(vr: &VrName, block: &Node) -> Result<DesiredInterface, ValueError> {
+    let name: InterfaceName = block.value(1)?;
+    let addresses = block.all("ipv4 address").chain(block.all("ipv6 address"));
+    let addresses: Vec<IpNet> = addresses.map(|line| line.value(2)).collect::<Result<_, _>>()?;
+    let has_ipv6 = block.find("ipv6 enable").is_some() || addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
+    let peer = peer_of(&name).filter(|_| has_ipv6);
+    let link_local = peer.map(|peer| inter_vr_link_local(vr, &peer));
+    Ok(DesiredInterface { name, addresses, link_local, shut: block.find("shutdown").is_some() })
 }
 
 /// `connect` makes the interface; a block for it may be missing.
@@ -98,7 +110,7 @@ fn add_interface(desired: &mut Desired, vr: &VrName, peer: &VrName) -> Result<()
     if let Some(router) = router
         && !router.interfaces.iter().any(|interface| interface.name == name)
     {
-        router.interfaces.push(DesiredInterface { name, addresses: Vec::new(), shut: false });
+        router.interfaces.push(DesiredInterface { name, addresses: Vec::new(), link_local: None, shut: false });
     }
     Ok(())
 }

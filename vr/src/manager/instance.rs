@@ -5,6 +5,7 @@ use std::net::IpAddr;
 
 use ipc::protocol::{Generation, Identity, Order, Ticket, VrRow};
 use ipc::service::ClientId;
+use ipc::terms::Clause;
 use ipc::{InterfaceName, Pathname, Pid, VrId};
 use vr_api::interface::peer_of;
 use vr_api::manager::{LibraryUpdate, Listener, Membership, RibQuestion, VrFibUpdate};
@@ -121,6 +122,7 @@ impl Manager {
             let interfaces = wanted.interfaces.iter().map(|interface| Interface {
                 name: interface.name.clone(),
                 addresses: interface.addresses.clone(),
+                link_local: interface.link_local,
                 shut: interface.shut,
                 peer: peer_of(&interface.name).and_then(|peer| self.mapping.id(&peer)),
             });
@@ -158,12 +160,22 @@ impl Manager {
     /// A process wants to listen: the order for procmgr. [`ordered`](Self::ordered) follows when it was sent.
     pub fn publish(&mut self, client: ClientId, ticket: u32, listener: Listener) -> Option<(Order, Publishing)> {
         let identity = self.libraries.get(&client)?;
-        let pathname = Pathname::endpoint(identity.vr, identity.pid, listener.criteria);
-        let generation = self.next_generation;
-        self.next_generation += 1;
         let (vr, pid, backlog) = (identity.vr, identity.pid, listener.backlog);
+        let pathname = Pathname::endpoint(vr, pid, listener.criteria);
+        let known = self.database.published(vr).iter().filter(|known| known.pathname == pathname);
+        let same =
+            |known: &Published| Listener { clauses: listener.clauses.clone(), ..known.listener.clone() } == listener;
+        // A listener that asks for something else is no other one: who waits for it goes on waiting.
+        let generation = match known.clone().find(|known| same(known)) {
+            Some(known) => known.generation,
+            None => {
+                self.next_generation += 1;
+                self.next_generation - 1
+            }
+        };
+        let clauses = clauses_of(known.map(|known| &known.listener), &listener);
         let published = Published { pid, pathname: pathname.clone(), generation, listener };
-        let order = Order::PublishEndpoint { pathname, generation: Generation(generation), backlog };
+        let order = Order::PublishEndpoint { pathname, generation: Generation(generation), backlog, clauses };
         Some((order, Publishing { client, ticket, vr, published }))
     }
 
@@ -193,11 +205,20 @@ impl Manager {
     pub fn withdraw(&mut self, client: ClientId, criteria: ipc::Criteria, local: Option<IpAddr>) -> Vec<Action> {
         let Some(identity) = self.libraries.get(&client) else { return Vec::new() };
         let (vr, pathname) = (identity.vr, Pathname::endpoint(identity.vr, identity.pid, criteria));
-        let still_listens = self.database.withdraw(vr, &pathname, local);
+        self.database.withdraw(vr, &pathname, local);
         let mut actions = self.distribute_to_peers(vr);
-        if !still_listens {
-            actions.push(Action::Order(Order::WithdrawEndpoint { pathname }));
-        }
+        let mut left = self.database.published(vr).iter().filter(|known| known.pathname == pathname);
+        let order = match left.next() {
+            // procmgr forgets what that one asked.
+            Some(first) => Order::PublishEndpoint {
+                generation: Generation(first.generation),
+                backlog: first.listener.backlog,
+                clauses: clauses_of(left.map(|known| &known.listener), &first.listener),
+                pathname,
+            },
+            None => Order::WithdrawEndpoint { pathname },
+        };
+        actions.push(Action::Order(order));
         actions
     }
 
@@ -294,4 +315,12 @@ impl Manager {
             actions.push(Action::Rib(*client, RibQuestion::Track(tracked)));
         }
     }
+}
+
+/// What a process asks under one name: of each address that it listens at, those of the most specific first. `new` takes
+/// the place of the one at its address.
+fn clauses_of<'a>(known: impl Iterator<Item = &'a Listener>, new: &'a Listener) -> Vec<Clause> {
+    let mut all: Vec<&Listener> = known.filter(|known| known.local != new.local).chain([new]).collect();
+    all.sort_by_key(|listener| listener.local.is_none());
+    all.into_iter().flat_map(|listener| listener.clauses.iter().cloned()).collect()
 }

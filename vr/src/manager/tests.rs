@@ -19,7 +19,8 @@ fn name(text: &str) -> VrName {
 }
 
 fn interface(name: &str, address: &str) -> DesiredInterface {
-    DesiredInterface { name: name.parse().unwrap(), addresses: vec![address.parse().unwrap()], shut: false }
+    let addresses = address.split(' ').map(|address| address.parse().unwrap()).collect();
+    DesiredInterface { name: name.parse().unwrap(), addresses, link_local: None, shut: false }
 }
 
 fn desired() -> Desired {
@@ -43,7 +44,7 @@ fn identity(vr: VrId, pid: u32) -> Identity {
 
 fn bgp_listener() -> Listener {
     let criteria = Criteria::Tcp(Family::Ipv4, NonZeroU16::new(179).unwrap());
-    Listener { criteria, local: None, interface: None, backlog: 64 }
+    Listener { criteria, local: None, interface: None, backlog: 64, clauses: vec![] }
 }
 
 const RED_BGP: ClientId = ClientId(1);
@@ -232,4 +233,51 @@ fn every_process_that_joined_a_group_has_an_entry_for_it_until_it_leaves_or_dies
     assert!(manager.join(BLUE_BGP, elsewhere).is_empty(), "not the interface between the two");
     manager.join(BLUE_BGP, membership);
     assert_eq!(removed(&manager.library_gone(BLUE_BGP)), 2);
+}
+
+/// The same two VRs with IPv6 between them and on their loopbacks, and blue's listener of IPv6 published.
+fn listening_on_ipv6(group: Option<&str>) -> (Manager, Vec<Action>) {
+    let mut desired = desired();
+    for (vr, wire, loopback, link_local) in
+        [(0, "2001:db8:a::/127", "2001:db8::1/128", "fe80::1"), (1, "2001:db8:a::1/127", "2001:db8::2/128", "fe80::2")]
+    {
+        let interfaces = &mut desired.vrs[vr].interfaces;
+        interfaces[0].addresses.push(wire.parse().unwrap());
+        interfaces[0].link_local = Some(link_local.parse().unwrap());
+        interfaces[1].addresses.push(loopback.parse().unwrap());
+    }
+    let mut manager = Manager::new(Vec::new(), 100);
+    manager.configure(&desired).unwrap();
+    manager.library_up(RED_BGP, identity(RED, 11));
+    manager.library_up(BLUE_BGP, identity(BLUE, 22));
+    let criteria = Criteria::Raw(Family::Ipv6, ipc::IpProtocol::OSPF);
+    let listener = Listener { criteria, ..bgp_listener() };
+    let (_, publishing) = manager.publish(BLUE_BGP, 7, listener).unwrap();
+    manager.ordered(Ticket(5), publishing);
+    let mut actions = manager.order_done(Ticket(5));
+    if let Some(group) = group {
+        let (group, interface) = (group.parse().unwrap(), "red".parse().unwrap());
+        actions = manager.join(BLUE_BGP, Membership { criteria, group, interface });
+    }
+    (manager, actions)
+}
+
+#[test]
+fn a_listener_of_ipv6_is_reached_at_the_addresses_between_the_two_and_at_no_ipv4_one() {
+    let (mut manager, actions) = listening_on_ipv6(None);
+    let wanted = [pair_of("2001:db8:a::1", "2001:db8:a::"), pair_of("fe80::2", "fe80::1")];
+    assert_eq!(entries(&actions, RED_BGP), wanted);
+    let asked = manager.rib_up(ClientId(9), RED);
+    let loopback: IpAddr = "2001:db8::2".parse().unwrap();
+    let tracked =
+        ["10.0.0.1", "192.0.2.2", "2001:db8::2", "2001:db8:a::1"].map(|address| address.parse().unwrap()).to_vec();
+    assert_eq!(asked, [Action::Rib(ClientId(9), RibQuestion::Track(tracked))], "no link-local address has a route");
+    let over_blue = manager.routes(ClientId(9), vec![(loopback, Some("blue".parse().unwrap()))]);
+    assert_eq!(entries(&over_blue, RED_BGP), [pair_of("2001:db8::2", "2001:db8:a::")]);
+}
+
+#[test]
+fn an_ipv6_group_of_the_link_is_spoken_to_with_the_link_local_address() {
+    let (_, actions) = listening_on_ipv6(Some("ff02::5"));
+    assert_eq!(entries(&actions, RED_BGP), [pair_of("ff02::5", "fe80::1")]);
 }

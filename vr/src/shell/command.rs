@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use ipc::message::Schema;
 use ipc::protocol::Question;
-use ipc::{Pathname, VrName};
+use ipc::{InterfaceName, Pathname, VrName};
 use vr_api::command::{Command, Word};
 use vr_api::config::{self, OperatorReply, OperatorRequest};
 use vr_api::show::ShowRequest;
@@ -16,8 +16,8 @@ use super::{ShellError, ShellOptions, ping, render, show};
 /// The commands, with what follows them, for help.
 pub const COMMANDS: [(&str, &str, &str); 11] = [
     ("show", "TABLE [ARGUMENTS] [vr VR]", "show a table; `show` alone lists them"),
-    ("ping", "vr VR ADDRESS [count N] [size N] [source A]", "send echo requests"),
-    ("traceroute", "vr VR ADDRESS [source A]", "show the routers on the way"),
+    ("ping", "vr VR ADDRESS [count N] [size N] [source A] [interface I]", "send echo requests"),
+    ("traceroute", "vr VR ADDRESS [source A] [interface I]", "show the routers on the way"),
     ("connect", "VR VR", "join two virtual routers"),
     ("configure", "LINE [; LINE]...", "change the configuration: `configure vr red; interface blue; shutdown`"),
     ("clear", "...", "what the protocols declare: `clear bgp ADDRESS`"),
@@ -152,8 +152,8 @@ pub fn take_vr<'a>(words: &[&'a str]) -> Result<(Vec<&'a str>, Option<VrName>), 
     Ok((rest, Some(name)))
 }
 
-const PING: &str = "vr VR ADDRESS [count N] [size N] [source ADDRESS]";
-const TRACEROUTE: &str = "vr VR ADDRESS [source ADDRESS]";
+const PING: &str = "vr VR ADDRESS [count N] [size N] [source ADDRESS] [interface NAME]";
+const TRACEROUTE: &str = "vr VR ADDRESS [source ADDRESS] [interface NAME]";
 
 /// Whom to probe, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -164,6 +164,8 @@ pub struct Target {
     pub to: IpAddr,
     /// From which address.
     pub from: Option<IpAddr>,
+    /// Where a link-local address is.
+    pub interface: Option<InterfaceName>,
     /// How often.
     pub count: u32,
     /// Payload bytes.
@@ -175,13 +177,17 @@ impl Target {
         let usage = || ShellError::Usage { found: words.join(" "), expected: expected.to_owned() };
         let (rest, vr) = take_vr(words)?;
         let [to, ref options @ ..] = rest[..] else { return Err(usage()) };
-        let mut target =
-            Target { vr: vr.ok_or_else(usage)?, to: value(to, "an address")?, from: None, count: 5, size: 56 };
+        let (vr, to) = (vr.ok_or_else(usage)?, value(to, "an address")?);
+        let mut target = Target { vr, to, from: None, interface: None, count: 5, size: 56 };
         for option in options.chunks(2) {
             match *option {
                 ["count", count] => target.count = value(count, "a number")?,
                 ["size", size] => target.size = value(size, "a number of at most 65507")?,
                 ["source", from] => target.from = Some(value(from, "an address")?),
+                ["interface", name] => {
+                    let name = vr_api::interface::canonical(name).unwrap_or_else(|| name.to_owned());
+                    target.interface = Some(value(&name, "an interface")?);
+                }
                 _ => return Err(usage()),
             }
         }
@@ -201,6 +207,8 @@ mod tests {
     fn a_ping_takes_its_options_in_any_order() {
         let target = Target::parse(&["192.0.2.2", "count", "2", "vr", "red", "size", "100"], PING).unwrap();
         assert_eq!((target.vr.as_str(), target.count, target.size), ("red", 2, 100));
+        let target = Target::parse(&["fe80::2", "interface", "port0/0/1", "vr", "red"], PING).unwrap();
+        assert_eq!(target.interface.unwrap().as_str(), "Port0/0/1");
         assert!(Target::parse(&["192.0.2.2"], PING).is_err(), "the VR is missing");
         assert!(Target::parse(&["vr", "red", "x"], PING).is_err());
         assert!(Target::parse(&["vr", "red", "192.0.2.2", "count"], PING).is_err());

@@ -82,8 +82,9 @@ fn open(session: &mut Session) -> Result<Probes, ShellError> {
 
 fn exchange(probes: &mut Probes, target: &Target, number: u32, ttl: u8) -> Result<ProbeResult, ShellError> {
     let (vr, to, from, size) = (target.vr.clone(), target.to, target.from, target.size);
+    let interface = target.interface.clone();
     let timeout_ms = u32::try_from(PROBE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-    probes.say(&Probe { number, vr, to, from, interface: None, ttl, size, timeout_ms })?;
+    probes.say(&Probe { number, vr, to, from, interface, ttl, size, timeout_ms })?;
     let result = probes.hear(PROBE_TIMEOUT + Duration::from_secs(1))?;
     match result.outcome {
         Outcome::NotSent(reason) => Err(ShellError::Answer(reason)),
@@ -128,7 +129,7 @@ fn unreachable(code: u8) -> String {
         1 => "host unreachable".to_owned(),
         2 => "protocol unreachable".to_owned(),
         3 => "port unreachable".to_owned(),
-        4 => "fragmentation needed".to_owned(),
+        4 => "too big for the next link".to_owned(),
         13 => "communication administratively prohibited".to_owned(),
         code => format!("unreachable, code {code}"),
     }

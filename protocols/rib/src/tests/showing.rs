@@ -49,6 +49,28 @@ fn routes_are_listed_in_order_with_their_own_next_hops_and_the_interface_that_le
 }
 
 #[test]
+fn routes_of_ipv6_follow_those_of_ipv4() {
+    let mut world = World::settled(&["blue 10.0.0.0/31 2001:db8:a::/127", "Loopback0 2001:db8::1/128"]);
+    world.statics(&["2001:db8::2/128 2001:db8:a::1", "2001:db8:ffff::/48 blue fe80::7", "2001:db8:2::/48 2001:db8::2"]);
+    let rows = show(&world, "route", &[]).unwrap();
+    let wanted = [
+        "10.0.0.0/31",
+        "2001:db8::1/128",
+        "2001:db8::2/128",
+        "2001:db8:2::/48",
+        "2001:db8:a::/127",
+        "2001:db8:ffff::/48",
+    ];
+    assert_eq!(prefixes(&rows), wanted);
+    assert_eq!(prefixes(&show(&world, "route", &["2001:db8:2::9"]).unwrap()), ["2001:db8:2::/48"]);
+    assert_eq!(world.hops("2001:db8::2/128").as_deref(), Some("blue:2001:db8:a::1"));
+    assert_eq!(world.hops("2001:db8:2::/48").as_deref(), Some("blue:2001:db8:a::1"), "through a route of its own");
+    assert_eq!(world.hops("2001:db8:ffff::/48").as_deref(), Some("blue:fe80::7"));
+    world.interface("blue 10.0.0.0/31 2001:db8:a::/127", false);
+    assert_eq!(world.hops("2001:db8:2::/48"), None, "its way is gone");
+}
+
+#[test]
 fn an_address_shows_its_longest_match_and_a_prefix_itself() {
     let world = world();
     assert_eq!(prefixes(&show(&world, "route", &["203.0.113.9"]).unwrap()), ["203.0.113.0/24"]);

@@ -1,30 +1,31 @@
-//! Addresses of one VR: no address twice, no two interfaces in one subnet.
+//! Addresses of one VR: no address twice, no two interfaces in one subnet, no IPv6 on a link that is too narrow for it.
 
-use std::net::Ipv4Addr;
+use std::net::IpAddr;
 
-use ipnet::Ipv4Net;
+use ipnet::IpNet;
 
 use crate::config::tree::Line;
 use crate::config::words::INTERFACE;
 use crate::error::{ConfigError, Problem};
 
 struct Configured<'t, 'w> {
-    network: Ipv4Net,
+    network: IpNet,
     interface: &'t str,
     line: &'t Line<'w>,
 }
 
 impl Configured<'_, '_> {
-    fn last(&self) -> Ipv4Addr {
+    fn last(&self) -> IpAddr {
         self.network.broadcast()
     }
 }
 
 pub(super) fn check(vr: &Line<'_>, errors: &mut Vec<ConfigError>) {
     let interfaces = vr.inside.lines().iter().filter(|line| line.is(&[INTERFACE]));
+    interfaces.clone().for_each(|interface| errors.extend(too_narrow(interface)));
     let mut configured: Vec<Configured<'_, '_>> = interfaces
         .flat_map(|interface| interface.inside.lines().iter().map(move |line| (interface.word(1), line)))
-        .filter(|(_, line)| line.is(&["ipv4", "address"]))
+        .filter(|(_, line)| line.is(&["ipv4", "address"]) || line.is(&["ipv6", "address"]))
         .filter_map(|(interface, line)| {
             line.word(2).parse().ok().map(|network| Configured { network, interface, line })
         })
@@ -34,13 +35,28 @@ pub(super) fn check(vr: &Line<'_>, errors: &mut Vec<ConfigError>) {
     configured.sort_by_key(|one| (one.network.network(), one.network.prefix_len()));
     let mut furthest: Option<&Configured<'_, '_>> = None;
     for one in &configured {
-        if let Some(other) = furthest.filter(|other| one.network.network() <= other.last()) {
+        // Addresses of the two families are never between each other. An interface may have several in one subnet.
+        let shares = |other: &&Configured<'_, '_>| {
+            other.interface != one.interface || other.network.addr() == one.network.addr()
+        };
+        if let Some(other) = furthest.filter(|other| one.network.network() <= other.last()).filter(shares) {
             errors.push(collision(one, other));
         }
         if furthest.is_none_or(|other| one.last() > other.last()) {
             furthest = Some(one);
         }
     }
+}
+
+/// IPv6 on an interface whose MTU is smaller than every link of IPv6 has.
+fn too_narrow(interface: &Line<'_>) -> Option<ConfigError> {
+    /// RFC 8200 section 5.
+    const LEAST: u32 = 1280;
+    let has_ipv6 = interface.inside.lines().iter().any(|line| line.is(&["ipv6"]));
+    let line = interface.inside.lines().iter().find(|line| line.is(&["mtu"]))?;
+    let mtu: u32 = line.word(1).parse().ok()?;
+    let problem = Problem::MtuBelowIpv6 { interface: interface.word(1).to_owned(), mtu, least: LEAST };
+    (has_ipv6 && mtu < LEAST).then(|| ConfigError::at(line.source.word(1), problem))
 }
 
 /// The error stands at the later line of the file.

@@ -1,0 +1,138 @@
+//! Datagram sockets that speak with one peer: whom they hear, and whose ICMP errors they are told.
+
+use std::net::SocketAddr;
+
+use ipc::reactor::Reactor;
+use stack_api::datagram::{DatagramPath, DatagramRequest, ProcessMessage};
+use stack_api::socket::SocketError;
+
+use super::Kind;
+use crate::library::{Library, LibraryEvent};
+use crate::socket::SocketId;
+
+/// Whom a socket speaks with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Connected {
+    /// Everybody.
+    No,
+    /// The stack was asked for the way, or is to be asked once it is there.
+    Asked(SocketAddr),
+    /// The way is known, with it the own address.
+    To(DatagramPath),
+    /// The way was known to a stack that is gone; the next one is asked, and nobody is told again.
+    Again(DatagramPath),
+}
+
+impl Connected {
+    pub fn peer(&self) -> Option<SocketAddr> {
+        match self {
+            Connected::No => None,
+            Connected::Asked(peer) => Some(*peer),
+            Connected::To(path) | Connected::Again(path) => path.peer,
+        }
+    }
+
+    /// Whether a datagram from `source` to `destination` is one that the socket hears.
+    pub fn hears(&self, source: SocketAddr, destination: std::net::IpAddr) -> bool {
+        match self {
+            Connected::No => true,
+            Connected::Asked(peer) => *peer == source,
+            Connected::To(path) | Connected::Again(path) => {
+                path.peer == Some(source) && (destination.is_multicast() || path.local == Some(destination))
+            }
+        }
+    }
+}
+
+impl Library {
+    /// Gives a datagram socket a peer: it hears nobody else, and is told once, by the next call, if the peer's host
+    /// refuses what was sent there. [`LibraryEvent::Connected`] follows once there is a way, from which on
+    /// [`datagram_address`](Self::datagram_address) tells the own address; or [`LibraryEvent::ConnectFailed`], and the
+    /// socket has no peer. One that was not bound is bound to a port of the stack's choice, and
+    /// [`LibraryEvent::Listening`] comes first. `None` takes the peer away, at once.
+    pub fn connect_datagram(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), SocketError> {
+        let socket = self.datagrams.get(id)?;
+        let Some(peer) = peer else {
+            socket.connected = Connected::No;
+            self.ask_datagram(id, &DatagramRequest::Connect(None));
+            return Ok(());
+        };
+        let has_port = match socket.kind {
+            Kind::Udp => peer.port() != 0,
+            Kind::Raw(_) => true,
+        };
+        if peer.ip().is_unspecified() || !has_port {
+            return Err(SocketError::InvalidArgument);
+        }
+        if peer.is_ipv6() {
+            return Err(SocketError::NotSupported);
+        }
+        let port = if socket.kind == Kind::Udp { peer.port() } else { 0 };
+        let peer = SocketAddr::new(peer.ip(), port);
+        let is_bound = socket.bound.is_some();
+        socket.connected = Connected::Asked(peer);
+        if !is_bound {
+            return self.bind_datagram(reactor, id, SocketAddr::from(([0; 4], 0)), None);
+        }
+        self.ask_datagram(id, &DatagramRequest::Connect(Some(peer)));
+        Ok(())
+    }
+
+    /// The peer of a datagram socket, if it has one.
+    pub fn datagram_peer(&self, id: SocketId) -> Result<Option<SocketAddr>, SocketError> {
+        let socket = self.datagrams.sockets.get(&id).ok_or(SocketError::InvalidArgument)?;
+        Ok(socket.connected.peer())
+    }
+
+    /// A message from a socket with what its options say: TTL, TOS, and for a group the interface. `None`: to its peer.
+    /// All of it may be changed before [`send_to`](Self::send_to).
+    pub fn message(
+        &self,
+        id: SocketId,
+        to: Option<SocketAddr>,
+        payload: impl Into<Vec<u8>>,
+    ) -> Result<ProcessMessage, SocketError> {
+        let to = to.or(self.datagram_peer(id)?).ok_or(SocketError::DestinationRequired)?;
+        let mut message = ProcessMessage::to(to, payload);
+        if let Some(options) = self.options.get(&id) {
+            message.ttl = if to.ip().is_multicast() { options.multicast_ttl } else { options.unicast_ttl() };
+            message.tos = options.tos;
+        }
+        Ok(message)
+    }
+
+    /// The stack may be another than the one that was asked.
+    pub(super) fn ask_for_peer(&mut self, id: SocketId) {
+        let Ok(socket) = self.datagrams.get(id) else { return };
+        if let Connected::To(path) = socket.connected {
+            socket.connected = Connected::Again(path);
+        }
+        if let Some(peer) = socket.connected.peer() {
+            self.ask_datagram(id, &DatagramRequest::Connect(Some(peer)));
+        }
+    }
+
+    /// The stack's answer. One to an earlier question has another peer.
+    pub(super) fn datagram_connected(&mut self, id: SocketId, answer: Result<DatagramPath, SocketError>) {
+        let Ok(socket) = self.datagrams.get(id) else { return };
+        match (socket.connected, answer) {
+            (Connected::Asked(peer), Ok(path)) if path.peer == Some(peer) => {
+                socket.connected = Connected::To(path);
+                self.events.push_back(LibraryEvent::Connected { socket: id });
+            }
+            (Connected::Asked(_), Err(error)) => {
+                socket.connected = Connected::No;
+                self.events.push_back(LibraryEvent::ConnectFailed { socket: id, error });
+            }
+            (Connected::Again(known), Ok(path)) if path.peer == known.peer => socket.connected = Connected::To(path),
+            // The way is gone for now: what is sent finds out.
+            (Connected::Again(known), Err(_)) => socket.connected = Connected::To(known),
+            (Connected::No | Connected::To(_) | Connected::Asked(_) | Connected::Again(_), _) => {}
+        }
+    }
+}
