@@ -23,6 +23,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
 use mio::event::Source;
@@ -97,6 +98,11 @@ impl Reactor {
     /// mio's own face, for a waker or a source with other interests.
     pub fn registry(&self) -> &mio::Registry {
         self.poll.registry()
+    }
+
+    /// The descriptor that is readable when [`wait`](Self::wait) would not wait, for a loop around this one.
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.poll.as_raw_fd()
     }
 
     /// Tells the loop itself that the component behind `token` has more to do, so that a long piece of work can let

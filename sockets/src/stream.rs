@@ -309,6 +309,17 @@ impl Stream {
         self.channel.wait_writable(room, Some(limit)).map_err(|error| self.fail_sending(error))
     }
 
+    /// Whether nothing that was sent is still to be acknowledged. Over an inter-VR interface what lies in the ring is,
+    /// while bytes pass.
+    pub fn is_acknowledged(&self) -> bool {
+        (self.path != Path::Stack && self.gate == Gate::Open) || !self.has_unsent()
+    }
+
+    /// Waits until the other end of the channel has taken everything, at most for `limit`. `false`: it has not.
+    pub fn wait_taken(&mut self, limit: Duration) -> Result<bool, SocketError> {
+        self.channel.wait_writable(usize::MAX, Some(limit)).map_err(|error| self.fail_sending(error))
+    }
+
     /// Tells why the connection is over, once; from then on `afterwards`.
     fn tell_failure(&mut self, afterwards: SocketError) -> Result<(), SocketError> {
         match self.failure {

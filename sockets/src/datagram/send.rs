@@ -3,10 +3,10 @@
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 
-use ipc::InterfaceName;
 use ipc::channel::Channel;
 use ipc::protocol::Generation;
 use ipc::reactor::Reactor;
+use ipc::{Criteria, InterfaceName};
 use stack_api::datagram::{DatagramPeer, DatagramRequest};
 use stack_api::socket::{Addresses, SocketError};
 use vr_api::manager::VrFibEntry;
@@ -81,7 +81,12 @@ impl Library {
         } else {
             let address = (!source.is_unspecified()).then_some(source);
             let local = Local { address, interface: message.interface.clone() };
-            self.vrfib.lookup(&local, destination.ip(), &criteria).into_iter().collect()
+            match criteria {
+                Criteria::Raw(..) => self.vrfib.lookup_copies(&local, destination.ip(), &criteria),
+                Criteria::Udp(..) | Criteria::Tcp(..) | Criteria::Osi(_) => {
+                    self.vrfib.lookup(&local, destination.ip(), &criteria).into_iter().collect()
+                }
+            }
         };
         if entries.is_empty() {
             return self.send_to_server(id, message);
@@ -170,6 +175,12 @@ impl Library {
         self.datagrams.get(id)?.peers.insert(key.clone(), Peer::Opening(VecDeque::from([first])));
         self.datagrams.opening.insert(ticket, Opening::Peer(id, key));
         Ok(())
+    }
+
+    /// Whether datagrams of a socket wait for a channel to their receiver.
+    pub(crate) fn is_opening_peers(&self, id: SocketId) -> bool {
+        let socket = self.datagrams.sockets.get(&id);
+        socket.is_some_and(|socket| socket.peers.values().any(|peer| matches!(peer, Peer::Opening(_))))
     }
 
     /// The channel to a receiver is there: what was sent meanwhile goes first.

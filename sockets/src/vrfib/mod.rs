@@ -106,9 +106,21 @@ impl VrFib {
 
     /// All that joined `group` on an inter-VR interface (OSPF's 224.0.0.5).
     pub fn lookup_group(&self, interface: &InterfaceName, group: IpAddr, criteria: &Criteria) -> Vec<Arc<VrFibEntry>> {
-        let ways = self.ways.get(&(group, *criteria)).map(Vec::as_slice).unwrap_or_default();
-        let from = Local { address: None, interface: Some(interface.clone()) };
-        let usable = ways.iter().filter_map(|way| self.usable(way, &from));
+        self.all_usable(&Local { address: None, interface: Some(interface.clone()) }, group, criteria)
+    }
+
+    /// All processes on this box that want a packet of raw IP for `to`: each gets a copy.
+    pub fn lookup_copies(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Vec<Arc<VrFibEntry>> {
+        let found = self.all_usable(from, to, criteria);
+        if found.is_empty() {
+            self.count_miss(from, to);
+        }
+        found
+    }
+
+    fn all_usable(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Vec<Arc<VrFibEntry>> {
+        let ways = self.ways.get(&(to, *criteria)).map(Vec::as_slice).unwrap_or_default();
+        let usable = ways.iter().filter_map(|way| self.usable(way, from));
         let found = usable.map(|(way, interface)| {
             way.hits.fetch_add(1, Ordering::Relaxed);
             interface.hits.fetch_add(1, Ordering::Relaxed);

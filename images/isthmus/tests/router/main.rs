@@ -9,6 +9,7 @@ mod bird;
 mod boot;
 mod cable;
 mod demo;
+mod examples;
 mod frr;
 mod garbage;
 mod gates;

@@ -63,6 +63,11 @@ impl Router {
         path
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The folder that holds everything of this router.
     pub fn folder(&self) -> &Path {
         self.folder.path()

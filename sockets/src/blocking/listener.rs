@@ -1,0 +1,102 @@
+//! A listener whose `accept` waits.
+
+use std::cell::Cell;
+use std::io;
+use std::net::SocketAddr;
+
+use stack_api::options::Options;
+
+use super::{Inner, Process, TcpStream, Wait, change, close, options};
+use crate::error::io_error;
+use crate::socket::SocketId;
+
+/// A socket that accepts connections.
+///
+/// ```no_run
+/// # use sockets::blocking::Process;
+/// use std::io::copy;
+///
+/// // An echo server.
+/// fn serve(process: &Process) -> std::io::Result<()> {
+///     let listener = process.listen(([0, 0, 0, 0], 7).into(), 16)?;
+///     for connection in listener.incoming() {
+///         let connection = connection?;
+///         copy(&mut &connection, &mut &connection)?;
+///     }
+///     Ok(())
+/// }
+/// ```
+#[derive(Debug)]
+pub struct TcpListener {
+    process: Process,
+    socket: SocketId,
+    address: SocketAddr,
+    nonblocking: Cell<bool>,
+}
+
+impl TcpListener {
+    pub(super) fn new(process: &Process, address: SocketAddr, socket: SocketId) -> Self {
+        Self { process: process.clone(), socket, address, nonblocking: Cell::new(false) }
+    }
+
+    /// Waits for a connection.
+    pub fn accept(&self) -> io::Result<TcpStream> {
+        let mut inner = self.process.0.borrow_mut();
+        let wait = Wait::new(self.nonblocking.get(), None);
+        loop {
+            let Inner { reactor, library, .. } = &mut *inner;
+            if let Some(accepted) = library.accept(reactor, self.socket).map_err(io_error)? {
+                return TcpStream::new(&self.process, &inner, accepted.socket);
+            }
+            inner.turn(wait.left()?)?;
+        }
+    }
+
+    /// All connections, one after the other; never ends by itself.
+    pub fn incoming(&self) -> Incoming<'_> {
+        Incoming(self)
+    }
+
+    /// What it listens on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Its number, as [`Process::turn`] tells it.
+    pub fn id(&self) -> SocketId {
+        self.socket
+    }
+
+    /// Whether [`accept`](Self::accept) returns `WouldBlock` instead of waiting.
+    pub fn set_nonblocking(&self, nonblocking: bool) {
+        self.nonblocking.set(nonblocking);
+    }
+
+    /// Its options, with which connections begin.
+    pub fn options(&self) -> io::Result<Options> {
+        options(&self.process, self.socket)
+    }
+
+    /// Other options, for connections that come from now on.
+    pub fn set_options(&self, options: Options) -> io::Result<()> {
+        change(&self.process, self.socket, |present| *present = options)
+    }
+}
+
+/// See [`TcpListener::incoming`].
+#[derive(Debug)]
+pub struct Incoming<'a>(&'a TcpListener);
+
+impl Iterator for Incoming<'_> {
+    type Item = io::Result<TcpStream>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        Some(self.0.accept())
+    }
+}
+
+impl Drop for TcpListener {
+    fn drop(&mut self) {
+        close(&self.process, self.socket);
+    }
+}
