@@ -10,8 +10,9 @@ use ipc::link::{Link, LinkEvent};
 use ipc::reactor::{Event, Reactor};
 
 pub use show::tables;
+use vr_api::config::{Node, Objection};
 
-use crate::control::config::StackConfigError;
+use crate::control::config::{self, StackConfigError};
 use crate::fib::FibError;
 use crate::linecard::LineCardError;
 use crate::media::DriverError;
@@ -61,6 +62,20 @@ pub enum RefusedConfig {
     /// A line card cannot be started.
     #[error(transparent)]
     LineCard(#[from] LineCardError),
+}
+
+impl RefusedConfig {
+    /// What the operator is told, and about which of the lines.
+    fn objection(&self, blocks: &[Node]) -> Objection {
+        match self {
+            RefusedConfig::Lines(error) => error.objection(),
+            RefusedConfig::Driver { port, .. } => {
+                let line = config::driver_line(blocks, port);
+                Objection { reason: self.to_string(), statement: line.map(|line| line.statement) }
+            }
+            RefusedConfig::LineCard(_) => Objection { reason: self.to_string(), statement: None },
+        }
+    }
 }
 
 /// Runs the stack until procmgr stops it.

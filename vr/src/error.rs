@@ -104,6 +104,12 @@ impl ConfigError {
         Self { expected, ..self }
     }
 
+    /// The place and the problem alone, in one line.
+    pub fn sentence(&self) -> String {
+        let place = self.place.as_ref().map_or(String::new(), |place| format!("{place}: "));
+        format!("{place}{}", self.problem)
+    }
+
     /// The same error with the other line of the contradiction.
     pub fn beside(self, other: Place) -> Self {
         Self { other: Some(Box::new(other)), ..self }
@@ -112,10 +118,7 @@ impl ConfigError {
 
 impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(place) = &self.place {
-            write!(f, "{place}: ")?;
-        }
-        write!(f, "{}", self.problem)?;
+        write!(f, "{}", self.sentence())?;
         if let Some(place) = &self.place {
             write_source(f, place)?;
         }
@@ -406,6 +409,15 @@ pub enum Problem {
         directory: String,
         /// What the kernel says.
         error: io::Error,
+    },
+
+    /// A process that reads the line cannot run it.
+    #[error("{by}: {reason}")]
+    Objected {
+        /// Which process: `red/bgp`.
+        by: String,
+        /// Why.
+        reason: String,
     },
 
     /// `no` before a line that is not there.

@@ -6,42 +6,41 @@ use ipc::VrName;
 use sdk::config_client::subscription;
 use sdk::core::ProtocolCore;
 use stack::control::config::StackConfig;
-use vr::config::{Tree, Words, check, view::view};
+use vr::config::view::{objected, view};
+use vr::config::{Tree, Words, check};
 use vr::error::ConfigError;
-use vr_api::config::{Node, Subscribe};
+use vr_api::config::{Node, Objection, Subscribe};
 
 use crate::classes;
 
 /// Whether a class could run its blocks; why not.
-type Read = fn(&[Node]) -> Result<(), String>;
+type Read = fn(&[Node]) -> Result<(), Objection>;
 
 /// Of each VR, what these classes subscribe to.
 const IN_VRS: [(&str, Read); 2] = [
-    (classes::RIB, |blocks| rib::config::read(blocks).map(drop).map_err(|error| error.to_string())),
-    (classes::BGP, |blocks| bgp::Bgp::read_config(blocks).map(drop).map_err(|error| error.to_string())),
+    (classes::RIB, |blocks| rib::config::read(blocks).map(drop).map_err(|error| error.objection())),
+    (classes::BGP, |blocks| bgp::Bgp::read_config(blocks).map(drop).map_err(|error| error.objection())),
 ];
 
 /// Validates a configuration file; says what it holds, or all that is wrong with it.
 pub fn check_file(path: &Path) -> Result<String, String> {
     let words = Words::new(classes::declarations()).map_err(|error| error.to_string())?;
-    let tree = check::load(path, &words).map_err(|errors| lines(errors.iter().map(ConfigError::to_string)))?;
-    let refusals = refusals(&tree);
-    if refusals.is_empty() {
-        return Ok(check::summary(&tree, &words).to_string());
-    }
-    Err(lines(refusals.iter().map(|refusal| format!("{}: {refusal}", path.display()))))
+    let tree = check::load(path, &words).map_err(|errors| lines(&errors))?;
+    let errors = objections(&tree);
+    if errors.is_empty() { Ok(check::summary(&tree, &words).to_string()) } else { Err(lines(&errors)) }
 }
 
 /// What the processes would say about their blocks, each under its name.
-fn refusals(tree: &Tree<'_>) -> Vec<String> {
-    let mut refusals = Vec::new();
+fn objections(tree: &Tree<'_>) -> Vec<ConfigError> {
+    let mut errors = Vec::new();
     let mut ask = |who: String, vr: Option<&VrName>, subscribe: &Subscribe, read: Read| {
-        if let Err(reason) = read(&view(tree, vr, subscribe)) {
-            refusals.push(format!("{who}: {reason}"));
+        let blocks = view(tree, vr, subscribe);
+        if let Err(objection) = read(&blocks) {
+            errors.push(objected(tree, &blocks, who, &objection));
         }
     };
     let blocks = stack::control::config::BLOCKS.iter().map(|block| (*block).to_owned()).collect();
-    let stack: Read = |blocks| StackConfig::read(blocks).map(drop).map_err(|error| error.to_string());
+    let stack: Read = |blocks| StackConfig::read(blocks).map(drop).map_err(|error| error.objection());
     ask(classes::STACK.to_owned(), None, &Subscribe { blocks }, stack);
     for line in tree.vrs() {
         let vr = line.node();
@@ -53,11 +52,11 @@ fn refusals(tree: &Tree<'_>) -> Vec<String> {
             }
         }
     }
-    refusals
+    errors
 }
 
-fn lines(errors: impl Iterator<Item = String>) -> String {
-    errors.collect::<Vec<_>>().join("\n")
+fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -91,6 +90,12 @@ mod tests {
         let path = folder.path().join("x.conf");
         std::fs::write(&path, "vr red\n router bgp 64501\n  neighbor 10.0.0.1\n").unwrap();
         let error = check_file(&path).unwrap_err();
-        assert!(error.ends_with("x.conf: red/bgp: neighbor 10.0.0.1: `remote-as` is missing"), "{error}");
+        let said = error.replace(&format!("{}/", folder.path().display()), "");
+        let expected = [
+            "x.conf:3:3: red/bgp: neighbor 10.0.0.1: `remote-as` is missing",
+            " 3 |   neighbor 10.0.0.1",
+            "   |   ^^^^^^^^^^^^^^^^^",
+        ];
+        assert_eq!(said, expected.join("\n"));
     }
 }

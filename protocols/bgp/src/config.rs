@@ -232,7 +232,7 @@ fn is_router_id(id: Ipv4Addr) -> bool {
 }
 
 fn read_neighbor(block: &Node, timers: Timers, policies: &Policies) -> Result<NeighborConfig, ConfigError> {
-    let missing = || ConfigError::Missing { block: block.line(), line: "remote-as" };
+    let missing = || ConfigError::Missing { block: block.named(), line: "remote-as" };
     let mut config = NeighborConfig {
         remote_as: block.find("remote-as").ok_or_else(missing)?.value(1)?,
         description: block
@@ -288,7 +288,7 @@ fn optional<T: FromStr>(block: &Node, keywords: &str, index: usize) -> Result<Op
 }
 
 fn nonsense(line: &Node, reason: &str) -> ConfigError {
-    ConfigError::Nonsense { line: line.line(), reason: reason.to_owned() }
+    ConfigError::Nonsense { line: line.named(), reason: reason.to_owned() }
 }
 
 #[cfg(test)]

@@ -63,25 +63,24 @@ pub fn read(blocks: &[Node]) -> Result<RibConfig, ConfigError> {
         .iter()
         .filter(|block| block.starts_with("router static"))
         .flat_map(|block| FAMILIES.iter().flat_map(|family| block.all(family)));
-    let lines = families.flat_map(|family| &family.children);
-    let routes = lines.map(static_routes::read_line).collect::<Result<Vec<_>, _>>()?;
-    let static_routes = static_routes::join(routes);
-    match static_routes.iter().find(|route| route.next_hops.len() > crate::validate::MAX_NEXT_HOPS) {
-        Some(route) => Err(ConfigError::Nonsense {
-            line: format!("router static {}", route.prefix),
-            reason: format!("{} next hops of distance {}", route.next_hops.len(), route.distance),
-        }),
-        None => Ok(RibConfig { static_routes }),
-    }
+    let lines: Vec<&Node> = families.flat_map(|family| &family.children).collect();
+    let routes = lines.iter().map(|line| static_routes::read_line(line)).collect::<Result<Vec<_>, _>>()?;
+    let static_routes = static_routes::join(routes.clone());
+    let max = crate::validate::MAX_NEXT_HOPS;
+    let Some(too_wide) = static_routes.iter().find(|route| route.next_hops.len() > max) else {
+        return Ok(RibConfig { static_routes });
+    };
+    let adds_to_it = |route: &Route| (route.prefix, route.distance) == (too_wide.prefix, too_wide.distance);
+    let last = routes.iter().rposition(adds_to_it).and_then(|last| lines.get(last)).copied();
+    // `too_wide` was joined from these lines.
+    let line = last.map(Node::named).unwrap_or_default();
+    let reason = format!("{} next hops of distance {}; at most {max}", too_wide.next_hops.len(), too_wide.distance);
+    Err(ConfigError::Nonsense { line, reason })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn node(line: &str, children: Vec<Node>) -> Node {
-        Node { words: line.split_whitespace().map(str::to_owned).collect(), children }
-    }
 
     #[test]
     fn the_declaration_names_the_class_and_its_tables() {
@@ -93,12 +92,12 @@ mod tests {
 
     #[test]
     fn static_routes_are_read_out_of_their_block_and_nothing_else() {
-        let line = node("203.0.113.0/24 10.1.0.9", Vec::new());
-        let family = node("address-family ipv4 unicast", vec![line]);
-        let of_ipv6 = node("2001:db8:1::/48 2001:db8::9", Vec::new());
-        let of_ipv6 = node("address-family ipv6 unicast", vec![of_ipv6]);
-        let interface = node("interface Loopback0", vec![node("ipv4 address 192.0.2.1/32", Vec::new())]);
-        let config = read(&[interface, node("router static", vec![of_ipv6, family])]).unwrap();
+        let line = Node::new("203.0.113.0/24 10.1.0.9", Vec::new());
+        let family = Node::new("address-family ipv4 unicast", vec![line]);
+        let of_ipv6 = Node::new("2001:db8:1::/48 2001:db8::9", Vec::new());
+        let of_ipv6 = Node::new("address-family ipv6 unicast", vec![of_ipv6]);
+        let interface = Node::new("interface Loopback0", vec![Node::new("ipv4 address 192.0.2.1/32", Vec::new())]);
+        let config = read(&[interface, Node::new("router static", vec![of_ipv6, family])]).unwrap();
         let prefixes: Vec<String> = config.static_routes.iter().map(|route| route.prefix.to_string()).collect();
         assert_eq!(prefixes, ["203.0.113.0/24", "2001:db8:1::/48"]);
         assert_eq!(read(&[]).unwrap(), RibConfig::default());

@@ -28,7 +28,7 @@ pub fn read_line(line: &Node) -> Result<Route, ConfigError> {
     let at = if on_interface.is_some() { 3 } else { 2 };
     let distance = if line.words.len() > at { line.value(at)? } else { DISTANCE };
     let route = Route { prefix, distance, metric: 0, next_hops: vec![next_hop] };
-    check_route(&route).map_err(|error| ConfigError::Nonsense { line: line.line(), reason: error.to_string() })?;
+    check_route(&route).map_err(|error| ConfigError::Nonsense { line: line.named(), reason: error.to_string() })?;
     Ok(route)
 }
 
@@ -55,7 +55,7 @@ mod tests {
     use super::*;
 
     fn node(line: &str) -> Node {
-        Node { words: line.split_whitespace().map(str::to_owned).collect(), children: Vec::new() }
+        Node::new(line, Vec::new())
     }
 
     fn blue() -> InterfaceName {

@@ -56,9 +56,8 @@ impl World {
     }
 
     fn configure(&mut self, route: &str) {
-        let node = |line: &str, children| Node { words: line.split(' ').map(str::to_owned).collect(), children };
-        let family = node("address-family ipv4 unicast", vec![node(route, Vec::new())]);
-        let blocks = vec![node("router static", vec![family])];
+        let family = Node::new("address-family ipv4 unicast", vec![Node::new(route, Vec::new())]);
+        let blocks = vec![Node::new("router static", vec![family])];
         self.config.send(&ConfigUpdate::Verify { generation: 1, blocks }).unwrap();
         assert_eq!(next(&mut self.config).refused, None);
         self.config.send(&ConfigUpdate::Apply { generation: 1 }).unwrap();

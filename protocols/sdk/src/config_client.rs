@@ -103,7 +103,7 @@ impl<T> Verification<T> {
             }
             Err(error) => {
                 self.verified = None;
-                Verdict { generation, refused: Some(error.to_string()) }
+                Verdict { generation, refused: Some(error.objection()) }
             }
         }
     }
@@ -136,19 +136,19 @@ pub fn router_service(name: &'static str) -> Pathname {
 #[cfg(test)]
 mod tests {
     use vr_api::command::{ParameterType, Runs};
+    use vr_api::config::{Objection, StatementId};
 
     use super::*;
 
     fn read(blocks: &[Node]) -> Result<usize, ConfigError> {
         match blocks.iter().find(|block| block.starts_with("bad")) {
-            Some(bad) => Err(ConfigError::Nonsense { line: bad.line(), reason: "it is bad".to_owned() }),
+            Some(bad) => Err(ConfigError::Nonsense { line: bad.named(), reason: "it is bad".to_owned() }),
             None => Ok(blocks.len()),
         }
     }
 
     fn blocks(lines: &[&str]) -> Vec<Node> {
-        let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
-        lines.iter().map(|line| Node { words: words(line), children: Vec::new() }).collect()
+        lines.iter().map(|line| Node::new(line, Vec::new())).collect()
     }
 
     #[test]
@@ -168,7 +168,9 @@ mod tests {
         let mut state = Verification::default();
         state.verify(1, blocks(&["a"]), read);
         assert_eq!(state.apply(1), Some(1));
-        assert_eq!(state.verify(2, blocks(&["bad word"]), read).refused.as_deref(), Some("bad word: it is bad"));
+        let bad = Node { statement: StatementId(4), ..Node::new("bad word", Vec::new()) };
+        let objection = Objection { reason: "bad word: it is bad".to_owned(), statement: Some(StatementId(4)) };
+        assert_eq!(state.verify(2, vec![bad], read).refused, Some(objection));
         assert_eq!(state.apply(2), None);
     }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stack_api::interface::InterfaceState;
 use stack_api::socket::SocketError;
-use vr_api::config::Node;
+use vr_api::config::{NamedLine, Node, Objection};
 use vr_api::show::Row;
 
 use crate::rib::{RibRequest, RibUpdate};
@@ -190,7 +190,7 @@ pub enum ConfigError {
     #[error("{block}: `{line}` is missing")]
     Missing {
         /// Where.
-        block: String,
+        block: NamedLine,
         /// Which line.
         line: &'static str,
     },
@@ -198,10 +198,21 @@ pub enum ConfigError {
     #[error("{line}: {reason}")]
     Nonsense {
         /// Which line.
-        line: String,
+        line: NamedLine,
         /// What is wrong.
         reason: String,
     },
+}
+
+impl ConfigError {
+    /// What the operator is told, and about which line.
+    pub fn objection(&self) -> Objection {
+        let line = match self {
+            ConfigError::Value(error) => error.line(),
+            ConfigError::Missing { block: line, .. } | ConfigError::Nonsense { line, .. } => line,
+        };
+        Objection { reason: self.to_string(), statement: Some(line.statement) }
+    }
 }
 
 /// A routing protocol without I/O. Same inputs at the same [`Time`]s, same outputs.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use ipc::{InterfaceName, NameError, VrName};
 use ipnet::IpNet;
-use vr_api::config::{Node, ValueError};
+use vr_api::config::{NamedLine, Node, Objection, ValueError};
 use vr_api::interface::{inter_vr, of_port, peer_of};
 
 /// Blocks that the stack subscribes to.
@@ -114,16 +114,39 @@ pub enum StackConfigError {
     #[error("{0}")]
     Name(#[from] NameError),
     /// A port without a driver carries nothing.
-    #[error("linecard {linecard} port {port}: `driver` is missing")]
+    #[error("linecard {linecard} {port}: `driver` is missing")]
     NoDriver {
         /// Line card.
         linecard: String,
         /// Port.
-        port: String,
+        port: NamedLine,
     },
     /// A driver that this version does not have.
     #[error("`{0}`: this driver is not supported")]
-    UnknownDriver(String),
+    UnknownDriver(NamedLine),
+}
+
+impl StackConfigError {
+    /// What the operator is told, and about which line.
+    pub fn objection(&self) -> Objection {
+        let statement = match self {
+            StackConfigError::Value(error) => Some(error.line().statement),
+            StackConfigError::Name(_) => None,
+            StackConfigError::NoDriver { port: line, .. } | StackConfigError::UnknownDriver(line) => {
+                Some(line.statement)
+            }
+        };
+        Objection { reason: self.to_string(), statement }
+    }
+}
+
+/// The line that says what carries the frames of a port, named as `0/0/1`.
+pub fn driver_line<'b>(blocks: &'b [Node], port: &str) -> Option<&'b Node> {
+    let linecards = blocks.iter().filter(|block| block.starts_with("linecard"));
+    let ports = linecards.flat_map(|linecard| linecard.all("port").map(move |block| (linecard, block)));
+    let name = |linecard: &Node, block: &Node| Some(format!("{}/{}", linecard.words.get(1)?, block.words.get(1)?));
+    let (_, block) = ports.into_iter().find(|(linecard, block)| name(linecard, block).as_deref() == Some(port))?;
+    block.find("driver")
 }
 
 impl StackConfig {
@@ -182,14 +205,14 @@ fn read_linecard(block: &Node) -> Result<LineCardSpec, StackConfigError> {
 fn read_port(linecard: &str, block: &Node) -> Result<PortSpec, StackConfigError> {
     let number: String = block.value(1)?;
     let Some(driver) = block.find("driver") else {
-        return Err(StackConfigError::NoDriver { linecard: linecard.to_owned(), port: number });
+        return Err(StackConfigError::NoDriver { linecard: linecard.to_owned(), port: block.named() });
     };
     let driver = match driver.words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["driver", "cable", "local", local, "remote", remote] => {
             DriverSpec::Cable { local: local.into(), remote: remote.into() }
         }
         ["driver", "af-packet", "device", device] => DriverSpec::AfPacket { device: device.to_owned() },
-        _ => return Err(StackConfigError::UnknownDriver(driver.line())),
+        _ => return Err(StackConfigError::UnknownDriver(driver.named())),
     };
     let impairment = block.find("impair drop-every");
     let impairment =

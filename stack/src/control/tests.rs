@@ -27,25 +27,21 @@ mod ipv6;
 
 const OPERATOR: ClientId = ClientId(1);
 
-fn node(line: &str, children: Vec<Node>) -> Node {
-    Node { words: line.split(' ').map(str::to_owned).collect(), children }
-}
-
 fn interface(name: &str, address: &str) -> Node {
-    node(&format!("interface {name}"), vec![node(&format!("ipv4 address {address}"), vec![])])
+    Node::new(&format!("interface {name}"), vec![Node::new(&format!("ipv4 address {address}"), vec![])])
 }
 
 fn blocks(blue_is_shut: bool) -> Vec<Node> {
     let mut to_red = interface("red", "10.0.0.1/31");
     if blue_is_shut {
-        to_red.children.push(node("shutdown", vec![]));
+        to_red.children.push(Node::new("shutdown", vec![]));
     }
     vec![
-        node("vr red", vec![interface("blue", "10.0.0.0/31"), interface("Loopback0", "192.0.2.1/32")]),
-        node("vr blue", vec![to_red, interface("green", "10.0.1.0/31"), interface("Loopback0", "192.0.2.2/32")]),
-        node("vr green", vec![interface("blue", "10.0.1.1/31"), interface("Loopback0", "192.0.2.3/32")]),
-        node("connect red blue", vec![]),
-        node("connect blue green", vec![]),
+        Node::new("vr red", vec![interface("blue", "10.0.0.0/31"), interface("Loopback0", "192.0.2.1/32")]),
+        Node::new("vr blue", vec![to_red, interface("green", "10.0.1.0/31"), interface("Loopback0", "192.0.2.2/32")]),
+        Node::new("vr green", vec![interface("blue", "10.0.1.1/31"), interface("Loopback0", "192.0.2.3/32")]),
+        Node::new("connect red blue", vec![]),
+        Node::new("connect blue green", vec![]),
     ]
 }
 
@@ -207,7 +203,7 @@ fn an_echo_larger_than_a_link_is_cut_on_both_ways_and_answered() {
     let mut router = Router::new();
     let mut config = blocks(false);
     let narrow = config[1].children.iter_mut().find(|line| line.words[1] == "green").unwrap();
-    narrow.children.push(node("mtu 1500", vec![]));
+    narrow.children.push(Node::new("mtu 1500", vec![]));
     let change = router.plane.topology.configure(StackConfig::read(&config).unwrap());
     router.plane.apply(&change).unwrap();
     let vr = VrName::new("blue").unwrap();

@@ -226,7 +226,7 @@ impl Process {
                 self.verified = None;
                 let refused = match self.verify(generation, &blocks) {
                     Ok(()) => None,
-                    Err(error) => Some(error.to_string()),
+                    Err(error) => Some(error.objection(&blocks)),
                 };
                 self.config.send(&Verdict { generation, refused });
             }

@@ -25,13 +25,12 @@ use crate::time::Time;
 
 const OSPF: DatagramProtocol = DatagramProtocol::Raw(IpProtocol::OSPF);
 
-fn node(line: &str, children: Vec<Node>) -> Node {
-    Node { words: line.split(' ').map(str::to_owned).collect(), children }
-}
-
 fn vr(name: &str, peer: &str, address: &str) -> Node {
-    let line = node(&format!("ipv4 address {address}"), vec![]);
-    node(&format!("vr {name}"), vec![node(&format!("interface {peer}"), vec![line, node("mtu 1500", vec![])])])
+    let line = Node::new(&format!("ipv4 address {address}"), vec![]);
+    Node::new(
+        &format!("vr {name}"),
+        vec![Node::new(&format!("interface {peer}"), vec![line, Node::new("mtu 1500", vec![])])],
+    )
 }
 
 struct Router {
@@ -53,7 +52,7 @@ impl Router {
         fd::send_with_fds(link.as_fd(), &postcard::to_stdvec(&Notice::Welcome(identity)).unwrap(), &[]).unwrap();
         let mut plane = Plane::new(PoolLimits { small: 64, large: 4 });
         let blocks =
-            [vr("red", "blue", "10.0.0.0/31"), vr("blue", "red", "10.0.0.1/31"), node("connect red blue", vec![])];
+            [vr("red", "blue", "10.0.0.0/31"), vr("blue", "red", "10.0.0.1/31"), Node::new("connect red blue", vec![])];
         let change = plane.topology.configure(StackConfig::read(&blocks).unwrap());
         plane.apply(&change).unwrap();
         for (own, peer) in [("red", "blue"), ("blue", "red")] {

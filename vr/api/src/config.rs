@@ -4,6 +4,7 @@
 //! [`ConfigUpdate::Verify`] of the blocks that concern it; the process answers with a [`Verdict`]; then follows
 //! [`ConfigUpdate::Apply`] or [`ConfigUpdate::Discard`]. So a change is applied by all whom it concerns, or by none.
 
+use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
@@ -21,17 +22,43 @@ pub struct Subscribe {
     pub blocks: Vec<String>,
 }
 
+/// Which line of a configuration is meant: `config` numbers the lines of each configuration, so that an objection finds
+/// its way back to file, line and column.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+pub struct StatementId(
+    /// From 1; 0 is no line of any configuration.
+    pub u32,
+);
+
 /// One line of the configuration and what stands inside it. Values are in canonical spelling and of the type that the
 /// command declared.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+///
+/// Two are equal if they say the same, wherever they stand.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Node {
     /// The line's words: `["neighbor", "10.0.0.1"]`.
     pub words: Vec<String>,
     /// Lines of its block.
     pub children: Vec<Node>,
+    /// Which line it is, for who objects to it.
+    pub statement: StatementId,
 }
 
+impl PartialEq for Node {
+    fn eq(&self, other: &Self) -> bool {
+        self.words == other.words && self.children == other.children
+    }
+}
+
+impl Eq for Node {}
+
 impl Node {
+    /// A line made by hand, of no configuration: `Node::new("neighbor 10.0.0.1", children)`.
+    pub fn new(line: &str, children: Vec<Node>) -> Self {
+        let words = line.split_whitespace().map(str::to_owned).collect();
+        Self { words, children, statement: StatementId::default() }
+    }
+
     /// The first child that starts with these keywords: `node.find("bgp router-id")`.
     pub fn find(&self, keywords: &str) -> Option<&Node> {
         self.children.iter().find(|child| child.starts_with(keywords))
@@ -50,13 +77,38 @@ impl Node {
 
     /// Word `index` of the line as a value. The error names the line.
     pub fn value<T: FromStr>(&self, index: usize) -> Result<T, ValueError> {
-        let word = self.words.get(index).ok_or_else(|| ValueError::Missing { line: self.line(), index })?;
-        word.parse().map_err(|_| ValueError::Type { line: self.line(), word: word.clone() })
+        let word = self.words.get(index).ok_or_else(|| ValueError::Missing { line: self.named(), index })?;
+        word.parse().map_err(|_| ValueError::Type { line: self.named(), word: word.clone() })
+    }
+
+    /// The line as an error names it.
+    pub fn named(&self) -> NamedLine {
+        NamedLine { text: self.line(), statement: self.statement }
+    }
+
+    /// Why this line cannot be.
+    pub fn objection(&self, reason: impl fmt::Display) -> Objection {
+        Objection { reason: reason.to_string(), statement: Some(self.statement) }
     }
 
     /// The line as it is printed.
     pub fn line(&self) -> String {
         self.words.join(" ")
+    }
+}
+
+/// A line as an error names it: what it says, and which one it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NamedLine {
+    /// Its words.
+    pub text: String,
+    /// Which line.
+    pub statement: StatementId,
+}
+
+impl fmt::Display for NamedLine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
     }
 }
 
@@ -68,7 +120,7 @@ pub enum ValueError {
     #[error("`{line}`: word {index} is missing")]
     Missing {
         /// The line.
-        line: String,
+        line: NamedLine,
         /// Which word.
         index: usize,
     },
@@ -76,10 +128,19 @@ pub enum ValueError {
     #[error("`{line}`: {word:?} has the wrong type")]
     Type {
         /// The line.
-        line: String,
+        line: NamedLine,
         /// The word.
         word: String,
     },
+}
+
+impl ValueError {
+    /// The line.
+    pub fn line(&self) -> &NamedLine {
+        match self {
+            ValueError::Missing { line, .. } | ValueError::Type { line, .. } => line,
+        }
+    }
 }
 
 /// From `config` to a subscriber.
@@ -110,8 +171,17 @@ pub enum ConfigUpdate {
 pub struct Verdict {
     /// Number of the configuration that was verified.
     pub generation: u64,
-    /// The reason why it cannot be applied, for the operator, if there is one.
-    pub refused: Option<String>,
+    /// Why it cannot be applied, if it cannot.
+    pub refused: Option<Objection>,
+}
+
+/// Why a configuration cannot be applied, for the operator.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Objection {
+    /// The reason.
+    pub reason: String,
+    /// The line that it is about, if it is about one.
+    pub statement: Option<StatementId>,
 }
 
 /// From the shell to `config`, over a channel opened with [`Terms::Operator`].

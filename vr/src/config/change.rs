@@ -19,6 +19,7 @@ pub fn change<'w>(
     refuse(errors)?;
     let mut tree = running.clone();
     refuse(merge(&mut tree, statements, Kind::Change))?;
+    tree.number();
     refuse(validate(&tree, Some(running)))?;
     Ok(tree)
 }

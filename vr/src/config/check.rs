@@ -105,6 +105,7 @@ fn read_tree<'w>(text: &str, words: &'w Words, source: &Source) -> Result<Tree<'
     if errors.is_empty() {
         errors = merge(&mut tree, statements, Kind::File);
     }
+    tree.number();
     if errors.is_empty() { Ok(tree) } else { Err(errors) }
 }
 

@@ -16,13 +16,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use ipc::protocol::Identity;
-use vr_api::config::{ConfigUpdate, Node, OperatorReply, Subscribe, Verdict};
+use vr_api::config::{ConfigUpdate, Node, Objection, OperatorReply, Subscribe, Verdict};
 
 use super::change::change;
 use super::parse::Source;
 use super::print::print;
 use super::tree::Tree;
-use super::view::view;
+use super::view::{objected, view};
 use super::words::Words;
 use crate::error::ConfigError;
 
@@ -30,7 +30,7 @@ use crate::error::ConfigError;
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// What is to be done.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub enum Action<K> {
     /// Send to a subscriber.
     Send {
@@ -53,10 +53,8 @@ pub enum Action<K> {
     },
     /// A process cannot run what is in force. It is not asked again until that changes.
     Refused {
-        /// Which process.
-        by: Identity,
-        /// Why.
-        reason: String,
+        /// Which process, why, and where that stands.
+        error: ConfigError,
     },
 }
 
@@ -97,6 +95,12 @@ struct Verifying {
 impl Subscriber {
     fn view(&self, tree: &Tree<'_>) -> Vec<Node> {
         view(tree, self.identity.vr_name.as_ref(), &self.subscribe)
+    }
+
+    /// What it objects to in the blocks that it was sent.
+    fn objects(&self, tree: &Tree<'_>, objection: &Objection) -> ConfigError {
+        let saw = self.verifying.as_ref().map_or(&[][..], |verifying| &verifying.blocks);
+        objected(tree, saw, &self.identity, objection)
     }
 
     /// Whether it neither has these blocks, nor is about to, nor refused them already.
@@ -169,9 +173,9 @@ impl<'w, K: Copy + Ord> Commits<'w, K> {
         }
         let proposal = self.proposal.as_mut().filter(|proposal| proposal.generation == verdict.generation);
         match (proposal, verdict.refused) {
-            (Some(proposal), Some(reason)) if proposal.waiting.contains(&key) => {
-                let reason = format!("{}: {reason}", subscriber.identity);
-                self.abandon(now, reason);
+            (Some(proposal), Some(objection)) if proposal.waiting.contains(&key) => {
+                let error = subscriber.objects(&proposal.tree, &objection);
+                self.abandon(now, error.to_string());
             }
             (Some(proposal), None) => {
                 proposal.accepted.insert(key);
@@ -179,8 +183,9 @@ impl<'w, K: Copy + Ord> Commits<'w, K> {
                     self.go_on(now);
                 }
             }
-            (Some(_) | None, Some(reason)) => {
-                self.actions.push_back(Action::Refused { by: subscriber.identity.clone(), reason });
+            (Some(_) | None, Some(objection)) => {
+                let error = subscriber.objects(&self.running, &objection);
+                self.actions.push_back(Action::Refused { error });
                 subscriber.refused = subscriber.verifying.take().map(|verifying| verifying.blocks);
             }
             (None, None) => self.apply(key),

@@ -202,7 +202,8 @@ fn mismatch(failed: Vec<Failure<'_>>, line: &[Token<'_>]) -> Mismatch {
         let end = line.last().map_or(1, |last| last.column.saturating_add(count(last.text)).saturating_add(1));
         return Mismatch { problem: Problem::Incomplete.into(), span: (end, 1), expected };
     };
-    let only_value = failed.len() == 1;
+    // Where all that could stand there is one value, the word is a wrong one.
+    let only_value = failed.iter().filter(|failure| !matches!(failure.stop, Stop::TooMuch)).count() == 1;
     let mut problem = Box::new(Problem::TooMuch { word: token.text.to_owned() });
     for failure in failed {
         match failure.stop {

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use ipc::VrName;
+use vr_api::config::StatementId;
 use vr_api::interface;
 
 use super::nearest::nearest;
@@ -57,7 +58,9 @@ impl Merger {
                 self.errors.push(ConfigError::at(source.place(), problem).beside(rival.source.place()));
                 None
             }
-            None => block.push(Line { command, words, source, inside: Block::default() }),
+            None => {
+                block.push(Line { command, words, source, inside: Block::default(), statement: StatementId::default() })
+            }
         };
         if let Some(line) = line {
             for statement in inside {

@@ -238,10 +238,10 @@ impl Process<'_> {
             Action::Answer { to, reply } => {
                 self.operators.send(to, &reply);
             }
-            Action::Refused { by, reason } => {
-                log::error!("{by} refuses the configuration in force: {reason}");
+            Action::Refused { error } => {
+                log::error!("the configuration in force is refused: {}", error.sentence());
                 if self.router_starts {
-                    fail_start(&mut reactor.link, &format!("{by}: {reason}"));
+                    fail_start(&mut reactor.link, &error.sentence());
                 }
             }
         }

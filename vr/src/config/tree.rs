@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use vr_api::command::{Command, Repeat, Word};
-use vr_api::config::Node;
+use vr_api::config::{Node, StatementId};
 
 use super::parse::SourceLine;
 use super::words;
@@ -27,6 +27,8 @@ pub struct Line<'w> {
     pub source: Arc<SourceLine>,
     /// What stands inside; empty for a line that opens no block.
     pub inside: Block<'w>,
+    /// Its number, as [`Tree::number`] gave it.
+    pub statement: StatementId,
 }
 
 /// The lines of a block in the order in which they were read, found without a search.
@@ -86,12 +88,27 @@ impl<'w> Block<'w> {
     fn nodes(&self) -> Vec<Node> {
         self.lines.iter().map(Line::node).collect()
     }
+
+    fn number(&mut self, last: &mut u32) {
+        for line in &mut self.lines {
+            *last += 1;
+            line.statement = StatementId(*last);
+            line.inside.number(last);
+        }
+    }
+
+    /// Numbers grow in reading order, so the last line that begins no later holds it.
+    fn statement(&self, statement: StatementId) -> Option<&Line<'w>> {
+        let behind = self.lines.partition_point(|line| line.statement <= statement);
+        let line = self.lines.get(behind.checked_sub(1)?)?;
+        if line.statement == statement { Some(line) } else { line.inside.statement(statement) }
+    }
 }
 
 impl Line<'_> {
     /// The line as processes see it.
     pub fn node(&self) -> Node {
-        Node { words: self.words.clone(), children: self.inside.nodes() }
+        Node { words: self.words.clone(), children: self.inside.nodes(), statement: self.statement }
     }
 
     /// The value of a word; empty if there is none, which no line of a tree has where its command has a word.
@@ -106,6 +123,17 @@ impl Line<'_> {
 }
 
 impl<'w> Tree<'w> {
+    /// Numbers the lines, so that who objects to one can say which. To be done with a tree before it is shown to anybody.
+    pub fn number(&mut self) {
+        let mut last = 0;
+        self.top.number(&mut last);
+    }
+
+    /// The line of this number, if it says `words`: an objection may be about an older tree.
+    pub fn statement(&self, statement: StatementId, words: &[String]) -> Option<&Line<'w>> {
+        self.top.statement(statement).filter(|line| line.words == words)
+    }
+
     /// The tree as processes see it.
     pub fn nodes(&self) -> Vec<Node> {
         self.top.nodes()

@@ -5,7 +5,7 @@ use std::net::Ipv6Addr;
 use ipc::{InterfaceName, NameError, ServiceName, VrName};
 use ipnet::IpNet;
 use vr_api::command::Declaration;
-use vr_api::config::{Node, ValueError};
+use vr_api::config::{Node, Objection, ValueError};
 use vr_api::interface::{inter_vr, inter_vr_link_local, peer_of};
 
 /// Blocks of the configuration that the manager subscribes to.
@@ -53,6 +53,17 @@ pub enum DesiredError {
     /// The long name of an inter-VR interface is too long.
     #[error("connect: {0}")]
     Name(#[from] NameError),
+}
+
+impl DesiredError {
+    /// What the operator is told, and about which line.
+    pub fn objection(&self) -> Objection {
+        let statement = match self {
+            DesiredError::Value(error) => Some(error.line().statement),
+            DesiredError::Name(_) => None,
+        };
+        Objection { reason: self.to_string(), statement }
+    }
 }
 
 /// Reads the blocks.

@@ -204,7 +204,7 @@ impl Process {
                         self.verified = Some((generation, desired));
                         None
                     }
-                    Err(error) => Some(error.to_string()),
+                    Err(error) => Some(error.objection()),
                 };
                 self.config.send(&Verdict { generation, refused });
             }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use ipc::protocol::{Answer, ProcessRow, Question};
 use ipc::{Pathname, VrName};
-use vr_api::config::{OperatorReply, OperatorRequest};
+use vr_api::config::{Node, OperatorReply, OperatorRequest};
 use vr_api::show::{Row, ShowTable, Value};
 
 use super::command::{operator, take_vr};
@@ -134,7 +134,7 @@ fn ask(
 fn running_config(session: &mut Session, options: &ShellOptions) -> Result<(), ShellError> {
     match operator(session, &OperatorRequest::RunningConfig)? {
         OperatorReply::RunningConfig { tree, .. } if options.json => {
-            render::print_document(&serde_json::to_value(tree)?)
+            render::print_document(&serde_json::Value::Array(tree.iter().map(document).collect()))
         }
         OperatorReply::RunningConfig { text, .. } => render::print_text(text.trim_end()),
         OperatorReply::Refused(reason) => Err(ShellError::Answer(reason)),
@@ -158,6 +158,12 @@ fn startup_config(session: &mut Session, options: &ShellOptions) -> Result<(), S
         | OperatorReply::Saved { .. }
         | OperatorReply::Erased => Ok(()),
     }
+}
+
+/// A line of the configuration and what stands inside it.
+fn document(line: &Node) -> serde_json::Value {
+    let children: Vec<_> = line.children.iter().map(document).collect();
+    serde_json::json!({ "words": line.words, "children": children })
 }
 
 fn processes(session: &mut Session) -> Result<Vec<Row>, ShellError> {

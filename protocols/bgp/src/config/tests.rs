@@ -2,14 +2,10 @@
 
 use super::*;
 
-fn node(line: &str, children: Vec<Node>) -> Node {
-    Node { words: line.split_whitespace().map(str::to_owned).collect(), children }
-}
-
 fn blocks(of_neighbor: Vec<Node>, of_bgp: Vec<Node>) -> Vec<Node> {
-    let mut inside = vec![node("neighbor 10.0.0.1", of_neighbor)];
+    let mut inside = vec![Node::new("neighbor 10.0.0.1", of_neighbor)];
     inside.extend(of_bgp);
-    vec![node("route-policy PASS", vec![node("pass", vec![])]), node("router bgp 64501", inside)]
+    vec![Node::new("route-policy PASS", vec![Node::new("pass", vec![])]), Node::new("router bgp 64501", inside)]
 }
 
 fn refusal(of_neighbor: Vec<Node>, of_bgp: Vec<Node>) -> String {
@@ -18,12 +14,12 @@ fn refusal(of_neighbor: Vec<Node>, of_bgp: Vec<Node>) -> String {
 
 #[test]
 fn a_neighbor_inherits_the_timers_of_the_instance_unless_it_has_its_own() {
-    let remote = || node("remote-as 64502", vec![]);
-    let instance = || vec![node("timers bgp 10 30", vec![])];
+    let remote = || Node::new("remote-as 64502", vec![]);
+    let instance = || vec![Node::new("timers bgp 10 30", vec![])];
     let read =
         |lines| Config::read(&blocks(lines, instance())).unwrap().instance.unwrap().neighbors.into_values().next();
     assert_eq!(read(vec![remote()]).unwrap().timers.hold_seconds, 30);
-    assert_eq!(read(vec![remote(), node("timers bgp 1 3", vec![])]).unwrap().timers.hold_seconds, 3);
+    assert_eq!(read(vec![remote(), Node::new("timers bgp 1 3", vec![])]).unwrap().timers.hold_seconds, 3);
 }
 
 #[test]
@@ -33,15 +29,15 @@ fn without_the_block_there_is_nothing_to_do() {
 
 #[test]
 fn nonsense_is_refused_with_the_line_that_it_stands_in() {
-    let remote = || node("remote-as 64502", vec![]);
-    let policy = node("address-family ipv4 unicast", vec![node("route-policy NONE in", vec![])]);
+    let remote = || Node::new("remote-as 64502", vec![]);
+    let policy = Node::new("address-family ipv4 unicast", vec![Node::new("route-policy NONE in", vec![])]);
     assert_eq!(refusal(vec![], vec![]), "neighbor 10.0.0.1: `remote-as` is missing");
     assert_eq!(refusal(vec![remote(), policy], vec![]), "route-policy NONE in: there is no route-policy of this name");
-    let timers = refusal(vec![remote(), node("timers bgp 0 2", vec![])], vec![]);
+    let timers = refusal(vec![remote(), Node::new("timers bgp 0 2", vec![])], vec![]);
     assert!(timers.starts_with("timers bgp 0 2: the hold time"), "{timers}");
-    let late = refusal(vec![remote()], vec![node("timers bgp 30 30", vec![])]);
+    let late = refusal(vec![remote()], vec![Node::new("timers bgp 30 30", vec![])]);
     assert_eq!(late, "timers bgp 30 30: keepalives must come within the hold time");
-    let id = refusal(vec![remote()], vec![node("bgp router-id 0.0.0.0", vec![])]);
+    let id = refusal(vec![remote()], vec![Node::new("bgp router-id 0.0.0.0", vec![])]);
     assert!(id.starts_with("bgp router-id 0.0.0.0: "), "{id}");
 }
 

@@ -17,8 +17,7 @@ fn nodes(lines: &[(usize, &str)]) -> Vec<Node> {
     let mut rest = lines;
     while let Some(((indent, line), tail)) = rest.split_first() {
         let inside = tail.iter().take_while(|(deeper, _)| deeper > indent).count();
-        let words = line.split_whitespace().map(str::to_owned).collect();
-        found.push(Node { words, children: nodes(&tail[..inside]) });
+        found.push(Node::new(line, nodes(&tail[..inside])));
         rest = &tail[inside..];
     }
     found

@@ -105,10 +105,8 @@ impl World {
     }
 
     pub fn statics(&mut self, lines: &[&str]) {
-        let routes = lines.iter().map(|line| {
-            let words = line.split_whitespace().map(str::to_owned).collect();
-            crate::static_routes::read_line(&vr_api::config::Node { words, children: Vec::new() }).unwrap()
-        });
+        let read = |line: &&str| crate::static_routes::read_line(&vr_api::config::Node::new(line, Vec::new())).unwrap();
+        let routes = lines.iter().map(read);
         let static_routes = crate::static_routes::join(routes);
         self.input(Input::Configured(RibConfig { static_routes }));
     }

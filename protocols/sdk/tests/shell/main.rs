@@ -39,7 +39,7 @@ impl ProtocolCore for Probe {
 
     fn read_config(blocks: &[Node]) -> Result<usize, ConfigError> {
         match blocks.len() {
-            0 => Err(ConfigError::Missing { block: "router".to_owned(), line: "probe" }),
+            0 => Err(ConfigError::Missing { block: Node::new("router", Vec::new()).named(), line: "probe" }),
             count => Ok(count),
         }
     }
@@ -228,7 +228,7 @@ fn interface_channel(procmgr: &mut Procmgr) -> InterfaceChannel {
 
 /// Verifies and applies a configuration of so many blocks.
 fn apply(config: &mut ConfigChannel, generation: u64, count: usize) {
-    let block = Node { words: vec!["router".to_owned(), "probe".to_owned()], children: Vec::new() };
+    let block = Node::new("router probe", Vec::new());
     config.send(&ConfigUpdate::Verify { generation, blocks: vec![block; count] }).unwrap();
     assert_eq!(next(config), Verdict { generation, refused: None });
     config.send(&ConfigUpdate::Apply { generation }).unwrap();
@@ -347,8 +347,8 @@ fn a_rib_that_is_new_is_told_everything_again() {
 fn a_configuration_that_makes_no_sense_is_refused_with_the_reason_and_one_repeated_changes_nothing() {
     let mut world = World::ready();
     world.config.send(&ConfigUpdate::Verify { generation: 2, blocks: Vec::new() }).unwrap();
-    let reason = "router: `probe` is missing".to_owned();
-    assert_eq!(next(&mut world.config), Verdict { generation: 2, refused: Some(reason) });
+    let objection = Node::new("router", Vec::new()).objection("router: `probe` is missing");
+    assert_eq!(next(&mut world.config), Verdict { generation: 2, refused: Some(objection) });
     world.config.close();
     world.config = config_channel(&mut world.procmgr);
     apply(&mut world.config, 1, 1);

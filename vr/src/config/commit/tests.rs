@@ -26,7 +26,7 @@ fn said(commits: &mut Commits<'_, u32>) -> Vec<String> {
             Action::Store { text } => format!("store, mtu 9000 in it: {}", text.contains("9000")),
             Action::Answer { to, reply: OperatorReply::Refused(reason) } => format!("{to}: refused: {reason}"),
             Action::Answer { to, reply } => format!("{to}: {reply:?}"),
-            Action::Refused { by, reason } => format!("{by} refuses what is in force: {reason}"),
+            Action::Refused { error } => format!("refused what is in force: {}", error.sentence()),
         })
         .collect()
 }
@@ -46,7 +46,8 @@ fn accept(commits: &mut Commits<'_, u32>, now: Instant, key: u32, generation: u6
 }
 
 fn refuse(commits: &mut Commits<'_, u32>, now: Instant, key: u32, generation: u64) {
-    commits.verdict(now, key, Verdict { generation, refused: Some("too large".into()) });
+    let refused = Some(Objection { reason: "too large".into(), statement: None });
+    commits.verdict(now, key, Verdict { generation, refused });
 }
 
 /// A configuration that red's rib (1) and bgp (2) and blue's rib (3) have in force.

@@ -156,10 +156,12 @@ fn a_refused_change_is_not_in_force_anywhere() {
     accept(&mut rib);
     let mut operator = router.operator(None);
     change(&mut operator, &["vr red", "interface Loopback0", "mtu 9000"]);
-    let Some(ConfigUpdate::Verify { generation, .. }) = rib.receive_timeout(PATIENCE).unwrap() else { panic!() };
-    rib.send(&Verdict { generation, refused: Some("too large for this medium".into()) }).unwrap();
+    let Some(ConfigUpdate::Verify { generation, blocks }) = rib.receive_timeout(PATIENCE).unwrap() else { panic!() };
+    let objection = blocks[0].find("mtu").unwrap().objection("too large for this medium");
+    rib.send(&Verdict { generation, refused: Some(objection) }).unwrap();
     assert_eq!(rib.receive_timeout(PATIENCE).unwrap(), Some(ConfigUpdate::Discard { generation }));
-    assert_eq!(answer(&mut operator), OperatorReply::Refused("red/rib: too large for this medium".into()));
+    let expected = ["change:3:1: red/rib: too large for this medium", " 3 | mtu 9000", "   | ^^^^^^^^"].join("\n");
+    assert_eq!(answer(&mut operator), OperatorReply::Refused(expected));
     router.kill();
     let router = Router::start(folder.path());
     assert_eq!(accept(&mut router.subscribe("red")), ["interface Loopback0", "mtu 1400"]);
