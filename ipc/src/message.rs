@@ -212,6 +212,11 @@ impl<S: Serialize, R: DeserializeOwned> MessageChannel<S, R> {
         &self.channel
     }
 
+    /// The channel below, to register it as a source. Its bytes are this type's.
+    pub fn channel_mut(&mut self) -> &mut Channel {
+        &mut self.channel
+    }
+
     fn encode<T: Serialize>(&mut self, message: &T) -> Result<(), MessageError> {
         let mut buffer = std::mem::take(&mut self.buffer);
         buffer.clear();

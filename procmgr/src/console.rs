@@ -27,7 +27,7 @@ impl Console {
 
     /// A process works for the first time.
     pub(crate) fn process_ready(&self, who: &str, after: Duration) {
-        self.line(&format!("{who} ready in {:.2} s", after.as_secs_f64()));
+        self.line(&format!("{who} ready in {}", took(after)));
     }
 
     /// Something is wrong.
@@ -42,7 +42,7 @@ impl Console {
 
     /// All that can be ready is. No progress is printed from now on: a shell may have the terminal.
     pub(crate) fn up(&mut self, router: &str, processes: usize, after: Duration) {
-        self.line(&format!("router {router} is up: {processes} processes in {:.1} s", after.as_secs_f64()));
+        self.line(&format!("router {router} is up: {processes} processes in {}", took(after)));
         self.lines = false;
         self.tell("up");
     }
@@ -70,6 +70,14 @@ fn print(text: &str) {
     let mut out = io::stdout().lock();
     if let Err(error) = out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         log::debug!("standard output: {error}");
+    }
+}
+
+/// How long something took, as precisely as a reader cares.
+pub(crate) fn took(duration: Duration) -> String {
+    match duration.as_millis() {
+        millis @ 0..1000 => format!("{millis} ms"),
+        1000.. => format!("{:.1} s", duration.as_secs_f64()),
     }
 }
 

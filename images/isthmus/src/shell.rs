@@ -38,7 +38,7 @@ pub fn report(places: &Places, error: &ShellError) -> ExitCode {
         error => eprintln!("isthmus: {error}"),
     }
     match error {
-        ShellError::Usage { .. } | ShellError::Value { .. } => ExitCode::from(WRONG_USAGE),
+        ShellError::Line(_) | ShellError::Value(_) => ExitCode::from(WRONG_USAGE),
         _ => ExitCode::FAILURE,
     }
 }

@@ -11,6 +11,7 @@ use nix::unistd::read;
 
 use super::Router;
 use crate::class::{ClassSpec, ReadyWhen, Scope};
+use crate::console::took;
 use crate::link::LinkEnd;
 use crate::order::{Place, place};
 use crate::processes::{Kind, Output, Process, ProcessKey, Supervised};
@@ -188,7 +189,7 @@ impl Router<'_> {
         let Some(supervised) = process.supervised() else { return };
         let after = self.now.saturating_duration_since(supervised.spawned);
         self.console.process_ready(&who, after);
-        self.log.info(&format!("{who} ready in {:.2} s", after.as_secs_f64()));
+        self.log.info(&format!("{who} ready in {}", took(after)));
         if self.startup.is_up() {
             self.notify(key, &Notice::Go);
         }
@@ -215,7 +216,7 @@ impl Router<'_> {
             self.log.warn(&text);
         }
         let after = self.started.elapsed();
-        self.log.info(&format!("router {} is up: {running} processes in {:.1} s", self.name, after.as_secs_f64()));
+        self.log.info(&format!("router {} is up: {running} processes in {}", self.name, took(after)));
         // Before anybody is told: a shell may take the terminal then.
         self.console.up(&self.name, running, after);
         for key in self.processes.keys() {

@@ -496,8 +496,12 @@ impl Neighbor {
     fn ended(&mut self, phase: Phase, reason: DownReason, outbox: &mut Outbox) {
         let collision = Notification::from(Cease::ConnectionCollisionResolution);
         let level = match &reason {
+            // No news, unless what ends is a session that was announced.
             DownReason::Sent(notification) | DownReason::Received(notification) if *notification == collision => {
-                Level::Debug
+                match phase {
+                    Phase::Established => Level::Info,
+                    Phase::Before => Level::Debug,
+                }
             }
             DownReason::Sent(notification) | DownReason::Received(notification) if fsm::is_error(notification) => {
                 Level::Warn

@@ -9,7 +9,7 @@ use crate::error::Problem;
 
 /// A word of a line, and where it stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Token<'t> {
+pub(crate) struct Token<'t> {
     pub text: &'t str,
     /// The first character, from 1.
     pub column: u32,
@@ -18,13 +18,13 @@ pub(super) struct Token<'t> {
 }
 
 impl Token<'_> {
-    pub(super) fn span(&self) -> (u32, u32) {
+    pub(crate) fn span(&self) -> (u32, u32) {
         (self.column, count(self.text))
     }
 }
 
 /// Splits a line at white space. Columns count characters, as editors do.
-pub(super) fn tokens(line: &str) -> Vec<Token<'_>> {
+pub(crate) fn tokens(line: &str) -> Vec<Token<'_>> {
     let mut tokens = Vec::new();
     let (mut rest, mut column) = (line.trim_end(), 1);
     loop {

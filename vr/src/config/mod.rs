@@ -34,9 +34,9 @@
 pub mod change;
 pub mod check;
 pub mod commit;
-mod matching;
+pub(crate) mod matching;
 pub mod merge;
-mod nearest;
+pub(crate) mod nearest;
 pub mod parse;
 pub mod print;
 pub mod run;
@@ -44,7 +44,7 @@ pub mod startup;
 pub mod store;
 pub mod tree;
 pub mod validate;
-mod value;
+pub(crate) mod value;
 pub mod view;
 pub mod words;
 

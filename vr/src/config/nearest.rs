@@ -1,7 +1,7 @@
 //! "Did you mean": the known word that a wrong one was probably meant to be.
 
 /// The candidate that differs least, if it differs by no more than a slip of the finger.
-pub(super) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
+pub(crate) fn nearest<'c>(word: &str, candidates: impl Iterator<Item = &'c str>) -> Option<String> {
     let allowed = if word.chars().count() < 4 { 1 } else { 2 };
     candidates
         .filter(|candidate| !candidate.starts_with('<'))

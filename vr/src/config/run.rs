@@ -188,7 +188,7 @@ impl Process<'_> {
         match request {
             OperatorRequest::Change { lines } => {
                 if let Some(identity) = self.operators.identity(client) {
-                    log::info!("{identity} (PID {}) changes: {}", identity.pid, lines.join(" | "));
+                    log::info!("{identity} (PID {}) wants: {}", identity.pid, lines.join(" | "));
                 }
                 self.commits.change(now, client, lines);
             }
@@ -236,6 +236,9 @@ impl Process<'_> {
                 self.commits.stored(now, outcome);
             }
             Action::Answer { to, reply } => {
+                if let OperatorReply::Refused(reason) = &reply {
+                    log::info!("refused: {}", reason.lines().next().unwrap_or_default());
+                }
                 self.operators.send(to, &reply);
             }
             Action::Refused { error } => {

@@ -30,7 +30,7 @@ const IPV6_INTERFACE_ADDRESS: &str = "2001:db8::1/64";
 ///
 /// The name of an inter-VR interface comes back as `inter-vr/NAME`: whether a VR of that name exists, in which upper
 /// and lower case, is known only when the whole configuration was read (see `merge`).
-pub(super) fn canonical(parameter: &ParameterType, word: &str, folder: &Path) -> Result<String, BadValue> {
+pub(crate) fn canonical(parameter: &ParameterType, word: &str, folder: &Path) -> Result<String, BadValue> {
     match parameter {
         ParameterType::Number { name, min, max } => number(word, *min, *max)
             .map(|number| number.to_string())
@@ -75,7 +75,7 @@ pub(super) fn may_be_interface(word: &Word) -> bool {
 }
 
 /// What a word of a command accepts, for people: keywords as they stand, values in angle brackets.
-pub(super) fn describe(word: &Word) -> Vec<String> {
+pub(crate) fn describe(word: &Word) -> Vec<String> {
     let parameter = match word {
         Word::Keyword(keyword) => return vec![keyword.to_string()],
         Word::OneOf(keywords) => return keywords.iter().map(|keyword| keyword.to_string()).collect(),

@@ -5,61 +5,78 @@ use std::str::FromStr;
 
 use ipc::message::Schema;
 use ipc::protocol::Question;
-use ipc::{InterfaceName, Pathname, VrName};
-use vr_api::command::{Command, Word};
+use ipc::{InterfaceName, Pathname, ServiceName, VrName};
 use vr_api::config::{self, OperatorReply, OperatorRequest};
 use vr_api::show::ShowRequest;
 
+use super::forms::Action;
+use super::grammar::{self, Form, Parsed};
 use super::session::{Conversation, Session};
 use super::{ShellError, ShellOptions, ping, render, show};
 
-/// The commands, with what follows them, for help.
-pub const COMMANDS: [(&str, &str, &str); 11] = [
-    ("show", "TABLE [ARGUMENTS] [vr VR]", "show a table; `show` alone lists them"),
-    ("ping", "vr VR ADDRESS [count N] [size N] [source A] [interface I]", "send echo requests"),
-    ("traceroute", "vr VR ADDRESS [source A] [interface I]", "show the routers on the way"),
-    ("connect", "VR VR", "join two virtual routers"),
-    ("configure", "LINE [; LINE]...", "change the configuration: `configure vr red; interface blue; shutdown`"),
-    ("clear", "...", "what the protocols declare: `clear bgp ADDRESS`"),
-    ("copy", "running-config startup-config", "save the configuration in force: the router starts with it from now on"),
-    ("erase", "startup-config", "forget what was saved: a factory reset, after a `reload`"),
-    ("reload", "", "stop the whole router and start its machine anew"),
-    ("shutdown", "", "stop the whole router; a machine of its own goes off"),
-    ("exit", "", "leave the shell"),
-];
+/// What follows from a line for the shell itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Next {
+    /// The next line.
+    Line,
+    /// The end of the shell.
+    Exit,
+}
 
 /// Executes one line.
-pub fn execute(session: &mut Session, options: &ShellOptions, line: &str) -> Result<(), ShellError> {
-    let words: Vec<&str> = line.split_whitespace().collect();
-    match words[..] {
-        [] => Ok(()),
-        ["show"] => render::print_text(&show::list(options)),
-        ["show", ref rest @ ..] => show::execute(session, options, rest),
-        ["ping", ref rest @ ..] => ping::ping(session, options, &Target::parse(rest, PING)?),
-        ["traceroute", ref rest @ ..] => ping::traceroute(session, options, &Target::parse(rest, TRACEROUTE)?),
-        ["connect", ..] => change(session, options, vec![line.to_owned()]),
-        ["no", "connect", ..] => change(session, options, vec![line.to_owned()]),
-        ["configure", ..] => {
-            let lines = line.trim_start().trim_start_matches("configure");
-            change(session, options, lines.split(';').map(|line| line.trim().to_owned()).collect())
-        }
-        ["clear", ..] => class_command(session, options, &words),
-        ["copy", "running-config", "startup-config"] => startup(session, options, &OperatorRequest::SaveStartup),
-        ["erase", "startup-config"] => startup(session, options, &OperatorRequest::EraseStartup),
-        ["reload"] => session.ask(Question::Reload).map(drop),
-        ["shutdown"] => session.ask(Question::Shutdown).map(drop),
-        ["help" | "?"] => render::print_text(&help(options)),
-        _ => Err(ShellError::Usage { found: line.trim().to_owned(), expected: accepted() }),
+pub fn execute(
+    session: &mut Session,
+    options: &ShellOptions,
+    forms: &[Form<Action>],
+    line: &str,
+) -> Result<Next, ShellError> {
+    if line.trim().is_empty() {
+        return Ok(Next::Line);
     }
+    if let Some(before) = line.trim_end().strip_suffix('?') {
+        return help(forms, before).map(|()| Next::Line);
+    }
+    let parsed = grammar::parse(forms, line).map_err(ShellError::Line)?;
+    match parsed.action {
+        Action::Show(table) => show::execute(session, options, table, &parsed)?,
+        Action::ListTables => {
+            let tables = forms.iter().filter(|form| matches!(form.action, Action::Show(_)));
+            render::print_text(&synopses(tables))?;
+        }
+        Action::Ping => ping::ping(session, options, &Target::read(&parsed)?)?,
+        Action::Traceroute => ping::traceroute(session, options, &Target::read(&parsed)?)?,
+        Action::Line => change(session, options, vec![parsed.words.join(" ")])?,
+        Action::Configure => {
+            let lines = parsed.words.last().map(String::as_str).unwrap_or_default();
+            change(session, options, lines.split(';').map(|line| line.trim().to_owned()).collect())?;
+        }
+        Action::Class(class) => class_command(session, class, &parsed)?,
+        Action::Save => startup(session, options, &OperatorRequest::SaveStartup)?,
+        Action::Erase => startup(session, options, &OperatorRequest::EraseStartup)?,
+        Action::Reload => session.ask(Question::Reload).map(drop)?,
+        Action::Shutdown => session.ask(Question::Shutdown).map(drop)?,
+        Action::Help => render::print_text(&format!("{}\n{HINT}", synopses(forms.iter())))?,
+        Action::Exit => return Ok(Next::Exit),
+    }
+    Ok(Next::Line)
 }
 
-fn accepted() -> String {
-    COMMANDS.map(|(word, _, _)| word).join(", ")
+const HINT: &str = "
+Words may be abbreviated. `?` shows what may follow, Tab completes.";
+
+/// How each command is typed, and what it does.
+fn synopses<'f>(forms: impl Iterator<Item = &'f Form<Action>>) -> String {
+    let lines = forms.map(|form| format!("{:<52} {}", form.synopsis(), form.help).trim_end().to_owned());
+    lines.collect::<Vec<_>>().join("\n")
 }
 
-fn help(options: &ShellOptions) -> String {
-    let lines = COMMANDS.iter().map(|(word, rest, help)| format!("{:<52} {help}", format!("{word} {rest}")));
-    lines.chain([show::list(options)]).collect::<Vec<_>>().join("\n")
+/// What may stand behind `line`.
+pub fn help(forms: &[Form<Action>], line: &str) -> Result<(), ShellError> {
+    let (candidates, may_end) = grammar::candidates(forms, line).map_err(ShellError::Line)?;
+    let end = may_end.then(|| ("<cr>".to_owned(), String::new()));
+    let lines = candidates.into_iter().map(|candidate| (candidate.text, candidate.help)).chain(end);
+    let lines: Vec<String> = lines.map(|(text, help)| format!("  {text:<24} {help}").trim_end().to_owned()).collect();
+    render::print_text(&lines.join("\n"))
 }
 
 /// Changes the configuration: at once, or not at all.
@@ -97,63 +114,26 @@ pub fn operator(session: &mut Session, request: &OperatorRequest) -> Result<Oper
 }
 
 /// A command that a class declared, to its processes: of one VR (`... vr red`) or of all.
-fn class_command(session: &mut Session, options: &ShellOptions, words: &[&str]) -> Result<(), ShellError> {
-    let (words, vr) = take_vr(words)?;
-    let declared = |command: &Command| matches(command, &words);
-    let Some(class) = options.declarations.iter().find(|class| class.commands.iter().any(declared)) else {
-        let all = options.declarations.iter().flat_map(|class| &class.commands).map(spelled).collect::<Vec<_>>();
-        return Err(ShellError::Usage { found: words.join(" "), expected: all.join(", ") });
-    };
-    let request = ShowRequest::Command { words: words.iter().map(|word| (*word).to_owned()).collect() };
+fn class_command(session: &mut Session, class: &ServiceName, parsed: &Parsed<'_, Action>) -> Result<(), ShellError> {
+    let vr = session.known_vr(parsed.setting("vr"))?;
+    let request = ShowRequest::Command { words: parsed.words.clone() };
     let mut obeyed = 0;
     let mut refused = Vec::new();
     for (name, id, classes) in session.vrs()? {
-        if vr.as_ref().is_some_and(|vr| *vr != name) || !classes.contains(&class.class) {
+        if vr.as_ref().is_some_and(|vr| *vr != name) || !classes.contains(class) {
             continue;
         }
-        match session.show(&Pathname::service(id, class.class.clone()), &request) {
+        match session.show(&Pathname::service(id, class.clone()), &request) {
             Ok(_) => obeyed += 1,
             Err(error) => refused.push(format!("{name}: {error}")),
         }
     }
     match obeyed {
-        0 if refused.is_empty() => Err(ShellError::Answer(format!("no {} runs there", class.class))),
+        0 if refused.is_empty() => Err(ShellError::Answer(format!("no {class} runs there"))),
         0 => Err(ShellError::Answer(refused.join("\n"))),
         _ => Ok(()),
     }
 }
-
-fn matches(command: &Command, words: &[&str]) -> bool {
-    command.words.len() == words.len()
-        && command.words.iter().zip(words).all(|(word, typed)| match word {
-            Word::Keyword(keyword) => keyword == typed,
-            Word::OneOf(keywords) => keywords.iter().any(|keyword| keyword == typed),
-            Word::Parameter(_) => true,
-        })
-}
-
-fn spelled(command: &Command) -> String {
-    let words = command.words.iter().map(|word| match word {
-        Word::Keyword(keyword) => keyword.to_string(),
-        Word::OneOf(keywords) => keywords.join("|"),
-        Word::Parameter(_) => "<value>".to_owned(),
-    });
-    words.collect::<Vec<_>>().join(" ")
-}
-
-/// Takes `vr NAME` out of a line.
-pub fn take_vr<'a>(words: &[&'a str]) -> Result<(Vec<&'a str>, Option<VrName>), ShellError> {
-    let mut rest = words.to_vec();
-    let Some(at) = rest.iter().rposition(|word| *word == "vr").filter(|at| at + 1 < rest.len()) else {
-        return Ok((rest, None));
-    };
-    let name = VrName::new(rest[at + 1])?;
-    rest.drain(at..=at + 1);
-    Ok((rest, Some(name)))
-}
-
-const PING: &str = "vr VR ADDRESS [count N] [size N] [source ADDRESS] [interface NAME]";
-const TRACEROUTE: &str = "vr VR ADDRESS [source ADDRESS] [interface NAME]";
 
 /// Whom to probe, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,52 +152,62 @@ pub struct Target {
     pub size: u16,
 }
 
+/// How many echo requests a ping sends unless it is told; `ping` of IOS does so too.
+const COUNT: u32 = 5;
+/// Payload of a probe unless it is told: that of `ping` everywhere.
+const SIZE: u16 = 56;
+
 impl Target {
-    fn parse(words: &[&str], expected: &str) -> Result<Self, ShellError> {
-        let usage = || ShellError::Usage { found: words.join(" "), expected: expected.to_owned() };
-        let (rest, vr) = take_vr(words)?;
-        let [to, ref options @ ..] = rest[..] else { return Err(usage()) };
-        let (vr, to) = (vr.ok_or_else(usage)?, value(to, "an address")?);
-        let mut target = Target { vr, to, from: None, interface: None, count: 5, size: 56 };
-        for option in options.chunks(2) {
-            match *option {
-                ["count", count] => target.count = value(count, "a number")?,
-                ["size", size] => target.size = value(size, "a number of at most 65507")?,
-                ["source", from] => target.from = Some(value(from, "an address")?),
-                ["interface", name] => {
-                    let name = vr_api::interface::canonical(name).unwrap_or_else(|| name.to_owned());
-                    target.interface = Some(value(&name, "an interface")?);
-                }
-                _ => return Err(usage()),
-            }
-        }
-        Ok(target)
+    fn read(parsed: &Parsed<'_, Action>) -> Result<Self, ShellError> {
+        Ok(Self {
+            vr: VrName::new(parsed.setting("vr").unwrap_or_default())?,
+            to: value(parsed.words.last().map(String::as_str).unwrap_or_default())?,
+            from: parsed.setting("source").map(value).transpose()?,
+            interface: parsed.setting("interface").map(interface).transpose()?,
+            count: parsed.setting("count").map_or(Ok(COUNT), value)?,
+            size: parsed.setting("size").map_or(Ok(SIZE), value)?,
+        })
     }
 }
 
-fn value<T: FromStr>(word: &str, expected: &'static str) -> Result<T, ShellError> {
-    word.parse().map_err(|_| ShellError::Value { found: word.to_owned(), expected })
+/// An interface's name takes any case.
+fn interface(word: &str) -> Result<InterfaceName, ShellError> {
+    Ok(InterfaceName::new(&vr_api::interface::canonical(word).unwrap_or_else(|| word.to_owned()))?)
+}
+
+/// A word that the grammar has checked; an error means that grammar and reader disagree.
+pub fn value<T: FromStr>(word: &str) -> Result<T, ShellError> {
+    word.parse().map_err(|_| ShellError::Value(word.to_owned()))
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::forms::forms;
     use super::*;
 
-    #[test]
-    fn a_ping_takes_its_options_in_any_order() {
-        let target = Target::parse(&["192.0.2.2", "count", "2", "vr", "red", "size", "100"], PING).unwrap();
-        assert_eq!((target.vr.as_str(), target.count, target.size), ("red", 2, 100));
-        let target = Target::parse(&["fe80::2", "interface", "port0/0/1", "vr", "red"], PING).unwrap();
-        assert_eq!(target.interface.unwrap().as_str(), "Port0/0/1");
-        assert!(Target::parse(&["192.0.2.2"], PING).is_err(), "the VR is missing");
-        assert!(Target::parse(&["vr", "red", "x"], PING).is_err());
-        assert!(Target::parse(&["vr", "red", "192.0.2.2", "count"], PING).is_err());
+    fn all_forms() -> Vec<Form<Action>> {
+        let control_socket = "/nowhere".into();
+        forms(&ShellOptions { control_socket, declarations: Vec::new(), router_tables: Vec::new(), json: false })
     }
 
     #[test]
-    fn the_vr_may_stand_anywhere() {
-        let (rest, vr) = take_vr(&["route", "vr", "red", "10.0.0.0/8"]).unwrap();
-        assert_eq!((rest, vr.unwrap().as_str()), (vec!["route", "10.0.0.0/8"], "red"));
-        assert_eq!(take_vr(&["vr"]).unwrap(), (vec!["vr"], None));
+    fn a_ping_takes_its_options_in_any_order() {
+        let forms = all_forms();
+        let read = |line| Target::read(&grammar::parse(&forms, line).unwrap()).unwrap();
+        let target = read("ping 192.0.2.2 count 2 vr red size 100");
+        assert_eq!((target.vr.as_str(), target.count, target.size), ("red", 2, 100));
+        assert_eq!(read("ping vr red 192.0.2.2").count, COUNT);
+        let target = read("ping fe80::2 interface port0/0/1 vr red");
+        assert_eq!(target.interface.unwrap().as_str(), "Port0/0/1");
+    }
+
+    #[test]
+    fn every_command_may_be_asked_for_help() {
+        let forms = all_forms();
+        let (all, _) = grammar::candidates(&forms, "").unwrap();
+        assert!(all.len() >= 10, "{all:?}");
+        for candidate in all {
+            grammar::candidates(&forms, &format!("{} ", candidate.text)).unwrap();
+        }
     }
 }

@@ -5,25 +5,20 @@ use std::io;
 use ipc::error::{LinkError, MessageError};
 use ipc::protocol::Refusal;
 
+use super::grammar::Diagnosis;
+
 /// What the operator is told.
 #[derive(Debug, thiserror::Error)]
 pub enum ShellError {
-    /// The line is no command; what would be one.
-    #[error("{found:?} is not a command here; expected {expected}")]
-    Usage {
-        /// What was typed.
-        found: String,
-        /// What is accepted.
-        expected: String,
-    },
+    /// The line is no command; where, and what would be one.
+    #[error("{0}")]
+    Line(Box<Diagnosis>),
     /// A value is not of its type.
-    #[error("{found:?} is not {expected}")]
-    Value {
-        /// What was typed.
-        found: String,
-        /// What is accepted.
-        expected: &'static str,
-    },
+    #[error("{0:?} has the wrong type")]
+    Value(String),
+    /// A virtual router is named that does not exist.
+    #[error("there is no virtual router {0}; `show vr` lists them")]
+    NoVr(ipc::VrName),
     /// The router, or its procmgr, cannot be reached.
     #[error(transparent)]
     Link(#[from] LinkError),

@@ -3,11 +3,15 @@
 //! It knows no table and no protocol by name: `images/isthmus` hands it the declarations of the classes and the tables
 //! of the router's own services, and procmgr's directory says who answers.
 //!
-//! Read `session` (how it asks), `command` (what a line means), `render` (how rows are printed), `interactive`.
+//! Read `forms` (what may be typed), `grammar` (how it is understood), `command` (what it means), `session` (how others are
+//! asked), `render` (how rows are printed), `interactive`.
 
 mod command;
 mod error;
+mod forms;
+mod grammar;
 mod interactive;
+mod interrupt;
 mod ping;
 mod render;
 mod session;
@@ -38,5 +42,14 @@ pub struct ShellOptions {
 /// Runs commands one after the other and prints what they answer. The first that fails ends it.
 pub fn run_commands(options: &ShellOptions, commands: &[String]) -> Result<(), ShellError> {
     let mut session = session::Session::attach(options)?;
-    commands.iter().try_for_each(|line| command::execute(&mut session, options, line))
+    let forms = forms::forms(options);
+    for (number, line) in commands.iter().enumerate() {
+        if number > 0 && !options.json {
+            render::print_text("")?;
+        }
+        if command::execute(&mut session, options, &forms, line)? == command::Next::Exit {
+            break;
+        }
+    }
+    Ok(())
 }

@@ -9,6 +9,7 @@ use serde_json::json;
 use stack_api::probe::{self, Outcome, Probe, ProbeResult};
 
 use super::command::Target;
+use super::interrupt::{Interrupts, Waiter, Woken};
 use super::render::{print_document, print_text};
 use super::session::{Conversation, Session};
 use super::{ShellError, ShellOptions};
@@ -17,15 +18,21 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
 /// A probe a second, as `ping` does it; the answer of the last is awaited and no more.
 const INTERVAL: Duration = Duration::from_secs(1);
 const MAX_HOPS: u8 = 30;
+/// TTL of a ping, as RFC 1700 recommends for what an IP host sends.
+const TTL: u8 = 64;
 
-/// Sends echo requests and says what came back.
+/// Sends echo requests and says what came back. Ctrl-C ends it; what was sent until then is summed up.
 pub fn ping(session: &mut Session, options: &ShellOptions, target: &Target) -> Result<(), ShellError> {
-    let mut probes = open(session)?;
+    let mut conversation = open(session)?;
+    let interrupts = session.interrupts();
+    let mut prober = Prober::new(&mut conversation, target, interrupts.as_deref())?;
     let mut round_trips = Vec::new();
     let mut documents = Vec::new();
-    for number in 0..target.count {
+    let mut sent = 0;
+    for number in 1..=target.count {
         let begun = Instant::now();
-        let result = exchange(&mut probes, target, number, 64)?;
+        sent = u64::from(number);
+        let Some(result) = prober.exchange(number, TTL)? else { break };
         match options.json {
             true => documents.push(document(&result)),
             false => print_text(&line(&result))?,
@@ -33,11 +40,11 @@ pub fn ping(session: &mut Session, options: &ShellOptions, target: &Target) -> R
         if let Outcome::Reply { .. } = result.outcome {
             round_trips.push(result.round_trip_ns);
         }
-        if number + 1 < target.count {
-            wait_until(begun + INTERVAL);
+        if number < target.count && prober.rest_until(begun + INTERVAL)? == Woken::Interrupted {
+            break;
         }
     }
-    let (sent, received) = (u64::from(target.count), round_trips.len() as u64);
+    let received = round_trips.len() as u64;
     match options.json {
         true => print_document(&json!({
             "vr": target.vr.as_str(), "to": target.to, "sent": sent, "received": received, "probes": documents,
@@ -47,19 +54,17 @@ pub fn ping(session: &mut Session, options: &ShellOptions, target: &Target) -> R
     if round_trips.is_empty() { Err(ShellError::NoReply(target.to)) } else { Ok(()) }
 }
 
-/// Sends echo requests with growing TTL until the destination answers.
+/// Sends echo requests with growing TTL until the destination answers. Ctrl-C ends it.
 pub fn traceroute(session: &mut Session, options: &ShellOptions, target: &Target) -> Result<(), ShellError> {
-    let mut probes = open(session)?;
+    let mut conversation = open(session)?;
+    let interrupts = session.interrupts();
+    let mut prober = Prober::new(&mut conversation, target, interrupts.as_deref())?;
     let mut documents = Vec::new();
     let mut arrived = false;
     for ttl in 1..=MAX_HOPS {
-        let result = exchange(&mut probes, target, u32::from(ttl), ttl)?;
+        let Some(result) = prober.exchange(u32::from(ttl), ttl)? else { break };
         match options.json {
-            true => {
-                let mut hop = document(&result);
-                hop["hop"] = ttl.into();
-                documents.push(hop);
-            }
+            true => documents.push(document_of_hop(ttl, &result)),
             false => print_text(&format!("{ttl:>2}  {}", hop(&result)))?,
         }
         arrived = matches!(result.outcome, Outcome::Reply { .. });
@@ -80,21 +85,49 @@ fn open(session: &mut Session) -> Result<Probes, ShellError> {
     session.open(&Pathname::router("stack")?, &terms, Schema::new(probe::SCHEMA))
 }
 
-fn exchange(probes: &mut Probes, target: &Target, number: u32, ttl: u8) -> Result<ProbeResult, ShellError> {
-    let (vr, to, from, size) = (target.vr.clone(), target.to, target.from, target.size);
-    let interface = target.interface.clone();
-    let timeout_ms = u32::try_from(PROBE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
-    probes.say(&Probe { number, vr, to, from, interface, ttl, size, timeout_ms })?;
-    let result = probes.hear(PROBE_TIMEOUT + Duration::from_secs(1))?;
-    match result.outcome {
-        Outcome::NotSent(reason) => Err(ShellError::Answer(reason)),
-        _ => Ok(result),
-    }
+/// Sends probes to one target, one at a time.
+struct Prober<'p> {
+    probes: &'p mut Probes,
+    target: &'p Target,
+    waiter: Waiter<'p>,
 }
 
-fn wait_until(at: Instant) {
-    // Waiting is the work: a probe a second. There is no event to wait for.
-    std::thread::park_timeout(at.saturating_duration_since(Instant::now()));
+impl<'p> Prober<'p> {
+    fn new(probes: &'p mut Probes, target: &'p Target, interrupts: Option<&'p Interrupts>) -> Result<Self, ShellError> {
+        let waiter = Waiter::new(probes.channel_mut(), interrupts)?;
+        Ok(Self { probes, target, waiter })
+    }
+
+    /// Sends a probe and waits for what becomes of it; `None`: Ctrl-C.
+    fn exchange(&mut self, number: u32, ttl: u8) -> Result<Option<ProbeResult>, ShellError> {
+        let Target { vr, to, from, interface, size, .. } = self.target.clone();
+        let timeout_ms = u32::try_from(PROBE_TIMEOUT.as_millis()).unwrap_or(u32::MAX);
+        self.probes.say(&Probe { number, vr, to, from, interface, ttl, size, timeout_ms })?;
+        // The stack says so itself when the time is over.
+        let until = Instant::now() + PROBE_TIMEOUT + Duration::from_secs(1);
+        loop {
+            match self.probes.hear_now()? {
+                Some(ProbeResult { outcome: Outcome::NotSent(reason), .. }) => return Err(ShellError::Answer(reason)),
+                Some(result) => return Ok(Some(result)),
+                None => {}
+            }
+            match self.waiter.wait(until)? {
+                Woken::Ready => {}
+                Woken::Interrupted => return Ok(None),
+                Woken::TimedOut => return Err(self.probes.silent()),
+            }
+        }
+    }
+
+    /// Waits for a time: nothing is expected until then. A stack that ends meanwhile is noticed with the next probe.
+    fn rest_until(&mut self, at: Instant) -> Result<Woken, ShellError> {
+        loop {
+            match self.waiter.wait(at)? {
+                Woken::Ready => {}
+                woken => return Ok(woken),
+            }
+        }
+    }
 }
 
 fn milliseconds(ns: u64) -> f64 {
@@ -102,7 +135,7 @@ fn milliseconds(ns: u64) -> f64 {
 }
 
 fn line(result: &ProbeResult) -> String {
-    let (number, time) = (result.number + 1, milliseconds(result.round_trip_ns));
+    let (number, time) = (result.number, milliseconds(result.round_trip_ns));
     match &result.outcome {
         Outcome::Reply { from, ttl } => format!("reply from {from}: seq={number} ttl={ttl} time={time:.3} ms"),
         Outcome::TimeExceeded { from } => format!("from {from}: seq={number} time to live exceeded"),
@@ -145,6 +178,16 @@ fn document(result: &ProbeResult) -> serde_json::Value {
     };
     let seconds = from.map(|_| result.round_trip_ns as f64 / 1e9);
     json!({ "seq": result.number, "outcome": outcome, "from": from, "round_trip": seconds })
+}
+
+/// A hop of a route: its number is its TTL.
+fn document_of_hop(ttl: u8, result: &ProbeResult) -> serde_json::Value {
+    let mut hop = document(result);
+    if let Some(fields) = hop.as_object_mut() {
+        fields.remove("seq");
+        fields.insert("hop".to_owned(), ttl.into());
+    }
+    hop
 }
 
 fn summary(sent: u64, round_trips: &[u64]) -> String {

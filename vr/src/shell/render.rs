@@ -54,9 +54,6 @@ fn json(value: &Value) -> Json {
 
 /// Aligned columns, numbers to the right, headings as they are in JSON.
 pub fn text(columns: &[impl AsRef<str>], rows: &[Row]) -> String {
-    if rows.is_empty() {
-        return "(nothing)".to_owned();
-    }
     let mut table = Table::new();
     table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
     table.set_header(columns.iter().map(|column| Cell::new(column.as_ref())));
@@ -67,7 +64,10 @@ pub fn text(columns: &[impl AsRef<str>], rows: &[Row]) -> String {
         column.set_padding((0, 2));
     }
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
+    match rows.is_empty() {
+        true => format!("{}\n(none)", lines.join("\n")),
+        false => lines.join("\n"),
+    }
 }
 
 fn cell(column: &str, value: &Value) -> Cell {
@@ -125,6 +125,11 @@ mod tests {
             text,
             "vr   prefix       next_hops  age\nred  10.0.0.0/31  blue       00:01:01\n-    default                     7.0s"
         );
+    }
+
+    #[test]
+    fn a_table_without_rows_says_so_under_its_headings() {
+        assert_eq!(text(&["vr", "address"], &[]), "vr  address\n(none)");
     }
 
     #[test]

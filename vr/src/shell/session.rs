@@ -1,7 +1,9 @@
 //! The shell's own link, and the ways to ask over it.
 
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use ipc::channel::Channel;
 use ipc::link::{Link, LinkEvent};
 use ipc::message::{MessageChannel, Schema};
 use ipc::protocol::{Answer, Question};
@@ -10,6 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use vr_api::show::{self, Row, ShowReply, ShowRequest};
 
+use super::interrupt::Interrupts;
 use super::{ShellError, ShellOptions};
 
 /// How long the shell waits for a process before it says that it does not answer.
@@ -18,13 +21,25 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 /// An attached shell.
 pub struct Session {
     link: Link,
+    /// Who sits before a prompt stops a command with Ctrl-C; without one, Ctrl-C ends the process.
+    interrupts: Option<Rc<Interrupts>>,
 }
 
 impl Session {
     /// Attaches to the router behind the control socket.
     pub fn attach(options: &ShellOptions) -> Result<Self, ShellError> {
         let link = Link::attach(&options.control_socket, None, ServiceName::new("shell")?)?;
-        Ok(Self { link })
+        Ok(Self { link, interrupts: None })
+    }
+
+    /// The same with Ctrl-C ending a command, not the process.
+    pub fn interruptible(self) -> Result<Self, ShellError> {
+        Ok(Self { interrupts: Some(Rc::new(Interrupts::take()?)), ..self })
+    }
+
+    /// Ctrl-C, where it ends a command.
+    pub fn interrupts(&self) -> Option<Rc<Interrupts>> {
+        self.interrupts.clone()
     }
 
     /// Asks procmgr; all parts of the answer.
@@ -98,6 +113,15 @@ impl Session {
         Ok(rows.map(|row| (row.name, row.vr, row.classes)).collect())
     }
 
+    /// A VR that was named, if it exists.
+    pub fn known_vr(&mut self, name: Option<&str>) -> Result<Option<VrName>, ShellError> {
+        let Some(name) = name.map(VrName::new).transpose()? else { return Ok(None) };
+        match self.vrs()?.iter().any(|(known, ..)| *known == name) {
+            true => Ok(Some(name)),
+            false => Err(ShellError::NoVr(name)),
+        }
+    }
+
     fn wait(&mut self, service: &str, until: Instant) -> Result<LinkEvent, ShellError> {
         let left = until.saturating_duration_since(Instant::now());
         let event = self.link.wait_event_timeout(left)?;
@@ -118,12 +142,26 @@ impl<S: Serialize, R: DeserializeOwned> Conversation<S, R> {
         self.channel.send(message).map_err(|error| ShellError::Message { service: service.clone(), error })
     }
 
+    /// The channel, to wait for it beside other things.
+    pub fn channel_mut(&mut self) -> &mut Channel {
+        self.channel.channel_mut()
+    }
+
+    /// The next message if it is there already.
+    pub fn hear_now(&mut self) -> Result<Option<R>, ShellError> {
+        let service = &self.service;
+        self.channel.receive().map_err(|error| ShellError::Message { service: service.clone(), error })
+    }
+
+    /// That the other side did not answer.
+    pub fn silent(&self) -> ShellError {
+        ShellError::Silent { service: self.service.clone() }
+    }
+
     /// The next message.
     pub fn hear(&mut self, timeout: Duration) -> Result<R, ShellError> {
         let service = &self.service;
         let heard = self.channel.receive_timeout(timeout);
-        heard
-            .map_err(|error| ShellError::Message { service: service.clone(), error })?
-            .ok_or_else(|| ShellError::Silent { service: service.clone() })
+        heard.map_err(|error| ShellError::Message { service: service.clone(), error })?.ok_or_else(|| self.silent())
     }
 }

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use ipc::protocol::{Answer, ProcessRow, Question};
-use ipc::{Pathname, VrName};
+use ipc::{Pathname, ServiceName, VrId, VrName};
 use vr_api::config::{Node, OperatorReply, OperatorRequest};
 use vr_api::show::{Row, ShowTable, Value};
 
-use super::command::{operator, take_vr};
+use super::command::{operator, value};
+use super::forms::Action;
+use super::grammar::Parsed;
 use super::session::Session;
 use super::{ShellError, ShellOptions, render};
 
@@ -47,53 +49,48 @@ pub fn tables(options: &ShellOptions) -> Vec<ShowTable> {
     tables
 }
 
-/// All tables, a line each.
-pub fn list(options: &ShellOptions) -> String {
-    let line = |table: ShowTable| format!("{:<52} {}", format!("show {} {}", table.words, table.arguments), table.help);
-    tables(options).into_iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-/// Executes the words behind `show`.
-pub fn execute(session: &mut Session, options: &ShellOptions, words: &[&str]) -> Result<(), ShellError> {
-    let Some(table) = find(tables(options), words) else {
-        let expected = tables(options).iter().map(|table| table.words.to_string()).collect::<Vec<_>>().join(", ");
-        return Err(ShellError::Usage { found: format!("show {}", words.join(" ")), expected });
-    };
-    let rest = words.get(table.words.split_whitespace().count()..).unwrap_or_default();
-    let (arguments, vr) = take_vr(rest)?;
-    if !arguments.is_empty() && table.arguments.is_empty() {
-        return Err(ShellError::Usage { found: arguments.join(" "), expected: "nothing more, or `vr VR`".to_owned() });
-    }
+/// Prints a table.
+pub fn execute(
+    session: &mut Session,
+    options: &ShellOptions,
+    table: &ShowTable,
+    parsed: &Parsed<'_, Action>,
+) -> Result<(), ShellError> {
     match table.words.as_ref() {
         "running-config" => return running_config(session, options),
         "startup-config" => return startup_config(session, options),
         _ => {}
     }
+    // Behind `show` and the words of the table.
+    let arguments = parsed.words.get(1 + table.words.split_whitespace().count()..).unwrap_or_default();
+    let vr = session.known_vr(parsed.setting("vr"))?;
     let mut problems = Vec::new();
-    let mut rows = ask(session, options, &table, &arguments, vr.as_ref(), &mut problems)?;
-    if let Some(vr) = &vr
-        && let Some(column) = table.columns.iter().position(|column| column == "vr")
-    {
-        rows.retain(|row| row.get(column) == Some(&Value::text(vr)));
+    let mut rows = ask(session, options, table, arguments, vr.as_ref(), &mut problems)?;
+    if let Some(column) = table.columns.iter().position(|column| column == "vr") {
+        if let Some(vr) = &vr {
+            rows.retain(|row| row.get(column) == Some(&Value::text(vr)));
+        }
+        order_by_vr(&mut rows, column, &session.vrs()?);
     }
     render::print(&table.columns, &rows, options.json)?;
     if problems.is_empty() { Ok(()) } else { Err(ShellError::Partial(problems.join("\n"))) }
 }
 
-/// The table with the most words that begin the line: `inter-vr database` before `inter-vr`.
-fn find(tables: Vec<ShowTable>, words: &[&str]) -> Option<ShowTable> {
-    let begins = |table: &ShowTable| {
-        let own: Vec<&str> = table.words.split_whitespace().collect();
-        words.get(..own.len()) == Some(&own[..])
-    };
-    tables.into_iter().filter(begins).max_by_key(|table| table.words.split_whitespace().count())
+/// Rows of VRs in the order of their numbers, in every table alike. Those of the router (totals) stay where they are.
+fn order_by_vr(rows: &mut [Row], column: usize, vrs: &[(VrName, VrId, Vec<ServiceName>)]) {
+    let is_of_vr = |row: &Row| matches!(row.get(column), Some(Value::Text(_)));
+    let number = |row: &Row| vrs.iter().position(|(name, ..)| row.get(column) == Some(&Value::text(name)));
+    for of_vrs in rows.chunk_by_mut(|a, b| is_of_vr(a) == is_of_vr(b)).filter(|rows| rows.first().is_some_and(is_of_vr))
+    {
+        of_vrs.sort_by_key(number);
+    }
 }
 
 fn ask(
     session: &mut Session,
     options: &ShellOptions,
     table: &ShowTable,
-    arguments: &[&str],
+    arguments: &[String],
     vr: Option<&VrName>,
     problems: &mut Vec<String>,
 ) -> Result<Vec<Row>, ShellError> {
@@ -105,25 +102,18 @@ fn ask(
         "vrfib" => return vrfib(session, arguments),
         _ => {}
     }
-    let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
     if let Some((service, _)) = options.router_tables.iter().find(|(_, tables)| tables.contains(table)) {
-        return session.table(&Pathname::router(service.as_str())?, &table.words, &arguments);
+        return session.table(&Pathname::router(service.as_str())?, &table.words, arguments);
     }
     let Some(class) = options.declarations.iter().find(|class| class.tables.contains(table)) else {
         return Ok(Vec::new());
     };
     let mut rows = Vec::new();
-    let vrs = session.vrs()?;
-    if let Some(vr) = vr
-        && !vrs.iter().any(|(name, ..)| name == vr)
-    {
-        return Err(ShellError::Answer(format!("no virtual router {vr:?}")));
-    }
-    for (name, id, classes) in vrs {
+    for (name, id, classes) in session.vrs()? {
         if vr.is_some_and(|vr| *vr != name) || !classes.contains(&class.class) {
             continue;
         }
-        match session.table(&Pathname::service(id, class.class.clone()), &table.words, &arguments) {
+        match session.table(&Pathname::service(id, class.class.clone()), &table.words, arguments) {
             Ok(part) => rows.extend(part),
             Err(error) => problems.push(format!("{name}/{}: {error}", class.class)),
         }
@@ -184,7 +174,10 @@ fn processes(session: &mut Session) -> Result<Vec<Row>, ShellError> {
             },
         ]
     };
-    Ok(rows.map(row).collect())
+    let mut rows: Vec<Row> = rows.map(row).collect();
+    // The router's own first; an attached one comes last in procmgr's order.
+    rows.sort_by_key(|row| row.first() != Some(&Value::Null));
+    Ok(rows)
 }
 
 fn channels(session: &mut Session) -> Result<Vec<Row>, ShellError> {
@@ -221,14 +214,11 @@ fn directory(session: &mut Session) -> Result<Vec<Row>, ShellError> {
     Ok(rows.map(row).collect())
 }
 
-fn log(session: &mut Session, arguments: &[&str]) -> Result<Vec<Row>, ShellError> {
-    let lines = match arguments {
-        [] => 50,
-        [count] => count
-            .parse()
-            .map_err(|_| ShellError::Value { found: (*count).to_owned(), expected: "a number of lines" })?,
-        _ => return Err(ShellError::Usage { found: arguments.join(" "), expected: "show log [LINES]".to_owned() }),
-    };
+/// Lines of the log unless another number is asked for: a screen.
+const LOG_LINES: u32 = 50;
+
+fn log(session: &mut Session, arguments: &[String]) -> Result<Vec<Row>, ShellError> {
+    let lines = arguments.first().map_or(Ok(LOG_LINES), |count| value(count))?;
     let parts = session.ask(Question::Log { lines })?;
     let rows = parts.into_iter().flat_map(|part| if let Answer::Log(rows) = part { rows } else { Vec::new() });
     let row = |line: ipc::protocol::LogLine| {
@@ -244,12 +234,9 @@ fn log(session: &mut Session, arguments: &[&str]) -> Result<Vec<Row>, ShellError
 }
 
 /// The vrFIB of a process, as its own socket library has it: `red/bgp`, or `bgp` of every VR.
-fn vrfib(session: &mut Session, arguments: &[&str]) -> Result<Vec<Row>, ShellError> {
-    let [process] = arguments else {
-        let expected = "show vrfib PROCESS, as in `show vrfib red/bgp` or `show vrfib bgp`".to_owned();
-        return Err(ShellError::Usage { found: arguments.join(" "), expected });
-    };
-    let (vr, class) = process.split_once('/').map_or((None, *process), |(vr, class)| (Some(vr), class));
+fn vrfib(session: &mut Session, arguments: &[String]) -> Result<Vec<Row>, ShellError> {
+    let process = arguments.first().map(String::as_str).unwrap_or_default();
+    let (vr, class) = process.split_once('/').map_or((None, process), |(vr, class)| (Some(vr), class));
     let service = ipc::ServiceName::new(class)?;
     let mut rows = Vec::new();
     let mut asked = 0;
@@ -305,10 +292,12 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_table_that_fits_is_meant() {
-        let tables = || vec![ShowTable::new("bgp", "", &[]), ShowTable::new("bgp summary", "", &[])];
-        assert_eq!(find(tables(), &["bgp", "summary"]).unwrap().words, "bgp summary");
-        assert_eq!(find(tables(), &["bgp", "10.0.0.0/8"]).unwrap().words, "bgp");
-        assert!(find(tables(), &["bg"]).is_none());
+    fn rows_stand_in_the_order_of_the_vrs_and_totals_where_they_were() {
+        let vr = |name: &str, id| (VrName::new(name).unwrap(), VrId(id), Vec::new());
+        let row = |name: &str, value: u64| vec![Value::text(name), value.into()];
+        let total: Row = vec![Value::Null, 3u64.into()];
+        let mut rows = vec![row("blue", 1), row("red", 2), row("red", 1), total.clone()];
+        order_by_vr(&mut rows, 0, &[vr("red", 1), vr("blue", 2)]);
+        assert_eq!(rows, [row("red", 2), row("red", 1), row("blue", 1), total]);
     }
 }

@@ -9,6 +9,7 @@ mod bird;
 mod boot;
 mod cable;
 mod demo;
+mod disk;
 mod examples;
 mod frr;
 mod garbage;

@@ -13,6 +13,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
+use crate::disk::SmallDisk;
+
 /// How long a condition may take to come true. Only a broken router needs it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two looks at a router: there is no event that says that a table changed.
@@ -24,6 +26,8 @@ pub const TWO_VRS: &str = include_str!("../../../examples/two-vrs.conf");
 /// A router, stopped when it is dropped.
 #[derive(Debug)]
 pub struct Router {
+    // Unmounted before the folder is removed.
+    disk: Option<SmallDisk>,
     folder: TempDir,
     name: String,
     /// The process that was started in the foreground.
@@ -33,7 +37,19 @@ pub struct Router {
 impl Router {
     /// A router named `name` that does not run yet.
     pub fn new(name: &str) -> Self {
-        Self { folder: tempfile::tempdir().unwrap(), name: name.to_owned(), front: None }
+        Self { disk: None, folder: tempfile::tempdir().unwrap(), name: name.to_owned(), front: None }
+    }
+
+    /// The same with its runtime and state folders on a disk of its own. Needs root.
+    pub fn on_small_disk(name: &str) -> Self {
+        let mut router = Self::new(name);
+        router.disk = Some(SmallDisk::mount(router.folder().join("disk")));
+        router
+    }
+
+    /// That disk.
+    pub fn disk(&self) -> &SmallDisk {
+        self.disk.as_ref().expect("a router on a small disk")
     }
 
     /// A router that runs `config` in the background. Returns when it is up.
@@ -68,6 +84,11 @@ impl Router {
         &self.name
     }
 
+    /// Where its runtime and state folders are.
+    fn home(&self) -> &Path {
+        self.disk.as_ref().map_or(self.folder.path(), SmallDisk::path)
+    }
+
     /// The folder that holds everything of this router.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -94,7 +115,7 @@ impl Router {
     /// `isthmus` with arguments, in this router's folder.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_isthmus"));
-        command.args(args).env("ISTHMUS_DIR", self.folder.path()).stdin(Stdio::null());
+        command.args(args).env("ISTHMUS_DIR", self.home()).stdin(Stdio::null());
         command
     }
 
@@ -195,7 +216,7 @@ impl Drop for Router {
             eprintln!("{}", self.log());
         }
         if !self.down().status.success()
-            && let Ok(pid) = std::fs::read_to_string(self.folder.path().join(&self.name).join("lock"))
+            && let Ok(pid) = std::fs::read_to_string(self.home().join(&self.name).join("lock"))
             && let Ok(pid) = pid.trim().parse()
         {
             // A router that cannot be stopped in order: its processes end with procmgr.

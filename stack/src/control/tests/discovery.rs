@@ -74,8 +74,10 @@ impl Wire {
         let (near, far) = (open("near", "far"), open("far", "near"));
         let plane = Plane::new(PoolLimits { small: 64, large: 4 });
         let mut router = Router { plane, input: Input::default(), now: Time::from_millis(1000) };
-        let lines = vec![node("ipv6 address 2001:db8::1/64", vec![]), node("ipv4 address 10.0.0.1/24", vec![])];
-        let vr = node("vr red", vec![node("assign port 0/0/0", vec![]), node("interface Port0/0/0", lines)]);
+        let lines =
+            vec![Node::new("ipv6 address 2001:db8::1/64", vec![]), Node::new("ipv4 address 10.0.0.1/24", vec![])];
+        let vr =
+            Node::new("vr red", vec![Node::new("assign port 0/0/0", vec![]), Node::new("interface Port0/0/0", lines)]);
         router.change(|plane| plane.topology.configure(StackConfig::read(&[vr]).unwrap()));
         let (card, punts) = router.plane.line_card().start(LineCardConfig::new("0/0", 1)).unwrap();
         let (own_mac, mtu_bytes) = (near.port().mac, near.port().mtu_bytes);

@@ -10,15 +10,15 @@ use crate::wire::ip::IpRepr;
 use crate::wire::ipv6_extension::kind;
 
 fn both(name: &str, address: &str, lines: &[&str]) -> Node {
-    let lines = lines.iter().map(|line| node(line, vec![]));
-    let address = node(&format!("ipv6 address {address}"), vec![]);
-    node(&format!("interface {name}"), [address].into_iter().chain(lines).collect())
+    let lines = lines.iter().map(|line| Node::new(line, vec![]));
+    let address = Node::new(&format!("ipv6 address {address}"), vec![]);
+    Node::new(&format!("interface {name}"), [address].into_iter().chain(lines).collect())
 }
 
 fn three(narrow: &[&str]) -> Router {
     let blocks = [
-        node("vr red", vec![both("blue", "2001:db8:a::/127", &[]), both("Loopback0", "2001:db8::1/128", &[])]),
-        node(
+        Node::new("vr red", vec![both("blue", "2001:db8:a::/127", &[]), both("Loopback0", "2001:db8::1/128", &[])]),
+        Node::new(
             "vr blue",
             vec![
                 both("red", "2001:db8:a::1/127", &[]),
@@ -26,9 +26,12 @@ fn three(narrow: &[&str]) -> Router {
                 both("Loopback0", "2001:db8::2/128", &[]),
             ],
         ),
-        node("vr green", vec![both("blue", "2001:db8:b::1/127", narrow), both("Loopback0", "2001:db8::3/128", &[])]),
-        node("connect red blue", vec![]),
-        node("connect blue green", vec![]),
+        Node::new(
+            "vr green",
+            vec![both("blue", "2001:db8:b::1/127", narrow), both("Loopback0", "2001:db8::3/128", &[])],
+        ),
+        Node::new("connect red blue", vec![]),
+        Node::new("connect blue green", vec![]),
     ];
     let plane = Plane::new(PoolLimits { small: 64, large: 8 });
     let mut router = Router { plane, input: Input::default(), now: Time::from_millis(1000) };
