@@ -51,6 +51,12 @@ const MAX_FRUITLESS_RINGS: u32 = 4096;
 /// Looks at the ring between two looks at the clock, while spinning.
 const SPINS_PER_LOOK: u32 = 64;
 
+/// How often a side makes way for a peer on the same CPU before it sleeps.
+const MAX_YIELDS: u32 = 4;
+
+/// What the header says of a peer that has not waited yet.
+const UNKNOWN_CPU: u64 = 0;
+
 /// Which end of a channel: who opened it, or who was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -136,12 +142,16 @@ struct Progress {
     reader_flags: u64,
 }
 
-/// How long to look at the ring before going to sleep.
-#[derive(Debug, Default)]
+/// How long to look out for the peer before going to sleep.
+#[derive(Debug, Default, Clone, Copy)]
 struct Spin {
     bound: Duration,
     /// Present length: halved when spinning was in vain, back at the bound when it was not.
     now: Duration,
+    /// How often to make way for the peer; halved and set back likewise.
+    yields: u32,
+    /// Own CPU as the peer was last told, plus one.
+    cpu: u64,
 }
 
 /// What an empty ring means.
@@ -400,11 +410,12 @@ impl Channel {
         Ok(self.tx.arm_record(length)?)
     }
 
-    /// Lets [`wait_readable`](Self::wait_readable) and [`wait_writable`](Self::wait_writable) look at the ring for at
-    /// most this long before they sleep. Never done while the peer last waited on the same CPU. Zero, the default: not
-    /// at all.
+    /// Lets [`wait_readable`](Self::wait_readable) and [`wait_writable`](Self::wait_writable) look out for the peer before
+    /// they sleep: for at most this long if it last waited on another CPU; if it did on this one, where looking would
+    /// only keep it from working, by making way for it a few times. Both are done less where they were in vain. Zero,
+    /// the default: not at all.
     pub fn set_spin(&mut self, bound: Duration) {
-        self.spin = Spin { bound, now: bound };
+        self.spin = Spin { bound, now: bound, yields: MAX_YIELDS, ..self.spin };
     }
 
     /// Blocks until something can be read: bytes, the end, or an error. `false`: the time is over, or the gate is
@@ -452,11 +463,13 @@ impl Channel {
         if self.tx.is_closed() {
             return Err(ChannelError::Closed);
         }
-        if let Some(code) = self.tx.reset_by_peer() {
-            return Err(ChannelError::Reset(code));
-        }
-        if self.tx.peer_closed_reading() {
-            return Err(ChannelError::PeerClosedReading);
+        if self.tx.peer_flags() != 0 {
+            if let Some(code) = self.tx.reset_by_peer() {
+                return Err(ChannelError::Reset(code));
+            }
+            if self.tx.peer_closed_reading() {
+                return Err(ChannelError::PeerClosedReading);
+            }
         }
         if self.doorbell.peer_gone() { Err(ChannelError::PeerGone) } else { Ok(()) }
     }
@@ -513,15 +526,30 @@ impl Channel {
         Ok(self.rx.available()? > 0 || self.rx.peer_ended())
     }
 
-    /// Looks at the ring for a while, unless the peer could not run meanwhile.
-    fn spin(&mut self, mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>) -> Result<bool, ChannelError> {
-        let cpu = nix::sched::sched_getcpu().map_or(0, |cpu| cpu as u64 + 1);
-        self.tx.note_cpu(cpu);
-        let peer_cpu = self.rx.peer_cpu();
-        if self.spin.now.is_zero() || peer_cpu == 0 || peer_cpu == cpu {
+    /// Looks out for the peer for a while, on another CPU or on this one.
+    fn spin(&mut self, ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>) -> Result<bool, ChannelError> {
+        if self.spin.bound.is_zero() {
             return Ok(false);
         }
-        let start = Instant::now();
+        let cpu = nix::sched::sched_getcpu().map_or(UNKNOWN_CPU, |cpu| cpu as u64 + 1);
+        if self.spin.cpu != cpu {
+            // Only then: the peer looks at that line with every write and read.
+            self.spin.cpu = cpu;
+            self.tx.note_cpu(cpu);
+        }
+        match self.rx.peer_cpu() {
+            UNKNOWN_CPU => Ok(false),
+            same if same == cpu => self.make_way(ready),
+            _ => self.look_out(ready),
+        }
+    }
+
+    /// The peer runs elsewhere: looks at the ring.
+    fn look_out(
+        &mut self,
+        mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
+    ) -> Result<bool, ChannelError> {
+        let mut start = None;
         loop {
             for _ in 0..SPINS_PER_LOOK {
                 if ready(self)? {
@@ -530,11 +558,29 @@ impl Channel {
                 }
                 std::hint::spin_loop();
             }
+            // What comes soon is met before there was a look at the clock.
+            let start = *start.get_or_insert_with(Instant::now);
             if start.elapsed() >= self.spin.now {
                 self.spin.now = (self.spin.now / 2).max(self.spin.bound / 16);
                 return Ok(false);
             }
         }
+    }
+
+    /// The peer needs this CPU: lets it run, if it is awake. That costs a switch of processes, and no waking.
+    fn make_way(
+        &mut self,
+        mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
+    ) -> Result<bool, ChannelError> {
+        for _ in 0..self.spin.yields {
+            std::thread::yield_now();
+            if ready(self)? {
+                self.spin.yields = MAX_YIELDS;
+                return Ok(true);
+            }
+        }
+        self.spin.yields = (self.spin.yields / 2).max(1);
+        Ok(false)
     }
 
     /// Sleeps as long as `arm` says that it may.

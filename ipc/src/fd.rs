@@ -223,5 +223,29 @@ pub fn raise_descriptor_limit() -> io::Result<u64> {
     Ok(hard)
 }
 
+/// Commands of membarrier(2), which the libc crate has for Android only.
+const MEMBARRIER_CMD_GLOBAL_EXPEDITED: libc::c_int = 1 << 1;
+const MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED: libc::c_int = 1 << 2;
+
+/// Lets barriers of [`membarrier`] reach this process.
+pub(crate) fn membarrier_register() -> io::Result<()> {
+    membarrier_command(MEMBARRIER_CMD_REGISTER_GLOBAL_EXPEDITED)
+}
+
+/// A full memory barrier on every CPU that runs a registered process.
+pub(crate) fn membarrier() -> io::Result<()> {
+    membarrier_command(MEMBARRIER_CMD_GLOBAL_EXPEDITED)
+}
+
+fn membarrier_command(command: libc::c_int) -> io::Result<()> {
+    const NO_FLAGS: libc::c_uint = 0;
+    const NO_CPU: libc::c_int = 0;
+    // SAFETY: membarrier(2) takes three numbers and touches no memory of ours.
+    match unsafe { libc::syscall(libc::SYS_membarrier, command, NO_FLAGS, NO_CPU) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests;

@@ -18,6 +18,7 @@
 //! children share.
 #![allow(unsafe_code)]
 
+mod barrier;
 mod consumer;
 mod producer;
 mod protocol;
@@ -25,9 +26,12 @@ mod protocol;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use crate::memory::{Memory, PAGE_BYTES, SLOT_BYTES, Shared, Slot, View};
+
+use self::barrier::Barriers;
+use self::protocol::State;
 
 pub use self::consumer::Consumer;
 pub use self::producer::Producer;
@@ -48,6 +52,10 @@ const PATIENCE: u64 = 8;
 /// A sleeping writer is woken when this part of its window is free: woken for every few bytes, it would fill them and
 /// sleep again, two switches of process for each small write.
 const WAKE_FRACTION: usize = 4;
+
+/// A side that found something new so often without a sleep tells the other one that it is alert: a barrier everywhere,
+/// which its next sleep then costs, is worth so many fences that wait for a cache line.
+const ALERT_AFTER: u64 = 16;
 
 /// Offset of a ring's header in a channel's memory.
 const HEADER_OFFSETS: [usize; 2] = [0, size_of::<RingHeader>()];
@@ -146,6 +154,7 @@ struct ProducerCursors {
     stalls: AtomicU64,
     /// Own flags, as published.
     flags: AtomicU64,
+    wakefulness: Wakefulness,
 }
 
 #[repr(C)]
@@ -161,6 +170,44 @@ struct ConsumerCursors {
     flags: AtomicU64,
     /// Head at which a sleeping writer was last looked for.
     looked_at: AtomicU64,
+    wakefulness: Wakefulness,
+}
+
+/// What a side remembers of its own sleep, since the peer could change the word that both see.
+#[repr(C)]
+struct Wakefulness {
+    /// How often it has found something new since it last asked to be woken; [`ALERT_AFTER`]: the other side was told.
+    finds: AtomicU64,
+    /// What it last asked to be woken at. Until then it may be asleep in some event loop, whatever it looks at meanwhile.
+    asleep_until: AtomicU64,
+}
+
+impl Wakefulness {
+    /// The other side's position is new; `true`: it is to be told that this side is alert.
+    #[inline]
+    fn found(&self, position: u64, barriers: Barriers) -> bool {
+        let finds = self.finds.load(Ordering::Relaxed);
+        if finds >= ALERT_AFTER || position < self.asleep_until.load(Ordering::Relaxed) || barriers == Barriers::Own {
+            return false;
+        }
+        self.finds.store(finds + 1, Ordering::Relaxed);
+        finds + 1 == ALERT_AFTER
+    }
+
+    /// Before it asks to be woken.
+    fn fall_asleep(&self, until: u64) -> State {
+        self.asleep_until.store(until, Ordering::Relaxed);
+        if self.finds.swap(0, Ordering::Relaxed) < ALERT_AFTER { State::Drowsy } else { State::Alert }
+    }
+
+    /// What it asked for was taken back.
+    fn stay_awake(&self) {
+        self.asleep_until.store(0, Ordering::Relaxed);
+    }
+
+    fn is_alert(&self) -> bool {
+        self.finds.load(Ordering::Relaxed) >= ALERT_AFTER
+    }
 }
 
 const _: () = assert!(size_of::<EndCursors>() <= SLOT_BYTES);
@@ -204,6 +251,7 @@ struct Ring {
     header: View<RingHeader>,
     cursors: Arc<Slot<EndCursors>>,
     index: usize,
+    barriers: Barriers,
     /// One thread at a time: an end is `Send`, not `Sync`.
     single: PhantomData<Cell<()>>,
 }
@@ -226,7 +274,8 @@ impl std::fmt::Debug for EndCursors {
 impl Ring {
     fn new(memory: &Arc<Memory>, cursors: Arc<Slot<EndCursors>>, index: usize) -> Self {
         let index = index & 1;
-        Self { header: View::new(memory.clone(), HEADER_OFFSETS[index]), cursors, index, single: PhantomData }
+        let header = View::new(memory.clone(), HEADER_OFFSETS[index]);
+        Self { header, cursors, index, barriers: Barriers::of_this_process(), single: PhantomData }
     }
 
     #[inline]

@@ -137,7 +137,8 @@ impl Consumer {
     #[inline]
     pub fn wake_writer(&mut self) -> bool {
         let state = &self.ring.header.state;
-        protocol::wake(&state.writer_wants, self.head(), || self.ring.cursors.rx.flags.load(Ordering::Relaxed) != 0)
+        let ended = || self.ring.cursors.rx.flags.load(Ordering::Relaxed) != 0;
+        protocol::wake(&state.writer_wants, self.ring.barriers, self.head(), ended)
     }
 
     /// To be called after [`arm`](Self::arm), whose fence it needs: whether the writer sleeps for more room than there
@@ -158,15 +159,25 @@ impl Consumer {
     /// rings. `false`: there are, or the writer has ended.
     pub(crate) fn arm(&mut self, ahead: usize) -> Result<bool, PeerFault> {
         let wanted = (self.head() + 1).saturating_add(ahead as u64);
-        protocol::sleep_unless(&self.ring.header.state.reader_wants, wanted, || {
+        let wakefulness = &self.ring.cursors.rx.wakefulness;
+        let state = wakefulness.fall_asleep(wanted);
+        let asleep = protocol::sleep_unless(&self.ring.header.state.reader_wants, state, wanted, || {
             self.refresh()?;
             Ok(self.tail() >= wanted || self.peer_ended())
-        })
+        })?;
+        if !asleep {
+            wakefulness.stay_awake();
+        }
+        Ok(asleep)
     }
 
     /// Takes back an `arm`.
     pub(crate) fn disarm(&mut self) {
-        protocol::stay_awake(&self.ring.header.state.reader_wants);
+        let wakefulness = &self.ring.cursors.rx.wakefulness;
+        if !wakefulness.is_alert() {
+            wakefulness.stay_awake();
+            protocol::stay_awake(&self.ring.header.state.reader_wants);
+        }
     }
 
     /// Whether the writer has closed or broken off. A flag without a meaning is no reason to stay awake: the reader
@@ -254,7 +265,11 @@ impl Consumer {
         if switch != known {
             self.enter(switch, left);
         }
-        self.ring.cursors.rx.tail.store(found, Ordering::Relaxed);
+        let cursors = &self.ring.cursors.rx;
+        cursors.tail.store(found, Ordering::Relaxed);
+        if found != seen && cursors.wakefulness.found(found, self.ring.barriers) {
+            protocol::become_alert(&self.ring.header.state.reader_wants);
+        }
         Ok(())
     }
 

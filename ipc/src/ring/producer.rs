@@ -123,7 +123,8 @@ impl Producer {
     /// Whether the reader sleeps and waits for what was just written or closed. The caller must then ring, once.
     #[inline]
     pub fn wake_reader(&mut self) -> bool {
-        protocol::wake(&self.ring.header.state.reader_wants, self.tail(), || self.is_closed())
+        let wants = &self.ring.header.state.reader_wants;
+        protocol::wake(wants, self.ring.barriers, self.tail(), || self.is_closed())
     }
 
     /// Prepares to sleep until `minimum` bytes could be written; more than the largest window that a stream may have
@@ -146,10 +147,16 @@ impl Producer {
         }
         let window_bytes = WINDOW_BYTES[self.switch().window() & 3];
         let wanted = self.head_wanted(minimum.max(window_bytes / WAKE_FRACTION));
-        protocol::sleep_unless(&self.ring.header.state.writer_wants, wanted, || {
+        let wakefulness = &self.ring.cursors.tx.wakefulness;
+        let state = wakefulness.fall_asleep(wanted);
+        let asleep = protocol::sleep_unless(&self.ring.header.state.writer_wants, state, wanted, || {
             self.refresh()?;
             Ok(enough <= self.head() || self.peer_flags() & (DEAF | RESET) != 0)
-        })
+        })?;
+        if !asleep {
+            wakefulness.stay_awake();
+        }
+        Ok(asleep)
     }
 
     /// Notes the CPU that this side waits on, for a spinning peer.
@@ -239,7 +246,11 @@ impl Producer {
         if found > tail {
             return Err(PeerFault::HeadBeyondTail { tail, found });
         }
-        self.ring.cursors.tx.head.store(found, Ordering::Relaxed);
+        let cursors = &self.ring.cursors.tx;
+        cursors.head.store(found, Ordering::Relaxed);
+        if found != seen && cursors.wakefulness.found(found, self.ring.barriers) {
+            protocol::become_alert(&self.ring.header.state.writer_wants);
+        }
         Ok(())
     }
 

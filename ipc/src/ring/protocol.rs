@@ -10,8 +10,21 @@
 //!
 //! Waiting for room is the same with the sides exchanged. The steps are generic over the word, so that the model
 //! checker loom runs the very code that the ring runs (`tests`).
+//!
+//! A word `wants` says how its owner is: [`DROWSY`], it may fall asleep at any moment, so that the other side fences
+//! after all that it publishes; asleep, until a position; or [`ALERT`], it falls asleep only behind a barrier that the
+//! kernel sends through all CPUs (membarrier(2)). To an alert side is published without a fence, which would wait for a
+//! cache line that the other CPU is looking at: with the fence, two busy processes move one message at a time.
 
-use std::sync::atomic::{AtomicU64, Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering, compiler_fence};
+
+use super::barrier::{self, Barriers};
+
+/// Awake, for now.
+pub(super) const DROWSY: u64 = 0;
+
+/// Awake, and not to fall asleep without [`Word::heavy_fence`]. No position: a ring never gets that far.
+pub(super) const ALERT: u64 = u64::MAX;
 
 /// A word that both sides see.
 pub(super) trait Word {
@@ -20,6 +33,10 @@ pub(super) trait Word {
     fn swap(&self, value: u64, order: Ordering) -> u64;
     /// Sequentially consistent.
     fn fence();
+    /// Half of a fence: only together with a [`heavy_fence`](Self::heavy_fence) of the other side it is one.
+    fn light_fence();
+    /// The other half, and a fence of its own; returns whether the kernel did its part.
+    fn heavy_fence() -> bool;
 }
 
 impl Word for AtomicU64 {
@@ -40,7 +57,19 @@ impl Word for AtomicU64 {
 
     #[inline]
     fn fence() {
-        fence(Ordering::SeqCst);
+        barrier::here();
+    }
+
+    #[inline]
+    fn light_fence() {
+        // The CPU may still exchange the store before it with the load behind it; `barrier::everywhere` of the other
+        // side makes each CPU stop in between, or before, or behind both (membarrier(2), "barrier()").
+        compiler_fence(Ordering::SeqCst);
+    }
+
+    fn heavy_fence() -> bool {
+        barrier::here();
+        barrier::everywhere()
     }
 }
 
@@ -73,17 +102,37 @@ pub(super) fn observe_writer(tail: &impl Word, switch: &impl Word) -> (u64, u64)
     (tail, switch.load(Ordering::Relaxed))
 }
 
-/// Asks to be woken at a position, then looks once more. `true`: may sleep. `false`: `awake` found a reason not to.
+/// What the other side was told of this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// [`DROWSY`]: it fences.
+    Drowsy,
+    /// [`ALERT`]: it need not.
+    Alert,
+}
+
+/// Asks to be woken at a position, then looks once more. `true`: may sleep. `false`: `awake` found a reason not to; this
+/// side is drowsy then.
 #[inline]
 pub(super) fn sleep_unless<W: Word, E>(
     wants: &W,
+    state: State,
     position: u64,
     awake: impl FnOnce() -> Result<bool, E>,
 ) -> Result<bool, E> {
     wants.store(position, Ordering::Relaxed);
-    // SeqCst: pairs with the fence in `wake`. Either it sees our word, or `awake` sees what it published.
-    W::fence();
-    let awake = awake()?;
+    // SeqCst, or heavy: pairs with the fence in `wake`, or with the light one. Either it sees our word, or `awake` sees
+    // what it published.
+    let fenced = match state {
+        State::Drowsy => {
+            W::fence();
+            true
+        }
+        State::Alert => W::heavy_fence(),
+    };
+    // A side is alert only where the kernel has said that it knows the barrier; should it refuse one all the same, this
+    // side stays awake, and sleeps the next time, drowsy.
+    let awake = !fenced || awake()?;
     if awake {
         stay_awake(wants);
     }
@@ -93,17 +142,36 @@ pub(super) fn sleep_unless<W: Word, E>(
 /// Takes back what [`sleep_unless`] asked for.
 #[inline]
 pub(super) fn stay_awake(wants: &impl Word) {
-    wants.store(0, Ordering::Relaxed);
+    wants.store(DROWSY, Ordering::Relaxed);
+}
+
+/// Tells the other side that it need not fence; the next sleep is from [`State::Alert`]. Only a side
+/// with [`Barriers::Mutual`] may.
+pub(super) fn become_alert(wants: &impl Word) {
+    // Relaxed: seen late, it costs the other side a fence.
+    wants.store(ALERT, Ordering::Relaxed);
 }
 
 /// After publishing: whether the other side sleeps and waits for this position, or for this side's end. The caller must
 /// then ring, once.
 #[inline]
-pub(super) fn wake<W: Word>(wants: &W, reached: u64, ended: impl FnOnce() -> bool) -> bool {
+pub(super) fn wake<W: Word>(wants: &W, barriers: Barriers, reached: u64, ended: impl FnOnce() -> bool) -> bool {
+    if barriers == Barriers::Mutual {
+        // Pairs with the heavy fence in `sleep_unless`: whom we see alert here sees our position before it sleeps.
+        W::light_fence();
+        if wants.load(Ordering::Relaxed) == ALERT {
+            return false;
+        }
+    }
+    wake_drowsy(wants, reached, ended)
+}
+
+#[inline]
+fn wake_drowsy<W: Word>(wants: &W, reached: u64, ended: impl FnOnce() -> bool) -> bool {
     // SeqCst: pairs with the fence in `sleep_unless`. Either we see its word here, or it sees our position there.
     W::fence();
     let wanted = wants.load(Ordering::Relaxed);
-    let due = wanted != 0 && (reached >= wanted || ended());
+    let due = sleeps(wanted) && (reached >= wanted || ended());
     due && take(wants)
 }
 
@@ -111,13 +179,18 @@ pub(super) fn wake<W: Word>(wants: &W, reached: u64, ended: impl FnOnce() -> boo
 /// caller must then ring, once.
 #[inline]
 pub(super) fn wake_anyway(wants: &impl Word) -> bool {
-    wants.load(Ordering::Relaxed) != 0 && take(wants)
+    sleeps(wants.load(Ordering::Relaxed)) && take(wants)
+}
+
+#[inline]
+fn sleeps(wanted: u64) -> bool {
+    wanted != DROWSY && wanted != ALERT
 }
 
 #[inline]
 fn take(wants: &impl Word) -> bool {
     // Relaxed: it only decides who rings; the bytes and the room are ordered by the positions.
-    wants.swap(0, Ordering::Relaxed) != 0
+    sleeps(wants.swap(DROWSY, Ordering::Relaxed))
 }
 
 #[cfg(test)]

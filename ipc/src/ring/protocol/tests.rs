@@ -18,12 +18,16 @@ const PREEMPTIONS: usize = 4;
 /// How exactly the orderings are kept; all but [`Exact`] show that the model finds what is missing.
 trait Care {
     const FENCES: bool = true;
+    const HEAVY_FENCES: bool = true;
+    const BARRIERS: Barriers = Barriers::Own;
     const RELEASES: bool = true;
     const ACQUIRES: bool = true;
 }
 
 struct Exact;
 struct NoFence;
+struct Mutual;
+struct NoHeavyFence;
 struct NoRelease;
 struct NoAcquire;
 
@@ -31,6 +35,15 @@ impl Care for Exact {}
 
 impl Care for NoFence {
     const FENCES: bool = false;
+}
+
+impl Care for Mutual {
+    const BARRIERS: Barriers = Barriers::Mutual;
+}
+
+impl Care for NoHeavyFence {
+    const BARRIERS: Barriers = Barriers::Mutual;
+    const HEAVY_FENCES: bool = false;
 }
 
 impl Care for NoRelease {
@@ -74,6 +87,20 @@ impl<C: Care> Word for Modeled<C> {
         if C::FENCES {
             loom::sync::atomic::fence(Ordering::SeqCst);
         }
+    }
+
+    /// loom knows no barrier that reaches another thread. What the kernel promises of a pair of both halves is what two
+    /// fences do, so the pair is two fences here. A light fence without a heavy one is then more than it is in truth:
+    /// what holds between drowsy sides is shown without it, by sides with [`Barriers::Own`].
+    fn light_fence() {
+        if C::HEAVY_FENCES {
+            loom::sync::atomic::fence(Ordering::SeqCst);
+        }
+    }
+
+    fn heavy_fence() -> bool {
+        Self::light_fence();
+        true
     }
 }
 
@@ -152,28 +179,33 @@ impl<C: Care + 'static, const N: usize> Ring<C, N> {
     }
 
     fn wake_reader(&self, tail: u64, ended: bool) {
-        if wake(&self.reader_wants, tail, || ended) {
+        if wake(&self.reader_wants, C::BARRIERS, tail, || ended) {
             self.readers_bell.ring();
         }
     }
 
     fn wake_writer(&self, head: u64, ended: bool) {
-        if wake(&self.writer_wants, head, || ended) {
+        if wake(&self.writer_wants, C::BARRIERS, head, || ended) {
             self.writers_bell.ring();
         }
     }
 
     /// Writes the byte of a position, once there is room for it and the reader has not closed.
     fn write(&self, position: u64) -> bool {
+        self.write_from(State::Drowsy, position)
+    }
+
+    fn write_from(&self, mut state: State, position: u64) -> bool {
         let enough = (position + 1).saturating_sub(N as u64);
         while observe(&self.head) < enough {
             if self.reader_ended.load(Ordering::Relaxed) != 0 {
                 return false;
             }
             let awake = || Ok(observe(&self.head) >= enough || self.reader_ended.load(Ordering::Relaxed) != 0);
-            if may_sleep(sleep_unless(&self.writer_wants, enough, awake)) {
+            if may_sleep(sleep_unless(&self.writer_wants, state, enough, awake)) {
                 self.writers_bell.wait();
             }
+            state = State::Drowsy;
         }
         self.place(position).set(position + 1);
         publish(&self.tail, position + 1);
@@ -182,7 +214,7 @@ impl<C: Care + 'static, const N: usize> Ring<C, N> {
     }
 
     /// Sleeps until the byte of a position is there; `false`: the writer has ended before it.
-    fn await_byte(&self, position: u64) -> bool {
+    fn await_byte(&self, mut state: State, position: u64) -> bool {
         loop {
             let ended = observe(&self.writer_ended) != 0;
             if observe(&self.tail) > position {
@@ -192,15 +224,20 @@ impl<C: Care + 'static, const N: usize> Ring<C, N> {
                 return false;
             }
             let awake = || Ok(observe(&self.tail) > position || observe(&self.writer_ended) != 0);
-            if may_sleep(sleep_unless(&self.reader_wants, position + 1, awake)) {
+            if may_sleep(sleep_unless(&self.reader_wants, state, position + 1, awake)) {
                 self.readers_bell.wait();
             }
+            state = State::Drowsy;
         }
     }
 
     /// Reads the byte of a position.
     fn read(&self, position: u64) -> bool {
-        if !self.await_byte(position) {
+        self.read_from(State::Drowsy, position)
+    }
+
+    fn read_from(&self, state: State, position: u64) -> bool {
+        if !self.await_byte(state, position) {
             return false;
         }
         assert_eq!(self.place(position).get(), position + 1, "the byte that was written");
@@ -230,6 +267,41 @@ fn a_sleeping_reader_is_woken_for_each_byte() {
 #[test]
 fn a_writer_that_waits_for_room_and_a_reader_that_waits_for_bytes_wake_each_other() {
     Ring::<Exact, 1>::explore(write_two, read_two);
+}
+
+/// Says that it is alert, and is asleep a moment later, behind the heavy fence.
+fn write_two_alert<C: Care + 'static, const N: usize>(ring: &Ring<C, N>) {
+    become_alert(&ring.writer_wants);
+    assert!(ring.write(0));
+    assert!(ring.write_from(State::Alert, 1));
+}
+
+fn read_two_alert<C: Care + 'static, const N: usize>(ring: &Ring<C, N>) {
+    become_alert(&ring.reader_wants);
+    assert!(ring.read_from(State::Alert, 0));
+    become_alert(&ring.reader_wants);
+    assert!(ring.read_from(State::Alert, 1));
+}
+
+#[test]
+fn an_alert_reader_is_woken_when_it_sleeps_after_all() {
+    Ring::<Mutual, 2>::explore(write_two, read_two_alert);
+}
+
+#[test]
+fn a_writer_whom_no_barrier_of_others_reaches_wakes_an_alert_reader_too() {
+    Ring::<Exact, 2>::explore(write_two, read_two_alert);
+}
+
+#[test]
+fn an_alert_writer_and_an_alert_reader_wake_each_other() {
+    Ring::<Mutual, 1>::explore(write_two_alert, read_two_alert);
+}
+
+#[test]
+#[should_panic(expected = "deadlock")]
+fn without_the_heavy_fence_an_alert_reader_sleeps_on() {
+    Ring::<NoHeavyFence, 2>::explore(write_two, read_two_alert);
 }
 
 #[test]
@@ -287,7 +359,7 @@ fn a_reader_that_goes_to_sleep_leaves_no_writer_asleep_for_whom_there_is_room() 
         |ring| {
             write_two(ring);
             while observe(&ring.head) < 1 {
-                if may_sleep(sleep_unless(&ring.writer_wants, 2, || Ok(observe(&ring.head) >= 1))) {
+                if may_sleep(sleep_unless(&ring.writer_wants, State::Drowsy, 2, || Ok(observe(&ring.head) >= 1))) {
                     ring.writers_bell.wait();
                 }
             }
@@ -300,7 +372,7 @@ fn a_reader_that_goes_to_sleep_leaves_no_writer_asleep_for_whom_there_is_room() 
             // Once for each head is enough: the byte at 1 is left in the ring, so the head stays.
             let mut looked = false;
             while observe(&ring.tail) < 3 {
-                if may_sleep(sleep_unless(&ring.reader_wants, 3, || Ok(observe(&ring.tail) >= 3))) {
+                if may_sleep(sleep_unless(&ring.reader_wants, State::Drowsy, 3, || Ok(observe(&ring.tail) >= 3))) {
                     if !std::mem::replace(&mut looked, true) && wake_anyway(&ring.writer_wants) {
                         ring.writers_bell.ring();
                     }
@@ -327,7 +399,7 @@ fn whoever_sees_a_byte_behind_a_switch_of_windows_sees_the_switch() {
             let mut seen = 0;
             while seen < 2 {
                 let awake = || Ok(observe(&ring.tail) > seen);
-                if may_sleep(sleep_unless(&ring.reader_wants, seen + 1, awake)) {
+                if may_sleep(sleep_unless(&ring.reader_wants, State::Drowsy, seen + 1, awake)) {
                     ring.readers_bell.wait();
                 }
                 let (tail, switch) = observe_writer(&ring.tail, &ring.switch);
