@@ -67,6 +67,7 @@ pub mod blocking;
 mod counters;
 mod datagram;
 mod error;
+mod hash;
 mod library;
 mod listen;
 mod message;

@@ -20,6 +20,7 @@ use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdat
 use crate::counters::{self, AcceptDrop, Drops, Traffic};
 use crate::datagram::{DatagramDrop, Datagrams};
 use crate::error::LibraryError;
+use crate::hash::BySocket;
 use crate::listen::Authority;
 use crate::ports::PortLease;
 use crate::socket::{Socket, SocketId};
@@ -83,7 +84,7 @@ pub struct Library {
     pub(crate) manager: ServiceClient<LibraryRequest, LibraryUpdate>,
     pub(crate) server: ServiceClient<SocketRequest, SocketReply>,
     pub(crate) server_pathname: Pathname,
-    pub(crate) sockets: HashMap<SocketId, Socket>,
+    pub(crate) sockets: HashMap<SocketId, Socket, BySocket>,
     /// Of sockets that have other options than the usual ones.
     pub(crate) options: HashMap<SocketId, Options>,
     pub(crate) by_token: HashMap<Token, SocketId>,
@@ -136,7 +137,7 @@ impl Library {
             ),
             server: ServiceClient::new(server_pathname.clone(), server_terms, Schema::new(stack_api::socket::SCHEMA)),
             server_pathname,
-            sockets: HashMap::new(),
+            sockets: HashMap::default(),
             options: HashMap::new(),
             by_token: HashMap::new(),
             opening: HashMap::new(),

@@ -100,6 +100,16 @@ impl Library {
         Ok(sent)
     }
 
+    /// As [`send`](Self::send), for a caller that waits on the channel itself.
+    pub(crate) fn put_bytes(&mut self, socket: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
+        let stream = self.stream(socket)?;
+        let sent = stream.put(bytes)?;
+        if stream.gate() == Gate::Closed {
+            self.keep_time(socket);
+        }
+        Ok(sent)
+    }
+
     /// Takes bytes that have arrived. After [`Received::NothingYet`], and only then, [`LibraryEvent::Readable`] follows.
     pub fn receive(&mut self, socket: SocketId, into: &mut [u8]) -> Result<Received, SocketError> {
         self.stream(socket)?.receive(into)

@@ -15,6 +15,10 @@ use crate::counters::Traffic;
 /// the reader takes would cost a switch of processes each.
 const ROOM_WORTH_WAKING_FOR: usize = 64 * 1024;
 
+/// Longest look at a channel before a waiting call sleeps: many times what a peer that is awake takes to answer, and
+/// about what being woken costs. Only where no stack is in between, whose threads need the CPUs.
+const SPIN: Duration = Duration::from_micros(50);
+
 /// Which way a connection goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Path {
@@ -92,7 +96,10 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A connection over a channel. `addresses`: own ones as source, the peer's as destination.
-    pub fn new(channel: Channel, addresses: Addresses, path: Path) -> Self {
+    pub fn new(mut channel: Channel, addresses: Addresses, path: Path) -> Self {
+        if matches!(path, Path::InterVr(_)) {
+            channel.set_spin(SPIN);
+        }
         Self {
             channel,
             addresses,
@@ -130,21 +137,32 @@ impl Stream {
 
     /// Sends what fits. If that is not all, the bell is armed for more room.
     pub fn send(&mut self, bytes: &[u8]) -> Result<usize, SocketError> {
+        let mut sent = self.put(bytes)?;
+        while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
+            match self.channel.arm_write(rest.len().min(ROOM_WORTH_WAKING_FOR)) {
+                Ok(true) => {
+                    self.room_wanted = true;
+                    break;
+                }
+                Ok(false) => sent += self.put(rest)?,
+                Err(error) => return Err(self.fail_sending(error)),
+            }
+        }
+        Ok(sent)
+    }
+
+    /// As [`send`](Self::send), without arming the bell: for a caller that waits on the channel itself.
+    #[inline]
+    pub fn put(&mut self, bytes: &[u8]) -> Result<usize, SocketError> {
         self.tell_failure(SocketError::BrokenPipe)?;
         if self.write_shut {
             return Err(SocketError::BrokenPipe);
         }
         let mut sent = 0;
+        // More than once where a larger window was entered meanwhile, or the ring's end lies between.
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.channel.write(rest) {
-                Ok(0) => match self.channel.arm_write(rest.len().min(ROOM_WORTH_WAKING_FOR)) {
-                    Ok(true) => {
-                        self.room_wanted = true;
-                        break;
-                    }
-                    Ok(false) => {}
-                    Err(error) => return Err(self.fail_sending(error)),
-                },
+                Ok(0) => break,
                 Ok(written) => sent += written,
                 Err(error) => return Err(self.fail_sending(error)),
             }

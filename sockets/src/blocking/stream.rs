@@ -78,7 +78,9 @@ impl TcpStream {
         self.write_timeout.set(timeout);
     }
 
-    /// Lets reads look at the channel for at most this long before they sleep, where the peer runs on another CPU.
+    /// Lets reads and writes look out for the peer for at most this long before they sleep; zero: not at all. A
+    /// connection over an inter-VR interface begins with 50 us, one through the stack with zero: there the stack's threads
+    /// are in between, and need the CPUs.
     pub fn set_spin(&self, bound: Duration) -> io::Result<()> {
         self.process.0.borrow_mut().library.stream(self.socket).map_err(io_error)?.channel().set_spin(bound);
         Ok(())
@@ -163,7 +165,13 @@ impl TcpStream {
         inner.breathe()?;
         let mut wait = None;
         loop {
-            match inner.library.send(self.socket, bytes).map_err(io_error)? {
+            let sent = if self.nonblocking.get() {
+                // This arms the bell, so that the process's loop learns of room.
+                inner.library.send(self.socket, bytes)
+            } else {
+                inner.library.put_bytes(self.socket, bytes)
+            };
+            match sent.map_err(io_error)? {
                 0 => {
                     let wait = *wait.get_or_insert_with(|| Wait::new(self.nonblocking.get(), self.write_timeout.get()));
                     let slice = wait.slice()?;
