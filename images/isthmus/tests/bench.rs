@@ -4,30 +4,88 @@ use std::process::Command;
 
 use serde_json::Value;
 
-#[test]
-fn bench_inter_vr_measures_every_case_and_the_channel_costs_the_stack_no_packet() {
+/// Runs a benchmark shortly; what it leaves behind is an error.
+fn bench(name: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let mut bench = Command::new(env!("CARGO_BIN_EXE_isthmus"));
-    bench.args(["bench", "inter-vr", "--quick", "--json"]).env("TMPDIR", folder.path());
+    bench.args(["bench", name, "--quick", "--json"]).env("TMPDIR", folder.path());
     let output = bench.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
-
-    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["bench"], &report["rounds"]), (&"inter-vr".into(), &2.into()));
-    let rows = report["rows"].as_array().unwrap();
-    let row = |case: &str, subject: &str| {
-        let row = rows.iter().find(|row| row["case"] == case && row["subject"] == subject);
-        row.unwrap_or_else(|| panic!("no row {case}, {subject} in {report}"))
-    };
-    for case in ["rtt_64B_p50", "rtt_64B_p99", "throughput_64B", "throughput_1KiB", "throughput_64KiB"] {
-        for subject in ["inter-vr", "stack", "kernel-tcp", "af-unix"] {
-            assert!(row(case, subject)["median"].as_f64().unwrap() > 0.0);
-        }
-    }
-    assert_eq!(row("stack_packets", "inter-vr")["max"], 0.0);
-    let ratios = report["ratios"].as_array().unwrap();
-    assert_eq!(ratios.iter().filter(|ratio| ratio["against"] == "kernel-tcp" && ratio["wanted"] == 1.0).count(), 5);
     let left: Vec<_> = std::fs::read_dir(folder.path()).unwrap().collect();
     assert!(left.is_empty(), "{left:?}");
+    let report: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(report["bench"], name);
+    report
+}
+
+fn row<'a>(report: &'a Value, case: &str, subject: &str) -> &'a Value {
+    let rows = report["rows"].as_array().unwrap();
+    let row = rows.iter().find(|row| row["case"] == case && row["subject"] == subject);
+    row.unwrap_or_else(|| panic!("no row {case}, {subject} in {report}"))
+}
+
+#[test]
+fn bench_inter_vr_measures_every_case_and_the_channel_costs_the_stack_no_packet() {
+    let report = bench("inter-vr");
+    assert_eq!(report["rounds"], 2);
+    let row = |case: &str, subject: &str| row(&report, case, subject);
+    let carry_data = ["inter-vr", "stack", "kernel-tcp", "af-unix"];
+    // What a run by a machine of one CPU has, too.
+    for case in
+        ["rtt_64B_one_core_p50", "throughput_64B_one_core", "throughput_1KiB_one_core", "throughput_64KiB_one_core"]
+    {
+        for subject in carry_data {
+            assert!(row(case, subject)["median"].as_f64().unwrap() > 0.0, "{case}, {subject}");
+        }
+    }
+    let apart = [
+        ("rtt_64B_p50", "s"),
+        ("rtt_64B_p99", "s"),
+        ("rtt_64B_sleeping_p50", "s"),
+        ("throughput_64B", "1/s"),
+        ("throughput_1KiB", "1/s"),
+        ("throughput_64KiB", "B/s"),
+        ("cpu_per_GiB", "s/GiB"),
+        ("syscalls_per_message", "1"),
+        ("open", "s"),
+    ];
+    for (case, unit) in apart.into_iter().filter(|_| report["cores"] != 1) {
+        for subject in carry_data {
+            let row = row(case, subject);
+            assert!(row["median"].as_f64().unwrap() > 0.0 && row["unit"] == unit, "{row}");
+        }
+    }
+    assert!(row("rtt_64B_one_core_p50", "eventfd")["median"].as_f64().unwrap() > 0.0);
+    assert_eq!(row("stack_packets", "inter-vr")["max"], 0.0);
+}
+
+#[test]
+fn bench_channels_tells_what_standing_connections_cost() {
+    let report = bench("channels");
+    for connections in [10, 1000] {
+        for subject in ["isthmus", "kernel-tcp"] {
+            for (case, unit) in [("open", "s"), ("memory_idle", "B"), ("descriptors_idle", "1")] {
+                let row = row(&report, &format!("{case}_{connections}"), subject);
+                assert!(row["median"].as_f64().unwrap() > 0.0 && row["unit"] == unit, "{row}");
+            }
+        }
+    }
+    for subject in ["isthmus", "alone"] {
+        assert!(row(&report, "busy_beside_idle", subject)["median"].as_f64().unwrap() > 0.0);
+    }
+    let wanted =
+        |case: &str| report["ratios"].as_array().unwrap().iter().any(|r| r["case"] == case && r["wanted"] == 1.0);
+    assert!(wanted("memory_idle_1000") && wanted("descriptors_idle_1000"), "{report}");
+}
+
+#[test]
+fn bench_vrfib_compares_larger_tables_with_that_of_one_entry() {
+    let report = bench("vrfib");
+    for case in ["lookup_1", "lookup_100", "lookup_10000", "miss_10000"] {
+        for subject in ["isthmus", "one-entry"] {
+            assert!(row(&report, case, subject)["median"].as_f64().unwrap() > 0.0);
+        }
+    }
+    assert!(report["ratios"].as_array().unwrap().iter().any(|r| r["case"] == "lookup_10000"), "{report}");
 }

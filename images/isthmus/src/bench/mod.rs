@@ -1,8 +1,12 @@
 //! `isthmus bench`: Isthmus measured against its peers, alternating in one run.
 
+mod channels;
+mod footprint;
 mod inter_vr;
 mod interrupt;
+mod machine;
 mod report;
+mod vrfib;
 
 use std::process::ExitCode;
 
@@ -33,11 +37,19 @@ struct Benchmark {
     measure: fn(bool) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 1] = [Benchmark {
-    name: inter_vr::NAME,
-    help: "two processes of two VRs: the channel against our stack and the kernel",
-    measure: inter_vr::measure,
-}];
+const BENCHMARKS: [Benchmark; 3] = [
+    Benchmark {
+        name: inter_vr::NAME,
+        help: "two processes of two VRs: the channel against our stack and the kernel",
+        measure: inter_vr::measure,
+    },
+    Benchmark {
+        name: channels::NAME,
+        help: "what standing connections cost: time to open one more, memory, descriptors",
+        measure: channels::measure,
+    },
+    Benchmark { name: vrfib::NAME, help: "look-ups in a vrFIB of 1, 100 and 10,000 entries", measure: vrfib::measure },
+];
 
 /// Runs a benchmark, or lists them.
 pub fn run(options: &Options) -> Result<ExitCode> {

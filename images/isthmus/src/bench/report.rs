@@ -91,6 +91,10 @@ pub enum Unit {
     PerSecond,
     /// A flow of data.
     BytesPerSecond,
+    /// Memory.
+    Bytes,
+    /// Time of a processor for data.
+    SecondsPerGib,
 }
 
 impl Unit {
@@ -101,16 +105,17 @@ impl Unit {
             Self::Count => "1",
             Self::PerSecond => "1/s",
             Self::BytesPerSecond => "B/s",
+            Self::Bytes => "B",
+            Self::SecondsPerGib => "s/GiB",
         }
     }
 
     /// A value for people: three digits and a prefix.
     fn show(self, value: f64) -> String {
         let unit = match self {
-            Self::Seconds => "s",
             Self::Count => "",
             Self::PerSecond => "/s",
-            Self::BytesPerSecond => "B/s",
+            Self::Seconds | Self::BytesPerSecond | Self::Bytes | Self::SecondsPerGib => self.symbol(),
         };
         let size = value.abs();
         let prefixes = [(1e9, "G"), (1e6, "M"), (1e3, "k"), (1.0, ""), (1e-3, "m"), (1e-6, "u"), (1e-9, "n")];
@@ -118,7 +123,7 @@ impl Unit {
         let (scale, prefix) = fit.unwrap_or((1.0, ""));
         let scaled = value / scale;
         let digits = match scaled.abs() {
-            _ if self == Self::Count && scale == 1.0 => 0,
+            _ if self == Self::Count && scale == 1.0 && value.fract() == 0.0 => 0,
             at_least_100 if at_least_100 >= 100.0 => 0,
             at_least_10 if at_least_10 >= 10.0 => 1,
             _ => 2,
@@ -163,6 +168,12 @@ pub struct Ratio {
 }
 
 impl Report {
+    /// Adds a row; `skipped` says why there are no values, if there are none.
+    pub fn row(&mut self, case: &'static str, subject: &'static str, unit: Unit, values: &[f64], skipped: &str) {
+        let found = Spread::of(values).map_or_else(|| Found::Skipped { skipped: skipped.to_owned() }, Found::Measured);
+        self.rows.push(Row { case, subject, unit, found });
+    }
+
     /// The row of a case and subject, if it was measured.
     fn median(&self, case: &str, subject: &str) -> Option<f64> {
         let row = self.rows.iter().find(|row| row.case == case && row.subject == subject)?;
@@ -220,11 +231,11 @@ impl Report {
     /// What is to be said about a row beside its values: how our subject compares with it.
     fn remarks(&self, case: &str, subject: &str) -> String {
         let about = self.ratios.iter().find(|ratio| ratio.case == case && ratio.against == subject);
-        about.map_or_else(String::new, |Ratio { subject, ratio, met, .. }| {
-            let verdict = match met {
-                Some(true) => ", as wanted",
-                Some(false) => ", NOT as wanted",
-                None => "",
+        about.map_or_else(String::new, |Ratio { subject, ratio, met, wanted, .. }| {
+            let verdict = match (met, wanted) {
+                (Some(true), Some(wanted)) => format!(", as wanted ({wanted})"),
+                (Some(false), Some(wanted)) => format!(", NOT as wanted ({wanted})"),
+                (Some(_) | None, _) => String::new(),
             };
             // Three digits, however far apart the two are.
             let digits = (2.0 - ratio.abs().log10().floor()).clamp(0.0, 9.0) as usize;

@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use nix::unistd::Pid;
 
 use super::endpoint::{Order, Reply};
 
@@ -39,6 +40,11 @@ impl Endpoint {
             BufReader::new(output).lines().try_for_each(|line| sender.send(line)).ok();
         });
         Ok(Self { name, child, orders: Some(orders), replies })
+    }
+
+    /// Its process ID.
+    pub fn pid(&self) -> Result<Pid> {
+        Ok(Pid::from_raw(i32::try_from(self.child.id()).context("a process ID")?))
     }
 
     /// Gives an order.
@@ -86,9 +92,9 @@ mod tests {
 
     #[test]
     fn replies_come_in_the_order_in_which_they_were_given() {
-        let mut endpoint = endpoint(r#"echo '"Joined"'; echo '"Served"'; cat >/dev/null"#);
+        let mut endpoint = endpoint(r#"echo '"Joined"'; echo '{"Served":{"cpu_seconds":0.5}}'; cat >/dev/null"#);
         assert_eq!(endpoint.reply().unwrap(), Reply::Joined);
-        assert_eq!(endpoint.reply().unwrap(), Reply::Served);
+        assert_eq!(endpoint.reply().unwrap(), Reply::Served { cpu_seconds: 0.5 });
     }
 
     #[test]

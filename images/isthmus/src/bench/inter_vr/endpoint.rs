@@ -9,12 +9,15 @@ use std::path::PathBuf;
 use anyhow::{Context, Result, bail};
 use ipc::link::Link;
 use ipc::{ServiceName, VrName};
-use nix::sched::{CpuSet, sched_setaffinity};
-use nix::unistd::Pid;
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::time::TimeVal;
 use serde::{Deserialize, Serialize};
 use sockets::blocking::Process;
 
-use super::transport::{Listener, Subject, connect};
+use crate::bench::footprint::Footprint;
+use crate::bench::machine::pin;
+
+use super::transport::{Connection, Listener, Subject, Waiting, connect};
 use super::workload::{Measurement, Workload};
 
 /// What an endpoint is told.
@@ -26,8 +29,13 @@ pub enum Order {
         control_socket: PathBuf,
         /// Which VR.
         vr: String,
-        /// The one CPU to run on.
-        cpu: Option<usize>,
+    },
+    /// Nothing, but answer.
+    Nothing,
+    /// Run on one CPU only from now on.
+    Pin {
+        /// Which one.
+        cpu: usize,
     },
     /// Listen.
     Listen {
@@ -36,6 +44,24 @@ pub enum Order {
         /// Where; port 0 is any.
         address: String,
     },
+    /// Open connections and keep them to the end.
+    HoldOpened {
+        /// By which way.
+        subject: Subject,
+        /// The other endpoint's.
+        address: String,
+        /// How many.
+        connections: usize,
+    },
+    /// Accept connections and keep them to the end.
+    HoldAccepted {
+        /// By which way.
+        subject: Subject,
+        /// How many.
+        connections: usize,
+    },
+    /// Tell what this process holds.
+    Footprint,
     /// Accept a connection and serve it.
     Serve {
         /// By which way.
@@ -59,15 +85,27 @@ pub enum Order {
 pub enum Reply {
     /// To [`Order::Join`].
     Joined,
+    /// To [`Order::Nothing`], [`Order::Pin`], [`Order::HoldOpened`] and [`Order::HoldAccepted`].
+    Done,
+    /// To [`Order::Footprint`].
+    Footprint(Footprint),
     /// To [`Order::Listen`].
     Listening {
         /// Where to connect to.
         address: String,
     },
-    /// To [`Order::Serve`], when the connection is over.
-    Served,
+    /// To [`Order::Serve`], when the workload is over.
+    Served {
+        /// What this process used for it.
+        cpu_seconds: f64,
+    },
     /// To [`Order::Drive`].
-    Measured(Measurement),
+    Measured {
+        /// What was found.
+        measurement: Measurement,
+        /// What this process used for it.
+        cpu_seconds: f64,
+    },
     /// To any.
     Failed {
         /// What was tried, and why it failed.
@@ -96,41 +134,83 @@ pub fn run() -> Result<()> {
 struct Endpoint {
     process: Process,
     listeners: BTreeMap<Subject, Listener>,
+    held: Vec<Box<dyn Connection>>,
 }
 
 fn obey(endpoint: &mut Option<Endpoint>, order: Order) -> Result<Reply> {
-    if let Order::Join { control_socket, vr, cpu } = &order {
-        if let Some(cpu) = cpu {
-            pin(*cpu)?;
-        }
+    if let Order::Join { control_socket, vr } = &order {
         let link = Link::attach(control_socket, Some(VrName::new(vr)?), ServiceName::new("bench")?)?;
-        *endpoint = Some(Endpoint { process: Process::new(link)?, listeners: BTreeMap::new() });
+        *endpoint = Some(Endpoint { process: Process::new(link)?, listeners: BTreeMap::new(), held: Vec::new() });
         return Ok(Reply::Joined);
     }
-    let Some(Endpoint { process, listeners }) = endpoint else { bail!("an order before any VR was joined") };
+    let Some(Endpoint { process, listeners, held }) = endpoint else { bail!("an order before any VR was joined") };
     match order {
         Order::Join { .. } => Ok(Reply::Joined),
+        Order::Nothing => Ok(Reply::Done),
+        Order::Pin { cpu } => pin(cpu).map(|()| Reply::Done),
         Order::Listen { subject, address } => {
             let (listener, address) = Listener::bind(process, subject, &address)?;
             listeners.insert(subject, listener);
             Ok(Reply::Listening { address })
         }
+        Order::HoldOpened { subject, address, connections } => {
+            raise_descriptor_limit(held.len() + connections);
+            for _ in 0..connections {
+                held.push(connect(process, subject, &address, Waiting::Spinning)?);
+            }
+            Ok(Reply::Done)
+        }
+        Order::HoldAccepted { subject, connections } => {
+            raise_descriptor_limit(held.len() + connections);
+            let listener = listener(listeners, subject)?;
+            for _ in 0..connections {
+                held.push(listener.accept(Waiting::Spinning)?);
+            }
+            Ok(Reply::Done)
+        }
+        Order::Footprint => Ok(Reply::Footprint(Footprint::own()?)),
         Order::Serve { subject, workload } => {
-            let listener = listeners.get(&subject).with_context(|| format!("nothing listens for {subject}"))?;
-            workload.serve(&mut *listener.accept()?).with_context(|| format!("serve {subject}"))?;
-            Ok(Reply::Served)
+            let listener = listener(listeners, subject)?;
+            let before = cpu_seconds()?;
+            let accept = || listener.accept(workload.waiting());
+            workload.serve(accept).with_context(|| format!("serve {subject}"))?;
+            Ok(Reply::Served { cpu_seconds: cpu_seconds()? - before })
         }
         Order::Drive { subject, address, workload } => {
-            let mut connection = connect(process, subject, &address)?;
-            let measurement = workload.drive(&mut *connection).with_context(|| format!("measure {subject}"))?;
-            Ok(Reply::Measured(measurement))
+            let before = cpu_seconds()?;
+            let connect = || connect(process, subject, &address, workload.waiting());
+            let measurement = workload.drive(connect).with_context(|| format!("measure {subject}"))?;
+            Ok(Reply::Measured { measurement, cpu_seconds: cpu_seconds()? - before })
         }
     }
 }
 
-/// Keeps the calling thread, and those that it starts, on one CPU.
-pub fn pin(cpu: usize) -> Result<()> {
-    let mut cpus = CpuSet::new();
-    cpus.set(cpu)?;
-    sched_setaffinity(Pid::from_raw(0), &cpus).with_context(|| format!("run on CPU {cpu} only"))
+fn listener(listeners: &BTreeMap<Subject, Listener>, subject: Subject) -> Result<&Listener> {
+    listeners.get(&subject).with_context(|| format!("nothing listens for {subject}"))
+}
+
+/// Descriptors of one connection at most, and of everything else.
+const DESCRIPTORS: (usize, usize) = (4, 1024);
+
+/// Makes room for so many more connections. A user who may not gets as far as the limit lets them, and then an error.
+fn raise_descriptor_limit(connections: usize) {
+    let (each, others) = DESCRIPTORS;
+    let wanted = (connections * each + others) as u64;
+    let raise = || -> nix::Result<()> {
+        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+        if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted.max(soft), wanted.max(hard)).is_err() {
+            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
+        }
+        Ok(())
+    };
+    if let Err(error) = raise() {
+        log::debug!("raise the descriptor limit to {wanted}: {error}");
+    }
+}
+
+/// Processor time that this process has used so far, its own and the kernel's for it.
+fn cpu_seconds() -> Result<f64> {
+    let usage = getrusage(UsageWho::RUSAGE_SELF).context("getrusage")?;
+    let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / 1e6;
+    Ok(seconds(usage.user_time()) + seconds(usage.system_time()))
 }

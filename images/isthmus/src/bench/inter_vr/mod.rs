@@ -8,31 +8,33 @@
 //! ```
 //!
 //! Both endpoints run the same code for every subject ([`workload`]); only how they connect differs ([`transport`]).
-//! Subjects alternate: the machine's speed moves from minute to minute, ratios within a round less so.
+//! What is measured of whom stands in [`case`]. Subjects alternate: the machine's speed moves from minute to minute,
+//! ratios within a round less so.
 
-mod cache_line;
+pub mod case;
 mod child;
 pub mod endpoint;
-mod router;
-mod transport;
-mod workload;
+pub mod pair;
+pub mod router;
+mod system_calls;
+pub mod transport;
+pub mod workload;
 
 use std::collections::BTreeMap;
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use nix::sched::{CpuSet, sched_getaffinity};
-use nix::unistd::Pid;
 
-use self::child::Endpoint;
-use self::endpoint::{Order, Reply};
+use self::case::{
+    BOUND, CACHE_LINE, CASES, CPU_PER_GIB, Case, Kind, LARGE, MEMCPY, Placement, RTT_P50, RTT_P99, SYSTEM_CALLS_WANTED,
+};
+use self::pair::Pair;
 use self::router::{OVER_THE_CABLE, OVER_THE_CHANNEL, Router};
 use self::transport::Subject;
-use self::workload::{Measurement, Workload};
-use super::report::{Better, Found, Report, Row, Spread, Unit};
+use self::workload::Measurement;
+use super::machine;
+use super::report::{Better, Report, Unit};
 
 /// The benchmark's name.
 pub const NAME: &str = "inter-vr";
@@ -42,238 +44,208 @@ pub const ENDPOINT: &str = "inter-vr-endpoint";
 
 /// What a run costs.
 #[derive(Debug, Clone, Copy)]
-struct Effort {
+pub struct Effort {
     rounds: usize,
     round_trips: usize,
     /// For each case of throughput.
     duration: Duration,
+    connections: usize,
 }
 
-/// Five rounds, some 5 s each.
-const FULL: Effort = Effort { rounds: 5, round_trips: 5000, duration: Duration::from_millis(300) };
+/// Five rounds, some 15 s each.
+const FULL: Effort = Effort { rounds: 5, round_trips: 5000, duration: Duration::from_millis(300), connections: 200 };
 /// Enough to see that it works.
-const QUICK: Effort = Effort { rounds: 2, round_trips: 500, duration: Duration::from_millis(40) };
+const QUICK: Effort = Effort { rounds: 2, round_trips: 500, duration: Duration::from_millis(40), connections: 20 };
 
-/// However slow a subject is, a case of round trips ends by then.
-const ROUND_TRIP_LIMIT: Duration = Duration::from_secs(5);
-
-/// Messages of the cases of round trips.
-const SMALL: usize = 64;
-
-const RTT_P50: &str = "rtt_64B_p50";
-const RTT_P99: &str = "rtt_64B_p99";
+/// Packets that the stack received and sent while the channel had its turn.
 const STACK_PACKETS: &str = "stack_packets";
-const CACHE_LINE: &str = "cache_line_rtt";
 
-/// Subject of [`CACHE_LINE`]: what no program can beat.
-const MACHINE: &str = "machine";
-
-/// A case of throughput: its name, the size of its messages, and what is counted.
-const STREAMS: [(&str, usize, Unit); 3] = [
-    ("throughput_64B", SMALL, Unit::PerSecond),
-    ("throughput_1KiB", 1024, Unit::PerSecond),
-    ("throughput_64KiB", 64 * 1024, Unit::BytesPerSecond),
-];
-
-/// Every case that is compared: name, unit, and what is better.
-fn cases() -> impl Iterator<Item = (&'static str, Unit, Better)> {
-    let round_trips = [RTT_P50, RTT_P99].into_iter().map(|case| (case, Unit::Seconds, Better::Lower));
-    round_trips.chain(STREAMS.into_iter().map(|(case, _, unit)| (case, unit, Better::Higher)))
-}
+const GIB: f64 = (1_u64 << 30) as f64;
 
 /// Values of all rounds, by case and subject.
-type Values = BTreeMap<(&'static str, Subject), Vec<f64>>;
-
-/// What is found out beside the cases, a value a round.
-#[derive(Debug, Default)]
-struct Beside {
-    /// Of the stack while the channel had its turn.
-    packets: Vec<f64>,
-    /// Empty where there is one CPU only.
-    cache_line: Vec<f64>,
-}
+type Values = BTreeMap<(&'static str, &'static str), Vec<f64>>;
 
 /// Runs the benchmark.
 pub fn measure(quick: bool) -> Result<Report> {
     let effort = if quick { QUICK } else { FULL };
     let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
     super::interrupt::remove_when_interrupted(folder.path())?;
-    let cpus = own_cpus()?;
-    let mut field = Field::prepare(folder.path(), &cpus)?;
-    let mut values = Values::new();
-    let (mut packets, mut cache_line) = (Vec::new(), Vec::new());
+    let cpus = machine::own_cpus()?;
+    let mut field = Field::prepare(folder.path())?;
     for _ in 0..effort.rounds {
-        if let (Some(near), Some(far)) = (cpus.first(), cpus.last().filter(|_| cpus.len() > 1)) {
-            cache_line.push(cache_line::round_trip(*near, *far)?);
-        }
-        for subject in Subject::ALL {
-            let before = field.router.packets()?;
-            field.round(subject, effort, &mut values)?;
-            if subject == Subject::InterVr {
-                packets.push(field.router.packets()?.saturating_sub(before) as f64);
+        for placement in [Placement::Apart, Placement::OneCore] {
+            if let Some(cpus) = place(&cpus, placement) {
+                field.round(placement, cpus, effort)?;
             }
         }
     }
-    Ok(report(effort.rounds, cpus.len(), &values, &field.skipped, Beside { packets, cache_line }))
+    Ok(report(effort.rounds, cpus.len(), &field.values, &field.skipped))
 }
 
-/// CPUs that this process may use.
-fn own_cpus() -> Result<Vec<usize>> {
-    let allowed = sched_getaffinity(Pid::from_raw(0)).context("which CPUs there are")?;
-    Ok((0..CpuSet::count()).filter(|cpu| allowed.is_set(*cpu).unwrap_or(false)).collect())
+/// CPUs of the two endpoints; `None`: there are not enough.
+pub fn place(cpus: &[usize], placement: Placement) -> Option<(usize, usize)> {
+    let (first, last) = (*cpus.first()?, *cpus.last()?);
+    match placement {
+        Placement::OneCore => Some((first, first)),
+        Placement::Apart => (first != last).then_some((first, last)),
+    }
 }
 
-/// The router, both endpoints, and where the second one listens. Fields are dropped in this order.
+/// Both endpoints, the router, where the second one listens, and what was found. Fields are dropped in this order.
 struct Field {
-    drives: Endpoint,
-    serves: Endpoint,
+    pair: Pair,
     router: Router,
     addresses: BTreeMap<Subject, String>,
+    values: Values,
     /// Peers that cannot be measured here, and why.
-    skipped: BTreeMap<Subject, String>,
+    skipped: BTreeMap<&'static str, String>,
 }
 
 impl Field {
-    fn prepare(folder: &Path, cpus: &[usize]) -> Result<Self> {
+    fn prepare(folder: &Path) -> Result<Self> {
         let router = Router::start(folder)?;
-        let join = |vr: &'static str, cpu: Option<&usize>| -> Result<Endpoint> {
-            let mut command = Command::new("/proc/self/exe");
-            command.arg0(format!("isthmus: bench {vr}")).args(["bench", ENDPOINT]);
-            let mut endpoint = Endpoint::start(vr, command)?;
-            let order = Order::Join { control_socket: router.control_socket(), vr: vr.to_owned(), cpu: cpu.copied() };
-            endpoint.order(&order)?;
-            endpoint.reply()?;
-            Ok(endpoint)
-        };
-        // Without a second CPU both run on the one that there is.
-        let (drives, serves) = (join("a", cpus.first())?, join("b", cpus.last())?);
-        let mut field = Self { drives, serves, router, addresses: BTreeMap::new(), skipped: BTreeMap::new() };
+        let pair = Pair::join(&router)?;
+        let (addresses, values, skipped) = (BTreeMap::new(), Values::new(), BTreeMap::new());
+        let mut field = Self { pair, router, addresses, values, skipped };
         for subject in Subject::ALL {
+            let socket = |name: &str| folder.join(name).display().to_string();
             let address = match subject {
                 Subject::InterVr => OVER_THE_CHANNEL.to_owned(),
                 Subject::Stack => OVER_THE_CABLE.to_owned(),
                 Subject::KernelTcp => "127.0.0.1:0".to_owned(),
-                Subject::AfUnix => format!("{}", folder.join("af-unix.sock").display()),
+                Subject::AfUnix => socket("af-unix.sock"),
+                Subject::Eventfd => socket("eventfd.sock"),
             };
-            field.listen(subject, address)?;
+            match field.pair.listen(subject, address) {
+                Ok(address) => drop(field.addresses.insert(subject, address)),
+                Err(error) if subject.is_a_peer() => {
+                    field.skipped.insert(subject.name(), format!("{error:#}"));
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(field)
     }
 
-    fn listen(&mut self, subject: Subject, address: String) -> Result<()> {
-        self.serves.order(&Order::Listen { subject, address })?;
-        match self.serves.reply() {
-            Ok(Reply::Listening { address }) => {
-                self.addresses.insert(subject, address);
-                Ok(())
-            }
-            Ok(other) => bail!("an endpoint was told to listen and said {other:?}"),
-            Err(error) if subject.is_a_peer() => {
-                self.skipped.insert(subject, format!("{error:#}"));
-                Ok(())
-            }
-            Err(error) => Err(error),
+    /// All cases of one placement, subject by subject, and the machine's limits there.
+    fn round(&mut self, placement: Placement, (near, far): (usize, usize), effort: Effort) -> Result<()> {
+        self.pair.pin((near, far))?;
+        if placement == Placement::Apart {
+            self.add(RTT_P50, CACHE_LINE, machine::cache_line(near, far)?);
         }
-    }
-
-    /// All cases of one subject.
-    fn round(&mut self, subject: Subject, effort: Effort, values: &mut Values) -> Result<()> {
-        let Some(address) = self.addresses.get(&subject).cloned() else { return Ok(()) };
-        let Effort { round_trips, duration, .. } = effort;
-        let ping_pong = Workload::PingPong { message_bytes: SMALL, round_trips, limit: ROUND_TRIP_LIMIT };
-        let mut add = |case, value| values.entry((case, subject)).or_default().push(value);
-        match self.run(subject, &address, ping_pong)? {
-            Measurement::RoundTrips { p50, p99 } => {
-                add(RTT_P50, p50);
-                add(RTT_P99, p99);
-            }
-            other @ Measurement::Rate { .. } => bail!("{ping_pong:?} gave {other:?}"),
+        let copies = machine::memcpy(near, LARGE, effort.duration / 10)?;
+        for case in CASES.iter().filter(|case| case.placement == placement && compares_with(case, MEMCPY)) {
+            self.add(case.name, MEMCPY, copies);
         }
-        for (case, message_bytes, unit) in STREAMS {
-            let stream = Workload::Stream { message_bytes, duration };
-            match self.run(subject, &address, stream)? {
-                Measurement::Rate { messages_per_second } if unit == Unit::BytesPerSecond => {
-                    add(case, messages_per_second * message_bytes as f64);
-                }
-                Measurement::Rate { messages_per_second } => add(case, messages_per_second),
-                other @ Measurement::RoundTrips { .. } => bail!("{stream:?} gave {other:?}"),
+        for subject in Subject::ALL {
+            let Some(address) = self.addresses.get(&subject).cloned() else { continue };
+            let before = self.router.packets()?;
+            for case in CASES.iter().filter(|case| case.placement == placement && case.subjects.contains(&subject)) {
+                self.case(case, subject, &address, effort)?;
+            }
+            if subject == Subject::InterVr {
+                let packets = self.router.packets()?.saturating_sub(before);
+                self.add(STACK_PACKETS, subject.name(), packets as f64);
             }
         }
         Ok(())
     }
 
-    /// One workload over a connection of its own.
-    fn run(&mut self, subject: Subject, address: &str, workload: Workload) -> Result<Measurement> {
-        self.serves.order(&Order::Serve { subject, workload })?;
-        self.drives.order(&Order::Drive { subject, address: address.to_owned(), workload })?;
-        let what = || format!("{subject}, {workload:?}");
-        let measured = self.drives.reply().with_context(what)?;
-        self.serves.reply().with_context(what)?;
-        match measured {
-            Reply::Measured(measurement) => Ok(measurement),
-            other => bail!("an endpoint was told to measure and said {other:?}"),
+    fn case(&mut self, case: &Case, subject: Subject, address: &str, effort: Effort) -> Result<()> {
+        let (name, workload) = (subject.name(), case.workload(effort));
+        if let Kind::SystemCalls(_) = case.kind {
+            return match self.pair.run_counted(subject, address, workload)? {
+                (Measurement::Rate { messages, .. }, system_calls) => {
+                    self.add(case.name, name, system_calls as f64 / messages as f64);
+                    Ok(())
+                }
+                (other, _) => bail!("{workload:?} gave {other:?}"),
+            };
         }
+        let stack_before = self.stack_cpu_seconds(subject)?;
+        let (measurement, cpu_seconds) = self.pair.run(subject, address, workload)?;
+        let cpu_seconds = cpu_seconds + self.stack_cpu_seconds(subject)? - stack_before;
+        match (measurement, case.kind) {
+            (Measurement::RoundTrips { p50, p99 }, _) => {
+                self.add(case.name, name, p50);
+                if case.name == RTT_P50 {
+                    self.add(RTT_P99, name, p99);
+                }
+            }
+            (Measurement::Opens { p50 }, _) => self.add(case.name, name, p50),
+            (Measurement::Rate { messages, seconds }, Kind::Throughput(size)) => {
+                let (rate, bytes) = (messages as f64 / seconds, messages as f64 * size as f64);
+                let is_flow = case.unit == Unit::BytesPerSecond;
+                self.add(case.name, name, if is_flow { rate * size as f64 } else { rate });
+                if (case.placement, size) == (Placement::Apart, LARGE) {
+                    self.add(CPU_PER_GIB, name, cpu_seconds * GIB / bytes);
+                }
+            }
+            (other, kind) => bail!("{kind:?} gave {other:?}"),
+        }
+        Ok(())
+    }
+
+    /// Of the stack's process, where the bytes pass it.
+    fn stack_cpu_seconds(&self, subject: Subject) -> Result<f64> {
+        if subject == Subject::Stack { self.router.stack_cpu_seconds() } else { Ok(0.0) }
+    }
+
+    fn add(&mut self, case: &'static str, subject: &'static str, value: f64) {
+        self.values.entry((case, subject)).or_default().push(value);
     }
 }
 
-fn report(rounds: usize, cores: usize, values: &Values, skipped: &BTreeMap<Subject, String>, beside: Beside) -> Report {
+fn compares_with(case: &Case, subject: &str) -> bool {
+    case.against.iter().any(|(against, _)| *against == subject)
+}
+
+fn report(rounds: usize, cores: usize, values: &Values, skipped: &BTreeMap<&'static str, String>) -> Report {
     let mut report = Report { bench: NAME, cores, rounds, rows: Vec::new(), ratios: Vec::new() };
-    for (case, unit, _) in cases() {
-        for subject in Subject::ALL {
-            let spread = values.get(&(case, subject)).and_then(|values| Spread::of(values));
-            let why = || skipped.get(&subject).cloned().unwrap_or_else(|| "not measured".to_owned());
-            let found = spread.map_or_else(|| Found::Skipped { skipped: why() }, Found::Measured);
-            report.rows.push(Row { case, subject: subject.name(), unit, found });
+    for case in &CASES {
+        rows(&mut report, case.name, case, values, skipped);
+        if case.name == RTT_P50 {
+            rows(&mut report, RTT_P99, case, values, skipped);
         }
     }
-    let found = |values: &[f64], why: &str| {
-        Spread::of(values).map_or_else(|| Found::Skipped { skipped: why.to_owned() }, Found::Measured)
-    };
-    let (packets, cache_line) = (found(&beside.packets, "not counted"), found(&beside.cache_line, "there is one CPU"));
-    report.rows.push(Row { case: STACK_PACKETS, subject: Subject::InterVr.name(), unit: Unit::Count, found: packets });
-    report.rows.push(Row { case: CACHE_LINE, subject: MACHINE, unit: Unit::Seconds, found: cache_line });
-    for (case, _, better) in cases() {
-        for against in Subject::ALL.into_iter().filter(|subject| *subject != Subject::InterVr) {
-            // To be ahead of what two processes would use without us is the point of the channel.
-            let wanted = (against == Subject::KernelTcp).then_some(1.0);
-            report.compare(case, Subject::InterVr.name(), against.name(), better, wanted);
+    let packets = values.get(&(STACK_PACKETS, Subject::InterVr.name())).map(Vec::as_slice).unwrap_or_default();
+    report.row(STACK_PACKETS, Subject::InterVr.name(), Unit::Count, packets, "not counted");
+    for Case { name, better, against, .. } in &CASES {
+        for (peer, wanted) in *against {
+            report.compare(name, Subject::InterVr.name(), peer, *better, *wanted);
         }
+    }
+    for (peer, wanted) in [("kernel-tcp", Some(1.0 / 20.0)), ("af-unix", None), ("stack", None)] {
+        report.compare(RTT_P99, Subject::InterVr.name(), peer, Better::Lower, wanted);
     }
     report
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_report_has_a_row_a_case_and_subject_and_compares_the_channel_with_each_other_subject() {
-        let mut values = Values::new();
-        for (case, _, better) in cases() {
-            for (n, subject) in Subject::ALL.into_iter().enumerate() {
-                let value = if better == Better::Lower { n + 1 } else { 10 - n };
-                values.insert((case, subject), vec![value as f64]);
-            }
-        }
-        let report =
-            report(1, 2, &values, &BTreeMap::new(), Beside { packets: vec![0.0, 0.0], cache_line: vec![1e-7] });
-        let rows: Vec<_> = report.rows.iter().map(|row| (row.case, row.subject)).collect();
-        assert_eq!(rows.len(), 5 * 4 + 2);
-        assert!(rows.contains(&("throughput_1KiB", "af-unix")));
-        assert_eq!(rows[20..], [("stack_packets", "inter-vr"), ("cache_line_rtt", "machine")]);
-        assert_eq!(report.ratios.len(), 5 * 3);
-        for ratio in &report.ratios {
-            assert_eq!(ratio.met, (ratio.against == "kernel-tcp").then_some(true), "{ratio:?}");
-        }
-    }
-
-    #[test]
-    fn a_peer_that_is_not_there_is_skipped_and_not_compared() {
-        let values = cases().map(|(case, ..)| ((case, Subject::InterVr), vec![1.0])).collect();
-        let skipped = BTreeMap::from([(Subject::AfUnix, "no such family".to_owned())]);
-        let report = report(1, 2, &values, &skipped, Beside::default());
-        assert_eq!(report.ratios, []);
-        let why = |found: &Found| matches!(found, Found::Skipped { skipped } if skipped == "no such family");
-        assert_eq!(report.rows.iter().filter(|row| why(&row.found)).count(), 5);
+/// A row for each subject of a case, and for each limit that it is compared with.
+fn rows(
+    report: &mut Report,
+    name: &'static str,
+    case: &Case,
+    values: &Values,
+    skipped: &BTreeMap<&'static str, String>,
+) {
+    let ours = std::iter::once(Subject::InterVr.name());
+    for subject in ours.chain(case.against.iter().map(|(subject, _)| *subject)) {
+        let bound = [SYSTEM_CALLS_WANTED];
+        let found = match values.get(&(name, subject)) {
+            _ if subject == BOUND => &bound[..],
+            Some(values) => values,
+            None if subject == CACHE_LINE && name == RTT_P99 => continue,
+            None => &[],
+        };
+        let why = match (skipped.get(subject), case.placement) {
+            (Some(why), _) => why,
+            (None, Placement::Apart) => "there is one CPU",
+            (None, Placement::OneCore) => "not measured",
+        };
+        report.row(name, subject, case.unit, found, why);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -17,6 +17,9 @@ const NAME: &str = "bench";
 /// Where the endpoint in VR b listens, as the endpoint in VR a reaches it over the channel.
 pub const OVER_THE_CHANNEL: &str = "10.0.0.1:7000";
 
+/// The same for a second one beside it.
+pub const OVER_THE_CHANNEL_TOO: &str = "10.0.0.1:7002";
+
 /// And over the cable: each end of it is in a subnet of its own, so that the best route decides the path.
 pub const OVER_THE_CABLE: &str = "10.1.0.1:7001";
 
@@ -62,6 +65,8 @@ pub struct Router {
     places: Places,
     folder: PathBuf,
     procmgr: Child,
+    /// Process ID of the stack.
+    stack: u64,
 }
 
 impl Router {
@@ -73,8 +78,10 @@ impl Router {
         let own = folder.join(NAME);
         let places = Places { name: NAME.to_owned(), runtime: own.clone(), state: own };
         let (procmgr, waiting) = Launch::ephemeral(places.clone(), config).quiet().child()?;
-        let router = Self { places, folder: folder.to_owned(), procmgr };
+        let mut router = Self { places, folder: folder.to_owned(), procmgr, stack: 0 };
         waiting.wait().context("the benchmark's router")?;
+        let processes = router.show("show processes")?;
+        router.stack = stack_pid(&processes).with_context(|| format!("no stack in {processes}"))?;
         Ok(router)
     }
 
@@ -85,7 +92,25 @@ impl Router {
 
     /// Packets that the stack has received and sent so far, over all VRs: what an operator is shown.
     pub fn packets(&self) -> Result<u64> {
-        let command = "show stack counters";
+        let table = self.show("show stack counters")?;
+        total_packets(&table).with_context(|| format!("no total in {table}"))
+    }
+
+    /// Processor time that the stack's process has used so far, to the nanosecond: the first number of schedstat, of
+    /// each thread.
+    pub fn stack_cpu_seconds(&self) -> Result<f64> {
+        let tasks = format!("/proc/{}/task", self.stack);
+        let mut nanoseconds = 0;
+        for task in std::fs::read_dir(&tasks).with_context(|| tasks.clone())? {
+            let path = task?.path().join("schedstat");
+            let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+            let number = text.split_whitespace().next().and_then(|number| number.parse::<u64>().ok());
+            nanoseconds += number.with_context(|| format!("{}: {text:?}", path.display()))?;
+        }
+        Ok(nanoseconds as f64 / 1e9)
+    }
+
+    fn show(&self, command: &'static str) -> Result<Value> {
         let shell = Command::new("/proc/self/exe")
             .args(["sh", "--name", NAME, "--json", "-c", command])
             .env("ISTHMUS_DIR", &self.folder)
@@ -94,8 +119,7 @@ impl Router {
         if !shell.status.success() {
             bail!("{command}: {}", String::from_utf8_lossy(&shell.stderr).trim_end());
         }
-        let table = serde_json::from_slice(&shell.stdout).with_context(|| format!("{command}: not JSON"))?;
-        total_packets(&table).with_context(|| format!("{command}: no total in {table}"))
+        serde_json::from_slice(&shell.stdout).with_context(|| format!("{command}: not JSON"))
     }
 }
 
@@ -104,6 +128,12 @@ fn total_packets(table: &Value) -> Option<u64> {
     let total = table.as_array()?.iter().find(|row| row.get("vr").is_some_and(Value::is_null))?;
     let count = |key: &str| total.get(key)?.as_u64();
     count("packets_received")?.checked_add(count("packets_sent")?)
+}
+
+/// Process ID of the router's own process `stack`.
+fn stack_pid(table: &Value) -> Option<u64> {
+    let is_stack = |row: &&Value| row.get("vr").is_some_and(Value::is_null) && row.get("name") == Some(&"stack".into());
+    table.as_array()?.iter().find(is_stack)?.get("pid")?.as_u64()
 }
 
 impl Drop for Router {
@@ -138,5 +168,13 @@ mod tests {
         assert_eq!(total_packets(&json!([row(json!("a"), 7), row(Value::Null, 10)])), Some(21));
         assert_eq!(total_packets(&json!([row(json!("a"), 7)])), None);
         assert_eq!(total_packets(&json!([{"vr": null}])), None);
+    }
+
+    #[test]
+    fn the_stack_is_the_routers_own() {
+        let row = |vr: Value, name: &str, pid: u64| json!({"vr": vr, "name": name, "pid": pid});
+        let table = json!([row(json!("a"), "stack", 7), row(Value::Null, "config", 8), row(Value::Null, "stack", 9)]);
+        assert_eq!(stack_pid(&table), Some(9));
+        assert_eq!(stack_pid(&json!([row(json!("a"), "stack", 7)])), None);
     }
 }

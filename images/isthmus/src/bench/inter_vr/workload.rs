@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::bench::report::percentile;
 
-use super::transport::Connection;
+use super::transport::{Connection, FILLING, Waiting};
 
 /// Room of a reader, for all subjects.
 const READ_BUFFER: usize = 64 * 1024;
@@ -26,6 +26,8 @@ pub enum Workload {
         round_trips: usize,
         /// The measurement ends by then even with fewer.
         limit: Duration,
+        /// How both sides wait for a message.
+        waiting: Waiting,
     },
     /// Messages follow one another in one direction, each in a write of its own.
     Stream {
@@ -33,6 +35,11 @@ pub enum Workload {
         message_bytes: usize,
         /// How long.
         duration: Duration,
+    },
+    /// Connections, one after the other: from the call until the first byte of the accepting side has arrived.
+    Open {
+        /// How many.
+        connections: usize,
     },
 }
 
@@ -49,26 +56,43 @@ pub enum Measurement {
     /// Of [`Workload::Stream`], from the first write until the receiver had everything.
     Rate {
         /// Messages of the workload's size.
-        messages_per_second: f64,
+        messages: u64,
+        /// How long they took.
+        seconds: f64,
+    },
+    /// Of [`Workload::Open`], in seconds.
+    Opens {
+        /// The median.
+        p50: f64,
     },
 }
 
 impl Workload {
-    /// The side that measures.
-    pub fn drive(self, connection: &mut dyn Connection) -> Result<Measurement> {
+    /// How the sides wait for each other.
+    pub fn waiting(self) -> Waiting {
         match self {
-            Self::PingPong { message_bytes, round_trips, limit } => {
-                drive_ping_pong(connection, message_bytes, round_trips, limit)
+            Self::PingPong { waiting, .. } => waiting,
+            Self::Stream { .. } | Self::Open { .. } => Waiting::Spinning,
+        }
+    }
+
+    /// The side that measures. `connect` connects once more with each call.
+    pub fn drive(self, mut connect: impl FnMut() -> Result<Box<dyn Connection>>) -> Result<Measurement> {
+        match self {
+            Self::PingPong { message_bytes, round_trips, limit, .. } => {
+                drive_ping_pong(&mut *connect()?, message_bytes, round_trips, limit)
             }
-            Self::Stream { message_bytes, duration } => drive_stream(connection, message_bytes, duration),
+            Self::Stream { message_bytes, duration } => drive_stream(&mut *connect()?, message_bytes, duration),
+            Self::Open { connections } => drive_opens(connect, connections),
         }
     }
 
     /// The other side.
-    pub fn serve(self, connection: &mut dyn Connection) -> Result<()> {
+    pub fn serve(self, mut accept: impl FnMut() -> Result<Box<dyn Connection>>) -> Result<()> {
         match self {
-            Self::PingPong { message_bytes, .. } => serve_ping_pong(connection, message_bytes),
-            Self::Stream { .. } => serve_stream(connection),
+            Self::PingPong { message_bytes, .. } => serve_ping_pong(&mut *accept()?, message_bytes),
+            Self::Stream { .. } => serve_stream(&mut *accept()?),
+            Self::Open { connections } => serve_opens(accept, connections),
         }
     }
 }
@@ -79,7 +103,7 @@ fn drive_ping_pong(
     round_trips: usize,
     limit: Duration,
 ) -> Result<Measurement> {
-    let (message, mut answer) = (vec![0x5A; message_bytes], vec![0; message_bytes]);
+    let (message, mut answer) = (vec![FILLING; message_bytes], vec![0; message_bytes]);
     let mut round_trip = || -> Result<Instant> {
         connection.write_all(&message)?;
         connection.read_exact(&mut answer)?;
@@ -118,7 +142,7 @@ fn serve_ping_pong(connection: &mut dyn Connection, message_bytes: usize) -> Res
 }
 
 fn drive_stream(connection: &mut dyn Connection, message_bytes: usize, duration: Duration) -> Result<Measurement> {
-    let message = vec![0x5A; message_bytes];
+    let message = vec![FILLING; message_bytes];
     let per_look = (BYTES_PER_LOOK / message_bytes.max(1)).max(1);
     let mut sent = 0u64;
     let start = Instant::now();
@@ -134,7 +158,28 @@ fn drive_stream(connection: &mut dyn Connection, message_bytes: usize, duration:
     let elapsed = start.elapsed();
     let (received, sent_bytes) = (u64::from_be_bytes(received), sent * message_bytes as u64);
     ensure!(received == sent_bytes, "{sent_bytes} bytes were sent, {received} arrived");
-    Ok(Measurement::Rate { messages_per_second: sent as f64 / elapsed.as_secs_f64() })
+    Ok(Measurement::Rate { messages: sent, seconds: elapsed.as_secs_f64() })
+}
+
+fn drive_opens(mut connect: impl FnMut() -> Result<Box<dyn Connection>>, connections: usize) -> Result<Measurement> {
+    let mut seconds = Vec::with_capacity(connections);
+    for _ in 0..connections {
+        let start = Instant::now();
+        let mut connection = connect()?;
+        connection.read_exact(&mut [0])?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    Ok(Measurement::Opens { p50: percentile(&seconds, 50).unwrap_or_default() })
+}
+
+fn serve_opens(mut accept: impl FnMut() -> Result<Box<dyn Connection>>, connections: usize) -> Result<()> {
+    for _ in 0..connections {
+        let mut connection = accept()?;
+        connection.write_all(&[FILLING])?;
+        // It is the peer who closes first, when it has its byte.
+        ensure!(connection.read(&mut [0])? == 0, "more than the end of a connection that was only opened");
+    }
+    Ok(())
 }
 
 /// Counts what comes and tells the number in the end.
@@ -155,16 +200,17 @@ fn serve_stream(connection: &mut dyn Connection) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use std::io::Write;
-    use std::os::unix::net::UnixStream;
+    use std::os::unix::net::{UnixListener, UnixStream};
     use std::thread;
 
     use super::*;
 
     fn run(workload: Workload) -> Measurement {
-        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        let server = thread::spawn(move || workload.serve(&mut theirs));
-        let measurement = workload.drive(&mut ours).unwrap();
-        drop(ours);
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        let server = thread::spawn(move || workload.serve(|| Ok(Box::new(listener.accept()?.0))));
+        let measurement = workload.drive(|| Ok(Box::new(UnixStream::connect(&path)?))).unwrap();
         server.join().unwrap().unwrap();
         measurement
     }
@@ -172,7 +218,8 @@ mod tests {
     #[test]
     fn round_trips_are_measured_until_their_number_or_time_is_reached() {
         for limit in [Duration::from_secs(20), Duration::from_micros(200)] {
-            let found = run(Workload::PingPong { message_bytes: 64, round_trips: 200, limit });
+            let waiting = Waiting::Spinning;
+            let found = run(Workload::PingPong { message_bytes: 64, round_trips: 200, limit, waiting });
             let Measurement::RoundTrips { p50, p99 } = found else { panic!("{found:?}") };
             assert!(0.0 < p50 && p50 <= p99 && p99 < 10.0, "{found:?}");
         }
@@ -182,11 +229,14 @@ mod tests {
     fn a_stream_is_measured_whatever_its_messages() {
         for message_bytes in [64, 1024, 100_000] {
             let found = run(Workload::Stream { message_bytes, duration: Duration::from_millis(5) });
-            assert!(
-                matches!(found, Measurement::Rate { messages_per_second } if messages_per_second > 0.0),
-                "{found:?}"
-            );
+            assert!(matches!(found, Measurement::Rate { messages: 1.., seconds } if seconds >= 0.005), "{found:?}");
         }
+    }
+
+    #[test]
+    fn opens_are_measured_until_the_first_byte() {
+        let found = run(Workload::Open { connections: 20 });
+        assert!(matches!(found, Measurement::Opens { p50 } if p50 > 0.0), "{found:?}");
     }
 
     #[test]
@@ -194,8 +244,7 @@ mod tests {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         ours.write_all(&[0; 100]).unwrap();
         ours.finish_writing().unwrap();
-        let workload = Workload::PingPong { message_bytes: 64, round_trips: 1, limit: Duration::ZERO };
-        let error = workload.serve(&mut theirs).unwrap_err().to_string();
+        let error = serve_ping_pong(&mut theirs, 64).unwrap_err().to_string();
         assert!(error.contains("36 of 64"), "{error}");
     }
 }

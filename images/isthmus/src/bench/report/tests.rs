@@ -85,10 +85,10 @@ fn the_table_lines_up_and_says_who_is_behind() {
 inter-vr: 2 cores, 3 rounds
 case     subject        median        min        max
 rtt      inter-vr      1.00 us     500 ns    2.00 us
-rtt      kernel-tcp    40.0 us    40.0 us    50.0 us  inter-vr has 0.0250 times this, as wanted
+rtt      kernel-tcp    40.0 us    40.0 us    50.0 us  inter-vr has 0.0250 times this, as wanted (1)
 rtt      other                                        skipped: not installed
 rate     inter-vr    5.00 GB/s  5.00 GB/s  5.00 GB/s  kernel-tcp has 2.00 times this
-rate     kernel-tcp  10.0 GB/s  10.0 GB/s  10.0 GB/s  inter-vr has 0.500 times this, NOT as wanted
+rate     kernel-tcp  10.0 GB/s  10.0 GB/s  10.0 GB/s  inter-vr has 0.500 times this, NOT as wanted (1)
 packets  inter-vr            0          0          0
 ";
     assert_eq!(report().table(), expected);
