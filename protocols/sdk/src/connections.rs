@@ -1,4 +1,5 @@
-//! TCP connections of a core: its numbers on one side, the socket library on the other.
+//! TCP connections of a core: its numbers on one side, the socket library on the other. Datagram sockets of the same
+//! library are in `datagrams.rs`.
 //!
 //! What the core sends beyond what a connection takes waits here. A connection that the core closed is kept until the
 //! rest is sent and the peer has closed, too, or a moment has passed: so the last message (a NOTIFICATION) is not
@@ -13,7 +14,8 @@ use mio::Token;
 use sockets::{Destination, Library, LibraryEvent, Received, Shutdown, SocketError, SocketId, SocketKind};
 use vr_api::show::Row;
 
-use crate::core::{Closed, ConnectionId};
+use crate::core::{Closed, ConnectionId, DatagramCommand, DatagramSocket};
+use crate::datagrams::{DatagramEvent, Datagrams};
 use crate::error::ShellError;
 
 /// Connections that may wait to be accepted.
@@ -82,10 +84,11 @@ pub enum ConnectionEvent {
     },
 }
 
-/// All connections and listeners of a core.
+/// All connections, listeners and datagram sockets of a core.
 #[derive(Debug)]
 pub struct Connections {
     library: Library,
+    datagrams: Datagrams,
     connections: HashMap<SocketId, Connection>,
     sockets: BTreeMap<ConnectionId, SocketId>,
     listeners: BTreeMap<u16, Listener>,
@@ -133,6 +136,7 @@ impl Connections {
     pub fn new(reactor: &mut Reactor) -> Result<Self, ShellError> {
         Ok(Self {
             library: Library::new(reactor)?,
+            datagrams: Datagrams::default(),
             connections: HashMap::new(),
             sockets: BTreeMap::new(),
             listeners: BTreeMap::new(),
@@ -196,9 +200,26 @@ impl Connections {
         }
     }
 
-    /// Whether every port that was asked for is listened on, or is known not to be had now.
+    /// Does what a core wants of a datagram socket.
+    pub fn datagram(&mut self, reactor: &mut Reactor, socket: DatagramSocket, command: DatagramCommand) {
+        let library = &mut self.library;
+        match command {
+            DatagramCommand::Bind(protocol) => self.datagrams.bind(library, reactor, socket, protocol),
+            DatagramCommand::Unbind => self.datagrams.unbind(library, reactor, socket),
+            DatagramCommand::Join { group, interface } => self.datagrams.join(library, socket, group, interface),
+            DatagramCommand::Leave { group, interface } => self.datagrams.leave(library, socket, group, interface),
+            DatagramCommand::Send(message) => self.datagrams.send(library, reactor, socket, message),
+        }
+    }
+
+    /// What happened to the datagram sockets. Call until `None` in every turn of the loop, after [`poll`](Self::poll).
+    pub fn poll_datagram(&mut self) -> Option<DatagramEvent> {
+        self.datagrams.poll()
+    }
+
+    /// Whether every port and datagram socket that was asked for is there, or is known not to be had now.
     pub fn listeners_are_settled(&self) -> bool {
-        self.listeners.values().all(|listener| listener.state != ListenState::Asked)
+        self.listeners.values().all(|listener| listener.state != ListenState::Asked) && self.datagrams.are_settled()
     }
 
     /// Whether nothing waits to be sent and no closed connection waits for its peer.
@@ -226,12 +247,14 @@ impl Connections {
             ListenState::Failed { retry_at } => Some(retry_at),
             ListenState::Asked | ListenState::Listening => None,
         });
-        lingering.chain(retries).chain(self.library.poll_timeout()).min()
+        let library = self.library.poll_timeout().into_iter().chain(self.datagrams.poll_timeout());
+        lingering.chain(retries).chain(library).min()
     }
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, reactor: &mut Reactor, now: Instant) {
         self.library.handle_timeout(reactor, now);
+        self.datagrams.handle_timeout(&mut self.library, reactor, now);
         let expired = self.connections.iter().filter(|(_, connection)| match connection.state {
             State::Closing { until, .. } => until <= now,
             State::Opening | State::Open => false,
@@ -259,15 +282,32 @@ impl Connections {
         }
     }
 
-    /// Takes bytes that were left behind in the last turn. To be called once in every turn, before [`poll`](Self::poll).
+    /// Takes bytes and datagrams that were left behind in the last turn. To be called once in every turn, before [`poll`](Self::poll).
     pub fn resume(&mut self, reactor: &mut Reactor) {
         for socket in std::mem::take(&mut self.readable) {
             self.read(reactor, socket);
+        }
+        for socket in self.datagrams.take_readable() {
+            self.read_datagrams(reactor, socket);
+        }
+    }
+
+    fn read_datagrams(&mut self, reactor: &mut Reactor, socket: SocketId) {
+        self.datagrams.readable(&mut self.library, reactor, socket);
+        if self.datagrams.left_some() {
+            reactor.again(self.token);
         }
     }
 
     fn library_event(&mut self, reactor: &mut Reactor, event: LibraryEvent) {
         match event {
+            LibraryEvent::Listening { listener } if self.datagrams.contains(listener) => self.datagrams.bound(listener),
+            LibraryEvent::ListenFailed { listener, error } if self.datagrams.contains(listener) => {
+                self.datagrams.failed(listener, error, Instant::now());
+            }
+            LibraryEvent::Readable { socket } if self.datagrams.contains(socket) => {
+                self.read_datagrams(reactor, socket)
+            }
             LibraryEvent::Listening { listener } => self.listening(listener),
             LibraryEvent::ListenFailed { listener, error } => self.listen_failed(listener, error, Instant::now()),
             LibraryEvent::Incoming { listener } => self.accept(reactor, listener),

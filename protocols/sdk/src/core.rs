@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::ops::{Add, Sub};
 use std::time::Duration;
 
+use stack_api::datagram::{DatagramProtocol, ProcessMessage};
 use stack_api::interface::InterfaceState;
 use stack_api::socket::SocketError;
 use vr_api::config::{NamedLine, Node, Objection};
@@ -61,6 +62,10 @@ impl fmt::Display for Time {
 /// choice in [`Output::Connect`], with the highest bit clear; the shell's have it set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnectionId(pub u32);
+
+/// A datagram socket of a core: the number is the core's choice in [`Output::Datagram`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DatagramSocket(pub u32);
 
 /// Why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,6 +125,20 @@ pub enum Input<'a> {
         /// Why.
         error: SocketError,
     },
+    /// A datagram came. It says by which interface, and to which address or group.
+    Datagram {
+        /// The core's number of the socket.
+        socket: DatagramSocket,
+        /// The datagram.
+        message: &'a ProcessMessage,
+    },
+    /// The socket asked for by [`DatagramCommand::Bind`] could not be had; the shell tries again by itself.
+    BindFailed {
+        /// The core's number of it.
+        socket: DatagramSocket,
+        /// Why.
+        error: SocketError,
+    },
     /// An interface of the VR is new or changed.
     Interface(InterfaceState),
     /// An interface of the VR is gone.
@@ -169,6 +188,13 @@ pub enum Output {
         /// Which connection.
         connection: ConnectionId,
     },
+    /// Something about a datagram socket.
+    Datagram {
+        /// The core's number for it.
+        socket: DatagramSocket,
+        /// What.
+        command: DatagramCommand,
+    },
     /// A message to the RIB.
     Rib(RibRequest),
     /// A line for the log.
@@ -178,6 +204,31 @@ pub enum Output {
         /// The line.
         text: String,
     },
+}
+
+/// What a core wants of a datagram socket.
+#[derive(Debug, Clone, PartialEq)]
+pub enum DatagramCommand {
+    /// Have it, on all addresses and interfaces of this VR: UDP with a port, or an IP protocol.
+    Bind(DatagramProtocol),
+    /// Give it up.
+    Unbind,
+    /// Receive what comes to a group by an interface.
+    Join {
+        /// The group.
+        group: IpAddr,
+        /// The interface.
+        interface: ipc::InterfaceName,
+    },
+    /// No longer.
+    Leave {
+        /// The group.
+        group: IpAddr,
+        /// The interface.
+        interface: ipc::InterfaceName,
+    },
+    /// Send a datagram. It may be lost, as on a wire; before the socket stands, or the whole router, it is.
+    Send(ProcessMessage),
 }
 
 /// The configuration is not one that this protocol can run.

@@ -9,6 +9,7 @@
 pub mod config_client;
 pub mod connections;
 pub mod core;
+pub mod datagrams;
 pub mod error;
 pub mod interface_client;
 pub mod rib;

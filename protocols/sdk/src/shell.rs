@@ -24,7 +24,8 @@ use vr_api::show::{Row, ShowRequest, TERMS};
 
 use crate::config_client::ConfigClient;
 use crate::connections::{ConnectionEvent, Connections};
-use crate::core::{ConnectionId, Input, Output, ProtocolCore};
+use crate::core::{ConnectionId, DatagramCommand, Input, Output, ProtocolCore};
+use crate::datagrams::DatagramEvent;
 use crate::error::ShellError;
 use crate::interface_client::{InterfaceChange, InterfaceClient, KnownInterfaces};
 use crate::rib::RibRequest;
@@ -142,7 +143,12 @@ impl<C: ProtocolCore> Shell<C> {
 
     /// Hands everything that has come to the core, and does what it wants, until nothing is left.
     fn pump(&mut self) {
-        while self.pump_config() | self.pump_interfaces() | self.pump_rib() | self.pump_connections() {}
+        while self.pump_config()
+            | self.pump_interfaces()
+            | self.pump_rib()
+            | self.pump_connections()
+            | self.pump_datagrams()
+        {}
         while let Some(asked) = self.shows.poll(&mut self.reactor) {
             self.asked(asked);
         }
@@ -205,6 +211,18 @@ impl<C: ProtocolCore> Shell<C> {
         true
     }
 
+    fn pump_datagrams(&mut self) -> bool {
+        let Some(event) = self.connections.poll_datagram() else { return false };
+        match &event {
+            DatagramEvent::Received { socket, message } => self.input(Input::Datagram { socket: *socket, message }),
+            DatagramEvent::BindFailed { socket, error } => {
+                log::error!("datagram socket: {error}");
+                self.input(Input::BindFailed { socket: *socket, error: *error });
+            }
+        }
+        true
+    }
+
     fn asked(&mut self, asked: Asked) {
         let Asked { client, request } = asked;
         match request {
@@ -255,6 +273,9 @@ impl<C: ProtocolCore> Shell<C> {
                         self.connections.close(&mut self.reactor, connection, Instant::now());
                     }
                 }
+                // Before the router is ready nothing is said to anybody.
+                Output::Datagram { command: DatagramCommand::Send(_), .. } if self.held.is_some() => {}
+                Output::Datagram { socket, command } => self.connections.datagram(&mut self.reactor, socket, command),
                 Output::Rib(request) => self.rib.send(request),
                 Output::Log { level, text } => log::log!(level, "{text}"),
             }

@@ -267,6 +267,7 @@ impl Network {
                         self.later(other, LATENCY, Arrival::Closed(number, Closed::EndOfFile));
                     }
                 }
+                Output::Datagram { .. } => panic!("BGP has no datagram sockets"),
                 Output::Rib(request) => self.rib(router, request),
                 Output::Log { level, text } => {
                     self.routers[router].log.push(format!("{} {level} {text}", self.now));

@@ -100,7 +100,11 @@ impl Peer {
                 }
                 Output::Close { .. } => done.closed = true,
                 Output::Log { level, text } => self.log.push(format!("{level} {text}")),
-                Output::Listen { .. } | Output::StopListening { .. } | Output::Connect { .. } | Output::Rib(_) => {}
+                Output::Listen { .. }
+                | Output::StopListening { .. }
+                | Output::Connect { .. }
+                | Output::Datagram { .. }
+                | Output::Rib(_) => {}
             }
         }
         done

@@ -236,6 +236,7 @@ fn describe(output: &Output) -> Vec<String> {
         Output::Rib(RibRequest::TrackPrefix(prefix)) => vec![format!("rib: track prefix {prefix}")],
         Output::Rib(RibRequest::UntrackPrefix(prefix)) => vec![format!("rib: untrack prefix {prefix}")],
         Output::Rib(RibRequest::Leave) => vec!["rib: leave".to_owned()],
+        Output::Datagram { .. } => panic!("BGP has no datagram sockets"),
         Output::Log { level, text } => vec![format!("log {level} {text}")],
     }
 }

@@ -1,0 +1,225 @@
+//! Datagram sockets of a core, UDP and raw IP: its numbers on one side, the socket library on the other.
+//!
+//! A socket that could not be had is asked for again by itself, and joins its groups anew. What a core sends before its
+//! socket stands, or before the whole router is ready, is lost as on a wire: protocols over datagrams repeat.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use ipc::InterfaceName;
+use ipc::reactor::Reactor;
+use sockets::{Library, ProcessMessage, SocketError, SocketId, SocketKind};
+use stack_api::datagram::DatagramProtocol;
+
+use crate::core::DatagramSocket;
+
+/// How long until a socket that could not be had is tried again.
+const BIND_RETRY: Duration = Duration::from_secs(5);
+
+/// Datagrams taken from one socket before something else has its turn.
+const DATAGRAMS_PER_TURN: usize = 64;
+
+/// What happened to a core's datagram sockets.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DatagramEvent {
+    /// A datagram came.
+    Received {
+        /// Where.
+        socket: DatagramSocket,
+        /// Which.
+        message: ProcessMessage,
+    },
+    /// A socket is not to be had now.
+    BindFailed {
+        /// Which.
+        socket: DatagramSocket,
+        /// Why.
+        error: SocketError,
+    },
+}
+
+/// All datagram sockets of a core.
+#[derive(Debug, Default)]
+pub struct Datagrams {
+    sockets: BTreeMap<DatagramSocket, Socket>,
+    numbers: BTreeMap<SocketId, DatagramSocket>,
+    /// Sockets with datagrams that were left for the next turn.
+    readable: BTreeSet<SocketId>,
+    events: VecDeque<DatagramEvent>,
+}
+
+#[derive(Debug)]
+struct Socket {
+    protocol: DatagramProtocol,
+    id: Option<SocketId>,
+    state: State,
+    groups: BTreeSet<(InterfaceName, IpAddr)>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Asked,
+    Bound,
+    Failed { retry_at: Instant },
+}
+
+impl Datagrams {
+    /// Whether a socket of the library is one of these.
+    pub fn contains(&self, id: SocketId) -> bool {
+        self.numbers.contains_key(&id)
+    }
+
+    /// Asks for a socket.
+    pub fn bind(
+        &mut self,
+        library: &mut Library,
+        reactor: &mut Reactor,
+        socket: DatagramSocket,
+        protocol: DatagramProtocol,
+    ) {
+        if self.sockets.contains_key(&socket) {
+            return;
+        }
+        self.sockets.insert(socket, Socket { protocol, id: None, state: State::Asked, groups: BTreeSet::new() });
+        self.try_bind(library, reactor, socket);
+    }
+
+    /// Gives a socket up; what lies unread in it is lost.
+    pub fn unbind(&mut self, library: &mut Library, reactor: &mut Reactor, socket: DatagramSocket) {
+        let Some(Socket { id: Some(id), .. }) = self.sockets.remove(&socket) else { return };
+        self.numbers.remove(&id);
+        self.readable.remove(&id);
+        library.close(reactor, id);
+    }
+
+    /// Joins a group on an interface.
+    pub fn join(&mut self, library: &mut Library, socket: DatagramSocket, group: IpAddr, interface: InterfaceName) {
+        let Some(entry) = self.sockets.get_mut(&socket) else { return };
+        if let Some(id) = entry.id
+            && let Err(error) = library.join(id, group, &interface)
+        {
+            log::warn!("join {group} on {interface}: {error}");
+        }
+        entry.groups.insert((interface, group));
+    }
+
+    /// Leaves a group on an interface.
+    pub fn leave(&mut self, library: &mut Library, socket: DatagramSocket, group: IpAddr, interface: InterfaceName) {
+        let Some(entry) = self.sockets.get_mut(&socket) else { return };
+        if let Some(id) = entry.id
+            && let Err(error) = library.leave(id, group, &interface)
+        {
+            log::debug!("leave {group} on {interface}: {error}");
+        }
+        entry.groups.remove(&(interface, group));
+    }
+
+    /// Sends a datagram. One that cannot be sent is lost; the library counts those that it drops.
+    pub fn send(&self, library: &mut Library, reactor: &mut Reactor, socket: DatagramSocket, message: ProcessMessage) {
+        let Some(Socket { id: Some(id), state: State::Bound, .. }) = self.sockets.get(&socket) else { return };
+        let destination = message.addresses.destination;
+        if let Err(error) = library.send_to(reactor, *id, message) {
+            log::debug!("datagram to {destination}: {error}");
+        }
+    }
+
+    /// Whether every socket that was asked for stands, or is known not to be had now.
+    pub fn are_settled(&self) -> bool {
+        self.sockets.values().all(|socket| socket.state != State::Asked)
+    }
+
+    /// A socket stands.
+    pub fn bound(&mut self, id: SocketId) {
+        if let Some(entry) = self.by_id(id) {
+            entry.1.state = State::Bound;
+        }
+    }
+
+    /// A socket does not stand: it is unbound, and in no group.
+    pub fn failed(&mut self, id: SocketId, error: SocketError, now: Instant) {
+        if let Some((socket, entry)) = self.by_id(id) {
+            entry.state = State::Failed { retry_at: now + BIND_RETRY };
+            self.events.push_back(DatagramEvent::BindFailed { socket, error });
+        }
+    }
+
+    /// A socket has datagrams.
+    pub fn readable(&mut self, library: &mut Library, reactor: &mut Reactor, id: SocketId) {
+        let Some(&socket) = self.numbers.get(&id) else { return };
+        for _ in 0..DATAGRAMS_PER_TURN {
+            match library.receive_from(reactor, id) {
+                Ok(Some(message)) => self.events.push_back(DatagramEvent::Received { socket, message }),
+                Ok(None) => return,
+                // An earlier datagram came to nothing; those that came are behind it.
+                Err(error) => log::debug!("datagram socket: {error}"),
+            }
+        }
+        self.readable.insert(id);
+    }
+
+    /// Sockets with datagrams that were left behind in the last turn.
+    pub fn take_readable(&mut self) -> BTreeSet<SocketId> {
+        std::mem::take(&mut self.readable)
+    }
+
+    /// Whether some were left behind in this turn.
+    pub fn left_some(&self) -> bool {
+        !self.readable.is_empty()
+    }
+
+    /// What happened.
+    pub fn poll(&mut self) -> Option<DatagramEvent> {
+        self.events.pop_front()
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let retries = self.sockets.values().filter_map(|socket| match socket.state {
+            State::Failed { retry_at } => Some(retry_at),
+            State::Asked | State::Bound => None,
+        });
+        retries.min()
+    }
+
+    /// Time has passed.
+    pub fn handle_timeout(&mut self, library: &mut Library, reactor: &mut Reactor, now: Instant) {
+        let due = |(_, socket): &(&DatagramSocket, &Socket)| match socket.state {
+            State::Failed { retry_at } => retry_at <= now,
+            State::Asked | State::Bound => false,
+        };
+        for socket in self.sockets.iter().filter(due).map(|(socket, _)| *socket).collect::<Vec<_>>() {
+            self.try_bind(library, reactor, socket);
+        }
+    }
+
+    fn by_id(&mut self, id: SocketId) -> Option<(DatagramSocket, &mut Socket)> {
+        let socket = *self.numbers.get(&id)?;
+        Some((socket, self.sockets.get_mut(&socket)?))
+    }
+
+    fn try_bind(&mut self, library: &mut Library, reactor: &mut Reactor, socket: DatagramSocket) {
+        let Some(entry) = self.sockets.get_mut(&socket) else { return };
+        entry.state = State::Asked;
+        let (kind, port) = match entry.protocol {
+            DatagramProtocol::Udp { port } => (SocketKind::Datagram, port),
+            DatagramProtocol::Raw(protocol) => (SocketKind::Raw(protocol), 0),
+        };
+        let created = match entry.id {
+            Some(id) => Ok(id),
+            None => library.create_socket(kind),
+        };
+        let asked = created.and_then(|id| {
+            entry.id = Some(id);
+            self.numbers.insert(id, socket);
+            let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+            library.bind_datagram(reactor, id, everywhere, None)?;
+            // After a failure the library has forgotten them.
+            entry.groups.iter().try_for_each(|(interface, group)| library.join(id, *group, interface))
+        });
+        if let Err(error) = asked {
+            entry.state = State::Failed { retry_at: Instant::now() + BIND_RETRY };
+            self.events.push_back(DatagramEvent::BindFailed { socket, error });
+        }
+    }
+}
