@@ -24,6 +24,8 @@ pub const VRMGR: &str = "vrmgr";
 pub const RIB: &str = "rib";
 /// BGP of a VR.
 pub const BGP: &str = "bgp";
+/// OSPF of a VR.
+pub const OSPF: &str = "ospf";
 
 /// The process classes of a router. `config_args` go to the role [`CONFIG`].
 pub fn table(config_args: Vec<String>) -> Result<Vec<ClassSpec>, NameError> {
@@ -41,6 +43,7 @@ pub fn table(config_args: Vec<String>) -> Result<Vec<ClassSpec>, NameError> {
         },
         class(RIB, Scope::PerVr, &[CONFIG, STACK, VRMGR])?,
         class(BGP, Scope::PerVr, &[RIB])?,
+        class(OSPF, Scope::PerVr, &[RIB])?,
     ])
 }
 
@@ -60,7 +63,7 @@ pub fn console(terminal: &Path) -> Result<ClassSpec> {
 
 /// What the classes that run in VRs say about themselves.
 pub fn declarations() -> Vec<Declaration> {
-    vec![rib::declaration(), bgp::declaration()]
+    vec![rib::declaration(), bgp::declaration(), ospf::declaration()]
 }
 
 /// Tables of the router's own services.

@@ -17,12 +17,13 @@ use crate::{classes, console, demo, launch};
 
 type Run = fn(Link, &[String]) -> Result<()>;
 
-const ROLES: [(&str, Run); 5] = [
+const ROLES: [(&str, Run); 6] = [
     (classes::CONFIG, config),
     (classes::STACK, |link, _| Ok(stack::run::run(link)?)),
     (classes::VRMGR, |link, _| Ok(vr::manager::run::run(link, classes::declarations())?)),
     (classes::RIB, |link, _| Ok(rib::run(Reactor::new(link)?)?)),
     (classes::BGP, |link, _| Ok(bgp::run(Reactor::new(link)?)?)),
+    (classes::OSPF, |link, _| Ok(ospf::run(Reactor::new(link)?)?)),
 ];
 
 /// Is what procmgr wants this process to be, until it has stopped.

@@ -474,7 +474,7 @@ impl ProtocolCore for Bgp {
                 self.outbox.log(Level::Warn, format!("listen on port {port}: {error}; neighbors cannot connect"));
             }
             // BGP has no datagram sockets.
-            Input::Datagram { .. } | Input::BindFailed { .. } => {}
+            Input::Datagram { .. } | Input::Bound { .. } | Input::BindFailed { .. } => {}
             Input::Interface(state) => self.interface(now, state),
             // The stack restarts, or the interface is gone for good: then the hold timer tells. Sessions do not move.
             Input::InterfaceRemoved(name) => drop(self.interfaces.remove(&name)),

@@ -132,6 +132,12 @@ pub enum Input<'a> {
         /// The datagram.
         message: &'a ProcessMessage,
     },
+    /// The socket asked for by [`DatagramCommand::Bind`] stands, and the whole router is ready: what is sent from now on
+    /// goes out.
+    Bound {
+        /// The core's number of it.
+        socket: DatagramSocket,
+    },
     /// The socket asked for by [`DatagramCommand::Bind`] could not be had; the shell tries again by itself.
     BindFailed {
         /// The core's number of it.

@@ -30,6 +30,11 @@ pub enum DatagramEvent {
         /// Which.
         message: ProcessMessage,
     },
+    /// A socket stands.
+    Bound {
+        /// Which.
+        socket: DatagramSocket,
+    },
     /// A socket is not to be had now.
     BindFailed {
         /// Which.
@@ -131,8 +136,9 @@ impl Datagrams {
 
     /// A socket stands.
     pub fn bound(&mut self, id: SocketId) {
-        if let Some(entry) = self.by_id(id) {
-            entry.1.state = State::Bound;
+        if let Some((socket, entry)) = self.by_id(id) {
+            entry.state = State::Bound;
+            self.events.push_back(DatagramEvent::Bound { socket });
         }
     }
 

@@ -11,7 +11,7 @@
 //! the interfaces are as they were, and a RIB that is new is told everything again. Connections are opened only after
 //! procmgr's word that the whole router is ready; what the core opens before waits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use ipc::Pathname;
@@ -24,7 +24,7 @@ use vr_api::show::{Row, ShowRequest, TERMS};
 
 use crate::config_client::ConfigClient;
 use crate::connections::{ConnectionEvent, Connections};
-use crate::core::{ConnectionId, DatagramCommand, Input, Output, ProtocolCore};
+use crate::core::{ConnectionId, DatagramCommand, DatagramSocket, Input, Output, ProtocolCore};
 use crate::datagrams::DatagramEvent;
 use crate::error::ShellError;
 use crate::interface_client::{InterfaceChange, InterfaceClient, KnownInterfaces};
@@ -61,6 +61,8 @@ struct Shell<C: ProtocolCore> {
     ready: bool,
     /// Connections that the core wants before the router is ready; `None`: it is.
     held: Option<BTreeMap<ConnectionId, Destination>>,
+    /// Datagram sockets that stood before the router was ready.
+    bound: BTreeSet<DatagramSocket>,
     /// When a stopping process ends, whatever is left to send.
     stop_at: Option<Instant>,
 }
@@ -83,6 +85,7 @@ impl<C: ProtocolCore> Shell<C> {
             configured: false,
             ready: false,
             held: Some(BTreeMap::new()),
+            bound: BTreeSet::new(),
             stop_at: None,
             reactor,
         })
@@ -214,6 +217,10 @@ impl<C: ProtocolCore> Shell<C> {
     fn pump_datagrams(&mut self) -> bool {
         let Some(event) = self.connections.poll_datagram() else { return false };
         match &event {
+            DatagramEvent::Bound { socket } => match self.held {
+                Some(_) => _ = self.bound.insert(*socket),
+                None => self.input(Input::Bound { socket: *socket }),
+            },
             DatagramEvent::Received { socket, message } => self.input(Input::Datagram { socket: *socket, message }),
             DatagramEvent::BindFailed { socket, error } => {
                 log::error!("datagram socket: {error}");
@@ -282,10 +289,13 @@ impl<C: ProtocolCore> Shell<C> {
         }
     }
 
-    /// The router is ready: connections may be opened.
+    /// The router is ready: connections may be opened, and datagrams sent.
     fn go(&mut self) {
         for (connection, destination) in self.held.take().into_iter().flatten() {
             self.connections.connect(&mut self.reactor, connection, destination);
+        }
+        for socket in std::mem::take(&mut self.bound) {
+            self.input(Input::Bound { socket });
         }
     }
 

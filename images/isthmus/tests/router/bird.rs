@@ -20,7 +20,7 @@ fn routes_pings_and_traces_pass_between_a_real_neighbor_and_both_vrs() {
         return;
     }
     let lab = Lab::up("bird", NEIGHBOR_OUTSIDE);
-    let bird = Bird::start(&lab);
+    let bird = Bird::start(&lab, &Bird::bgp());
     routes_reach_all(&lab, &bird);
     the_session_between_the_vrs_uses_nothing_of_the_stack(&lab);
     pings_and_traces_pass(&lab);
@@ -37,7 +37,7 @@ fn everything_passes_although_every_tenth_frame_is_lost() {
     let driver = "driver af-packet device veth0\n";
     let lossy = NEIGHBOR_OUTSIDE.replace(driver, &format!("{driver}  impair drop-every 10 seed 7\n"));
     let lab = Lab::up("lossy", &lossy);
-    let bird = Bird::start(&lab);
+    let bird = Bird::start(&lab, &Bird::bgp());
     routes_reach_all(&lab, &bird);
     // Each new session meets the losses at other moments: in its handshake, its OPEN, its routes, its end.
     for _ in 0..4 {
@@ -128,16 +128,17 @@ fn routes() -> impl Iterator<Item = String> {
 
 /// A BIRD in the network outside, that sends its routes to red and puts what it gets into its kernel.
 #[derive(Debug)]
-struct Bird {
+pub struct Bird {
     process: Child,
     socket: PathBuf,
     log: PathBuf,
 }
 
 impl Bird {
-    fn start(lab: &Lab) -> Self {
+    /// Starts it with a configuration that comes behind where it logs to.
+    pub fn start(lab: &Lab, config: &str) -> Self {
         let log = lab.router.folder().join("bird.log");
-        let file = lab.router.write("bird.conf", &Self::config(&log));
+        let file = lab.router.write("bird.conf", &format!("log \"{}\" all;\n{config}", log.display()));
         let socket = lab.router.folder().join("bird.socket");
         let process = Self::spawn(&lab.outside, &file, &socket);
         Self { process, socket, log }
@@ -150,26 +151,36 @@ impl Bird {
     }
 
     /// A metric of its own makes of each route an UPDATE of its own.
-    fn config(log: &Path) -> String {
+    fn bgp() -> String {
         let metrics = 1..;
         let feed: String = routes()
             .zip(metrics)
             .map(|(prefix, metric): (_, u32)| format!(" route {prefix} blackhole {{ bgp_med = {metric}; }};\n"))
             .collect();
         format!(
-            "log \"{}\" all;\nrouter id {NEIGHBOR};\nprotocol device {{}}\n\
+            "router id {NEIGHBOR};\nprotocol device {{}}\n\
              protocol static feed {{\n ipv4;\n{feed}}}\n\
              protocol kernel {{ ipv4 {{ import none; export where proto = \"red\"; }}; }}\n\
              protocol bgp red {{\n local {NEIGHBOR} as 64500;\n neighbor 10.1.0.1 as 64501;\n\
              connect delay time 1;\n connect retry time 1;\n\
-             ipv4 {{ import all; export where proto = \"feed\"; }};\n}}\n",
-            log.display()
+             ipv4 {{ import all; export where proto = \"feed\"; }};\n}}\n"
         )
     }
 
     /// A command to BIRD; what it says.
-    fn control(&self, command: &str) -> String {
+    pub fn control(&self, command: &str) -> String {
         output(Command::new(find("birdc").unwrap()).arg("-s").arg(&self.socket).args(command.split(' ')))
+    }
+
+    /// Waits until what a command says contains something.
+    pub fn wait_for(&self, command: &str, wanted: &str) -> String {
+        let mut last = String::new();
+        let seen = wait_until(|| {
+            last = if self.socket.exists() { self.control(command) } else { String::new() };
+            last.contains(wanted).then(|| last.clone())
+        });
+        let log = || std::fs::read_to_string(&self.log).unwrap_or_default();
+        seen.unwrap_or_else(|| panic!("no {wanted:?}, BIRD says:\n{last}\n{}", log()))
     }
 
     fn wait_for_session(&self) {

@@ -21,7 +21,7 @@ fn routes_pass_both_ways_between_frr_and_both_vrs() {
         return;
     }
     let lab = Lab::up("frr", NEIGHBOR_OUTSIDE);
-    let frr = Frr::start(&lab);
+    let frr = Frr::start(&lab, "bgpd", &bgp());
     lab.router.wait_for_row("show bgp summary", &[("vr", "red"), ("neighbor", NEIGHBOR), ("state", "Established")]);
     lab.wait_for_routes("red", &set(OF_BLUE.iter().chain(&OF_FRR)));
     lab.wait_for_routes("blue", &set(OF_RED.iter().chain(&OF_FRR)));
@@ -33,29 +33,33 @@ fn routes_pass_both_ways_between_frr_and_both_vrs() {
     lab.wait_for_routes("blue", &set(OF_RED));
 }
 
+fn bgp() -> String {
+    let networks: String = OF_FRR.iter().map(|prefix| format!("  network {prefix}\n")).collect();
+    format!(
+        "router bgp 64500\n bgp router-id {NEIGHBOR}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
+         neighbor 10.1.0.1 remote-as 64501\n neighbor 10.1.0.1 timers connect 1\n address-family ipv4 unicast\n\
+         {networks} exit-address-family\n"
+    )
+}
+
 /// FRR's daemons in the network outside.
 #[derive(Debug)]
-struct Frr(Vec<Child>);
+pub struct Frr(Vec<Child>);
 
 impl Frr {
-    fn start(lab: &Lab) -> Self {
+    /// Starts zebra, and a daemon with a configuration.
+    pub fn start(lab: &Lab, daemon: &str, config: &str) -> Self {
         let folder = lab.router.folder().join("daemons");
         std::fs::create_dir(&folder).unwrap();
         // The daemons give up root's rights and then write here.
         let account = User::from_name(ACCOUNT).unwrap().expect("the account that the package makes");
         chown(&folder, Some(account.uid.as_raw()), Some(account.gid.as_raw())).unwrap();
         std::fs::set_permissions(lab.router.folder(), PermissionsExt::from_mode(0o711)).unwrap();
-        let networks: String = OF_FRR.iter().map(|prefix| format!("  network {prefix}\n")).collect();
-        let bgp = format!(
-            "router bgp 64500\n bgp router-id {NEIGHBOR}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
-             neighbor 10.1.0.1 remote-as 64501\n neighbor 10.1.0.1 timers connect 1\n address-family ipv4 unicast\n\
-             {networks} exit-address-family\n"
-        );
-        // bgpd needs zebra's socket.
+        // The daemon needs zebra's socket.
         let zebra = Self::spawn(lab, &folder, "zebra", "");
         let is_there = wait_until(|| folder.join("zserv").exists().then_some(()));
         assert!(is_there.is_some(), "zebra does not listen");
-        Self(vec![Self::spawn(lab, &folder, "bgpd", &bgp), zebra])
+        Self(vec![Self::spawn(lab, &folder, daemon, config), zebra])
     }
 
     fn spawn(lab: &Lab, folder: &Path, daemon: &str, config: &str) -> Child {

@@ -16,6 +16,7 @@ mod garbage;
 mod gates;
 mod lab;
 mod namespace;
+mod ospf;
 mod power;
 mod program;
 mod restart;

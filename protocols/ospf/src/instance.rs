@@ -1,0 +1,526 @@
+//! OSPF of a VR: joins interfaces, areas, the RIB and time. The [`ProtocolCore`] that the shell runs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, Ipv4Addr};
+use std::time::Duration;
+
+use ipc::InterfaceName;
+use ipnet::Ipv4Net;
+use linkstate::{Backoff, SpfDelay, SpfDelayConfig};
+use log::Level;
+use sdk::core::{ConfigError, Input, Output, ProtocolCore, Time};
+use sdk::rib::{RibRequest, RibUpdate, Route};
+use stack_api::interface::{InterfaceKind, InterfaceState};
+use vr_api::config::Node;
+use vr_api::show::Row;
+
+use crate::area::Area;
+use crate::config::{Config, InstanceConfig, Passive};
+use crate::drops::Drops;
+use crate::fsm::{self, NeighborState};
+use crate::interface::Interface;
+use crate::lsdb::{Lsdb, Place};
+use crate::outbox::{Outbox, RibLink};
+use crate::packet::{AreaId, LsaKey, RouterId, Scope};
+use crate::routes::{self, Table};
+use crate::show;
+
+/// A router ID that is not configured is chosen so long after the first address was seen, so that it does not depend on
+/// the order in which interfaces are told.
+const ROUTER_ID_DELAY: Duration = Duration::from_millis(200);
+/// After this the routes that were calculated count as all: the RIB sweeps those that an earlier process left.
+const CONVERGENCE_LIMIT: Duration = Duration::from_secs(60);
+/// Calculations that `show ospf spf log` remembers.
+const SPF_LOG: usize = 50;
+
+/// Whether the RIB was told that all routes of this process are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Convergence {
+    /// Neighbors still send their databases.
+    Until(Time),
+    /// They have, or had the time for it.
+    Done,
+}
+
+/// A calculation of the routing table.
+#[derive(Debug, Clone)]
+pub struct SpfRun {
+    /// When.
+    pub at: Time,
+    /// The LSA whose change was the first reason.
+    pub reason: Option<LsaKey>,
+    /// How many LSAs changed since the one before.
+    pub changes: u64,
+    /// Areas whose shortest paths were calculated; in the others only prefixes changed.
+    pub trees: usize,
+    /// Prefixes of the table.
+    pub prefixes: usize,
+}
+
+/// OSPF of a VR.
+#[derive(Debug)]
+pub struct Ospf {
+    /// Seconds since 1970 when [`Time::ZERO`] was: numbers that must not fall go on from there after a restart.
+    epoch: u64,
+    pub(crate) config: Option<InstanceConfig>,
+    pub(crate) router_id: Option<RouterId>,
+    router_id_at: Option<Time>,
+    pub(crate) known: BTreeMap<InterfaceName, InterfaceState>,
+    pub(crate) interfaces: BTreeMap<InterfaceName, Interface>,
+    pub(crate) areas: BTreeMap<AreaId, Area>,
+    pub(crate) external: Lsdb,
+    pub(crate) backoffs: BTreeMap<(Place, LsaKey), Backoff>,
+    /// When to look whether the LSAs of this router say what is so.
+    pub(crate) originate_at: Option<Time>,
+    pub(crate) spf: SpfDelay,
+    spf_reason: Option<LsaKey>,
+    spf_changes: u64,
+    pub(crate) spf_log: VecDeque<SpfRun>,
+    pub(crate) table: Table,
+    /// What the RIB was told.
+    pub(crate) installed: BTreeMap<Ipv4Net, Route>,
+    convergence: Option<Convergence>,
+    pub(crate) stopped: bool,
+    pub(crate) drops: Drops,
+    pub(crate) outbox: Outbox,
+}
+
+impl Ospf {
+    /// OSPF without configuration. `epoch`: seconds since 1970 now.
+    pub fn new(epoch: u64) -> Self {
+        Self {
+            epoch,
+            config: None,
+            router_id: None,
+            router_id_at: None,
+            known: BTreeMap::new(),
+            interfaces: BTreeMap::new(),
+            areas: BTreeMap::new(),
+            external: Lsdb::default(),
+            backoffs: BTreeMap::new(),
+            originate_at: None,
+            spf: SpfDelay::new(SpfDelayConfig::default()),
+            spf_reason: None,
+            spf_changes: 0,
+            spf_log: VecDeque::new(),
+            table: Table::default(),
+            installed: BTreeMap::new(),
+            convergence: None,
+            stopped: false,
+            drops: Drops::default(),
+            outbox: Outbox::default(),
+        }
+    }
+
+    /// Seconds since 1970, as far as this process knows: they never fall.
+    pub(crate) fn wall_seconds(&self, now: Time) -> u64 {
+        self.epoch + now.since(Time::ZERO).as_secs()
+    }
+
+    /// Where an LSA that came in by an interface, or is to go out there, is kept.
+    pub(crate) fn place(&self, interface: &Interface, key: &LsaKey) -> Place {
+        match key.kind.scope() {
+            Scope::Link => Place::Link(interface.name.clone()),
+            Scope::Area => Place::Area(interface.area),
+            Scope::As => Place::As,
+        }
+    }
+
+    pub(crate) fn lsdb(&self, place: &Place) -> Option<&Lsdb> {
+        match place {
+            Place::Link(name) => self.interfaces.get(name).map(|interface| &interface.lsdb),
+            Place::Area(area) => self.areas.get(area).map(|area| &area.lsdb),
+            Place::As => Some(&self.external),
+        }
+    }
+
+    pub(crate) fn lsdb_mut(&mut self, place: &Place) -> Option<&mut Lsdb> {
+        match place {
+            Place::Link(name) => self.interfaces.get_mut(name).map(|interface| &mut interface.lsdb),
+            Place::Area(area) => self.areas.get_mut(area).map(|area| &mut area.lsdb),
+            Place::As => Some(&mut self.external),
+        }
+    }
+
+    /// All databases.
+    pub(crate) fn places(&self) -> Vec<Place> {
+        let links = self.interfaces.keys().map(|name| Place::Link(name.clone()));
+        let areas = self.areas.keys().map(|area| Place::Area(*area));
+        links.chain(areas).chain([Place::As]).collect()
+    }
+
+    /// Areas that this router takes part in.
+    pub(crate) fn active_areas(&self) -> impl Iterator<Item = (&AreaId, &Area)> {
+        self.areas.iter().filter(|(id, _)| {
+            self.interfaces
+                .values()
+                .any(|interface| interface.area == **id && interface.state != fsm::InterfaceState::Down)
+        })
+    }
+
+    /// Whether it takes part in several: RFC 2328 section 3.3.
+    pub(crate) fn is_border_router(&self) -> bool {
+        self.active_areas().nth(1).is_some()
+    }
+
+    /// What this router says of itself may be different now.
+    pub(crate) fn links_changed(&mut self, now: Time) {
+        self.originate_at = Some(self.originate_at.map_or(now, |at| at.min(now)));
+    }
+
+    /// An LSA in a database says something else now.
+    pub(crate) fn lsa_changed(&mut self, now: Time, key: LsaKey) {
+        if !key.kind.is_opaque() {
+            self.spf.event(now);
+            self.spf_reason.get_or_insert(key);
+            self.spf_changes += 1;
+        }
+    }
+
+    fn calculate(&mut self, now: Time) {
+        let (Some(router), Some(config)) = (self.router_id, &self.config) else { return };
+        let runs = |areas: &BTreeMap<AreaId, Area>| areas.values().map(|area| area.spf.runs()).collect::<Vec<_>>();
+        let before = runs(&self.areas);
+        let inputs = routes::Inputs {
+            now,
+            router,
+            is_border_router: self.is_border_router(),
+            interfaces: &self.interfaces,
+            external: &self.external,
+            maximum_paths: config.maximum_paths,
+        };
+        self.table = routes::calculate(&inputs, &mut self.areas);
+        let trees = before.iter().zip(runs(&self.areas)).filter(|(before, after)| **before != *after).count();
+        let run = SpfRun {
+            at: now,
+            reason: self.spf_reason.take(),
+            changes: std::mem::take(&mut self.spf_changes),
+            trees,
+            prefixes: self.table.networks.len(),
+        };
+        self.spf_log.push_back(run);
+        if self.spf_log.len() > SPF_LOG {
+            self.spf_log.pop_front();
+        }
+        self.install_routes();
+        // What an area border router tells follows from the table.
+        self.links_changed(now);
+    }
+
+    /// Does what has to be done once for all that happened in this turn.
+    fn flush(&mut self, now: Time) {
+        self.bury(now);
+        if self.originate_at.take_if(|at| *at <= now).is_some() {
+            self.originate_all(now);
+        }
+        self.flood_queued(now);
+        self.check_convergence(now);
+        self.outbox.flush_routes();
+    }
+
+    /// Once every neighbor has sent its database and the table is calculated, or there was the time for it, the RIB may
+    /// sweep what an earlier process of this class left.
+    fn check_convergence(&mut self, now: Time) {
+        let Some(Convergence::Until(limit)) = self.convergence else { return };
+        if self.outbox.rib == RibLink::Never {
+            return;
+        }
+        let has_neighbor = |interface: &Interface| {
+            let full = interface.full().count();
+            let waits = interface
+                .neighbors
+                .values()
+                .any(|neighbor| !matches!(neighbor.state, NeighborState::TwoWay | NeighborState::Full));
+            !interface.speaks() || (full > 0 && !waits)
+        };
+        let is_complete = self.router_id.is_some()
+            && self.spf.poll_timeout().is_none()
+            && self.originate_at.is_none()
+            && self.interfaces.values().all(has_neighbor);
+        if is_complete || limit <= now {
+            self.convergence = Some(Convergence::Done);
+            self.outbox.rib(RibRequest::EndOfRoutes);
+        }
+    }
+
+    fn rib_restarted(&mut self) {
+        self.outbox.rib = RibLink::Seen;
+        for route in self.installed.values() {
+            self.outbox.add_route(route.clone());
+        }
+        if self.convergence == Some(Convergence::Done) {
+            self.outbox.rib(RibRequest::EndOfRoutes);
+        }
+    }
+
+    fn rib_update(&mut self, update: RibUpdate) {
+        match update {
+            RibUpdate::Refused { prefix, reason } => {
+                self.outbox.log(Level::Warn, format!("route {prefix} refused by the RIB: {reason}"));
+            }
+            // OSPF asks for neither.
+            RibUpdate::NextHop { .. } | RibUpdate::Prefix { .. } => {}
+        }
+    }
+
+    fn interface_told(&mut self, now: Time, state: InterfaceState) {
+        let name = state.name.clone();
+        self.known.insert(name.clone(), state);
+        self.choose_router_id_soon(now);
+        self.refresh_interface(now, &name);
+    }
+
+    fn interface_removed(&mut self, now: Time, name: &InterfaceName) {
+        self.known.remove(name);
+        self.refresh_interface(now, name);
+    }
+
+    fn choose_router_id_soon(&mut self, now: Time) {
+        if self.config.is_some() && self.router_id.is_none() && self.candidate_router_id().is_some() {
+            self.router_id_at.get_or_insert(now + ROUTER_ID_DELAY);
+        }
+    }
+
+    /// The highest address of a loopback interface, else of any interface.
+    fn candidate_router_id(&self) -> Option<RouterId> {
+        let is_loopback = |state: &&InterfaceState| matches!(state.kind, InterfaceKind::Loopback);
+        let loopback = self.known.values().filter(is_loopback).flat_map(ipv4_addresses).max();
+        let highest = loopback.or_else(|| self.known.values().flat_map(ipv4_addresses).max());
+        highest.map(|subnet| subnet.addr())
+    }
+
+    fn reconfigure(&mut self, now: Time, new: Option<InstanceConfig>) {
+        match (&self.config, &new) {
+            (None, Some(_)) => self.open_socket(),
+            (Some(_), None) => {
+                self.stop(now);
+                self.stopped = false;
+                self.close_socket();
+            }
+            (None, None) | (Some(_), Some(_)) => {}
+        }
+        let router_id = new.as_ref().and_then(|new| new.router_id);
+        let was_configured = self.config.as_ref().is_some_and(|old| old.router_id.is_some());
+        // One that was chosen stays while nothing else is configured, so that adjacencies do not move.
+        if (router_id.is_some() || was_configured || new.is_none()) && self.router_id != router_id {
+            self.forget_all(now);
+            self.router_id = router_id;
+        }
+        self.config = new;
+        self.reconfigure_areas(now);
+        let Some(config) = &self.config else {
+            self.areas.clear();
+            self.table = Table::default();
+            return self.install_routes();
+        };
+        self.spf.configure(config.spf);
+        self.convergence.get_or_insert(Convergence::Until(now + CONVERGENCE_LIMIT));
+        self.choose_router_id_soon(now);
+        if self.router_id.is_none() && self.router_id_at.is_none() {
+            let text = "no router ID: none is configured, and no interface has an IPv4 address yet; OSPF waits for one";
+            self.outbox.log(Level::Warn, text.to_owned());
+        }
+        self.spf.event(now);
+        self.links_changed(now);
+    }
+
+    /// Gives every area and interface its block; those that cannot go on as they are start anew.
+    fn reconfigure_areas(&mut self, now: Time) {
+        let areas = self.config.as_ref().map(|config| config.areas.clone()).unwrap_or_default();
+        let block_of = |name: &InterfaceName| {
+            areas.iter().find_map(|(id, area)| area.interfaces.get(name).map(|config| (*id, config.clone())))
+        };
+        for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
+            let kept = self.interfaces.get(&name).is_some_and(|interface| {
+                let same_kind = |id: &AreaId| {
+                    let kinds = |area: Option<crate::config::AreaKind>| area;
+                    kinds(self.areas.get(id).map(|area| area.config.kind)) == kinds(areas.get(id).map(|area| area.kind))
+                };
+                block_of(&name).is_some_and(|(id, config)| {
+                    id == interface.area && config.same_conversation(&interface.config) && same_kind(&id)
+                })
+            });
+            if !kept {
+                self.close_interface(now, &name);
+                self.interfaces.remove(&name);
+            }
+        }
+        self.areas.retain(|id, area| areas.get(id).is_some_and(|new| new.kind == area.config.kind));
+        for (id, config) in &areas {
+            let area = self.areas.entry(*id).or_insert_with(|| Area::new(config.clone()));
+            area.config = config.clone();
+            for (name, block) in &config.interfaces {
+                let new = || Interface::new(name.clone(), *id, block.clone());
+                let interface = self.interfaces.entry(name.clone()).or_insert_with(new);
+                interface.config = block.clone();
+                self.refresh_interface(now, name);
+            }
+        }
+    }
+
+    /// All adjacencies and LSAs go: this router becomes another.
+    fn forget_all(&mut self, now: Time) {
+        self.stop(now);
+        self.stopped = false;
+        for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
+            self.close_interface(now, &name);
+        }
+        self.areas.values_mut().for_each(|area| *area = Area::new(area.config.clone()));
+        self.external = Lsdb::default();
+        self.backoffs.clear();
+    }
+
+    /// Takes leave: neighbors are told that this router's LSAs are void, and that it hears nobody.
+    fn stop(&mut self, now: Time) {
+        self.stopped = true;
+        self.originate_all(now);
+        self.flood_queued(now);
+        for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
+            self.say_goodbye(now, &name);
+        }
+    }
+
+    fn clear(&mut self, now: Time) {
+        for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
+            self.close_interface(now, &name);
+            self.refresh_interface(now, &name);
+        }
+    }
+
+    fn interface_timers(&mut self, now: Time) {
+        let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
+        let late = |(_, interface): &(&InterfaceName, &Interface)| is_due(interface.poll_timeout());
+        let names: Vec<InterfaceName> = self.interfaces.iter().filter(late).map(|(name, _)| name.clone()).collect();
+        for name in names {
+            // First who is gone: the hello is to say so.
+            self.neighbor_timers(now, &name);
+            self.hello_timers(now, &name);
+            self.flood_timers(now, &name);
+        }
+    }
+}
+
+/// The IPv4 subnets of an interface, in order.
+pub(crate) fn ipv4_addresses(state: &InterfaceState) -> impl Iterator<Item = Ipv4Net> {
+    state.addresses.iter().filter_map(|subnet| match subnet {
+        ipnet::IpNet::V4(subnet) => Some(*subnet),
+        ipnet::IpNet::V6(_) => None,
+    })
+}
+
+impl ProtocolCore for Ospf {
+    type Config = Config;
+
+    fn read_config(blocks: &[Node]) -> Result<Config, ConfigError> {
+        Config::read(blocks)
+    }
+
+    fn configure(&mut self, now: Time, config: Config) -> Result<(), ConfigError> {
+        self.reconfigure(now, config.instance);
+        self.flush(now);
+        Ok(())
+    }
+
+    fn handle_input(&mut self, now: Time, input: Input<'_>) {
+        match input {
+            Input::Datagram { message, .. } => {
+                let (from, to) = (message.addresses.source.ip(), message.addresses.destination.ip());
+                if let (IpAddr::V4(from), IpAddr::V4(to), Some(interface)) = (from, to, &message.interface)
+                    && let Err(reason) = self.packet(now, interface, from, to, &message.payload)
+                {
+                    self.drops.count(reason);
+                }
+            }
+            Input::Bound { .. } => {
+                // What was said before reached nobody.
+                for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
+                    self.hello_soon(now, &name);
+                }
+            }
+            Input::BindFailed { error, .. } => {
+                self.outbox.log(Level::Warn, format!("no raw socket: {error}; OSPF speaks to nobody"));
+            }
+            Input::Interface(state) => self.interface_told(now, state),
+            Input::InterfaceRemoved(name) => self.interface_removed(now, &name),
+            Input::Rib(update) => self.rib_update(update),
+            Input::RibRestarted => self.rib_restarted(),
+            Input::Stop => self.stop(now),
+            // OSPF has no connections.
+            Input::Connected { .. }
+            | Input::ConnectFailed { .. }
+            | Input::Accepted { .. }
+            | Input::Received { .. }
+            | Input::Closed { .. }
+            | Input::ListenFailed { .. } => {}
+        }
+        self.flush(now);
+    }
+
+    fn handle_timeout(&mut self, now: Time) {
+        if self.router_id_at.take_if(|at| *at <= now).is_some() && self.router_id.is_none() {
+            self.router_id = self.candidate_router_id();
+            for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
+                self.refresh_interface(now, &name);
+            }
+            self.links_changed(now);
+        }
+        self.interface_timers(now);
+        self.age_lsas(now);
+        if self.spf.is_due(now) {
+            self.calculate(now);
+        }
+        self.flush(now);
+    }
+
+    fn command(&mut self, now: Time, words: &[String]) -> Result<(), String> {
+        let words: Vec<&str> = words.iter().map(String::as_str).collect();
+        match words[..] {
+            ["clear", "ospf", "process"] => self.clear(now),
+            _ => return Err(format!("`{}` is no command of OSPF", words.join(" "))),
+        }
+        self.flush(now);
+        Ok(())
+    }
+
+    fn poll_timeout(&self) -> Option<Time> {
+        let convergence = match self.convergence {
+            Some(Convergence::Until(limit)) if self.outbox.rib == RibLink::Seen => Some(limit),
+            Some(Convergence::Until(_) | Convergence::Done) | None => None,
+        };
+        let own =
+            [self.router_id_at, self.originate_at, self.spf.poll_timeout(), convergence, self.external.poll_timeout()];
+        let areas = self.areas.values().filter_map(|area| area.lsdb.poll_timeout());
+        let interfaces = self.interfaces.values().filter_map(Interface::poll_timeout);
+        own.into_iter().flatten().chain(areas).chain(interfaces).min()
+    }
+
+    fn poll_output(&mut self) -> Option<Output> {
+        self.outbox.pop()
+    }
+
+    fn show(&self, now: Time, table: &str, arguments: &[String]) -> Option<Vec<Row>> {
+        show::rows(self, now, table, arguments)
+    }
+}
+
+impl Ospf {
+    /// Whether an interface of the VR can be used for OSPF, and with which subnets.
+    pub(crate) fn usable_subnets(&self, name: &InterfaceName) -> Vec<Ipv4Net> {
+        if self.router_id.is_none() || self.stopped {
+            return Vec::new();
+        }
+        self.known.get(name).filter(|state| state.up).map(|state| ipv4_addresses(state).collect()).unwrap_or_default()
+    }
+
+    /// Whether an address is one of this router's.
+    pub(crate) fn is_own_address(&self, address: Ipv4Addr) -> bool {
+        self.interfaces
+            .values()
+            .any(|interface| interface.state != fsm::InterfaceState::Down && interface.address.addr() == address)
+    }
+
+    /// Whether an interface only announces its subnet.
+    pub(crate) fn is_silent(interface: &Interface) -> bool {
+        interface.config.passive == Passive::Yes
+    }
+}

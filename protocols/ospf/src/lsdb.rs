@@ -1,0 +1,235 @@
+//! A link state database: the LSAs of an area, of a link, or of the AS. RFC 2328 sections 12.2 and 14.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use ipc::InterfaceName;
+use sdk::core::Time;
+
+use crate::packet::{AreaId, Lsa, LsaHeader, LsaKey, MAX_AGE, age_after};
+
+/// Age at which a router originates its own LSA anew: RFC 2328 section B.
+pub const REFRESH_TIME: Duration = Duration::from_secs(1800);
+/// The refreshes of one router are spread over so long, so that they do not all go out at once.
+const REFRESH_SPREAD_SECONDS: u32 = 120;
+
+/// Which database.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Place {
+    /// That of a link: opaque LSAs.
+    Link(InterfaceName),
+    /// That of an area.
+    Area(AreaId),
+    /// That of all areas but stubs.
+    As,
+}
+
+/// Where an instance came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// This process originated it.
+    Ours,
+    /// A neighbor sent it.
+    Flooded,
+}
+
+/// An LSA in a database.
+#[derive(Debug, Clone)]
+pub struct Entry {
+    /// With the age that it had when it was installed.
+    pub lsa: Lsa,
+    /// When that was.
+    pub installed: Time,
+    /// Where it came from.
+    pub source: Source,
+    /// When it was last sent in answer to an older instance.
+    pub answered: Option<Time>,
+    due: Time,
+}
+
+impl Entry {
+    /// Its age in seconds.
+    pub fn age(&self, now: Time) -> u16 {
+        age_after(self.lsa.header.age, now.since(self.installed))
+    }
+
+    /// Its header at its age.
+    pub fn header(&self, now: Time) -> LsaHeader {
+        LsaHeader { age: self.age(now), ..self.lsa.header }
+    }
+
+    /// Whether it is not used any longer.
+    pub fn is_max_age(&self, now: Time) -> bool {
+        self.age(now) >= MAX_AGE
+    }
+}
+
+/// A database.
+#[derive(Debug, Default)]
+pub struct Lsdb {
+    entries: BTreeMap<LsaKey, Entry>,
+    /// When an LSA of ours is to be refreshed, another's reaches MaxAge.
+    due: BTreeSet<(Time, LsaKey)>,
+    /// Those at MaxAge, which stay until nobody needs them.
+    dying: BTreeSet<LsaKey>,
+    bytes: usize,
+}
+
+impl Lsdb {
+    /// The instance of an LSA.
+    pub fn get(&self, key: &LsaKey) -> Option<&Entry> {
+        self.entries.get(key)
+    }
+
+    /// The same, to note something about it.
+    pub fn get_mut(&mut self, key: &LsaKey) -> Option<&mut Entry> {
+        self.entries.get_mut(key)
+    }
+
+    /// All LSAs, in the order of their keys.
+    pub fn iter(&self) -> impl Iterator<Item = (&LsaKey, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// Those of one type.
+    pub fn of_type(&self, kind: crate::packet::LsaType) -> impl Iterator<Item = (&LsaKey, &Entry)> {
+        let lowest = std::net::Ipv4Addr::UNSPECIFIED;
+        let highest = std::net::Ipv4Addr::BROADCAST;
+        self.entries.range(LsaKey::new(kind, lowest, lowest)..=LsaKey::new(kind, highest, highest))
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Bytes of all LSAs.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The sum of all checksums, by which two routers can be compared: RFC 1850 `ospfAreaLsaCksumSum`.
+    pub fn checksum_sum(&self) -> u64 {
+        self.entries.values().map(|entry| u64::from(entry.lsa.header.checksum)).sum()
+    }
+
+    /// Puts an instance in the place of an older one. Whether its contents are different: RFC 2328 section 13.2.
+    pub fn install(&mut self, now: Time, lsa: Lsa, source: Source) -> bool {
+        let key = lsa.key();
+        let old = self.remove(&key);
+        let is_dying = lsa.header.age >= MAX_AGE;
+        let contents = |lsa: &Lsa, dying: bool| (lsa.header.options, dying, lsa.header.length);
+        let changed = old.is_none_or(|old| {
+            contents(&old.lsa, old.is_max_age(now)) != contents(&lsa, is_dying)
+                || old.lsa.body_bytes() != lsa.body_bytes()
+        });
+        let to_live = Duration::from_secs((MAX_AGE - lsa.header.age.min(MAX_AGE)).into());
+        let due = now
+            + match source {
+                Source::Ours => REFRESH_TIME.saturating_sub(spread(&key)).min(to_live),
+                Source::Flooded => to_live,
+            };
+        self.bytes += lsa.len_bytes();
+        if is_dying {
+            self.dying.insert(key);
+        } else {
+            self.due.insert((due, key));
+        }
+        self.entries.insert(key, Entry { lsa, installed: now, source, answered: None, due });
+        changed
+    }
+
+    /// Takes an LSA out.
+    pub fn remove(&mut self, key: &LsaKey) -> Option<Entry> {
+        let entry = self.entries.remove(key)?;
+        self.due.remove(&(entry.due, *key));
+        self.dying.remove(key);
+        self.bytes -= entry.lsa.len_bytes();
+        Some(entry)
+    }
+
+    /// When [`take_due`](Self::take_due) has something.
+    pub fn poll_timeout(&self) -> Option<Time> {
+        self.due.first().map(|(due, _)| *due)
+    }
+
+    /// LSAs that are to be refreshed, if ours, or have reached MaxAge.
+    pub fn take_due(&mut self, now: Time) -> Vec<LsaKey> {
+        let mut keys = Vec::new();
+        while let Some(first) = self.due.first().copied().filter(|(due, _)| *due <= now) {
+            self.due.remove(&first);
+            keys.push(first.1);
+        }
+        keys
+    }
+
+    /// Those at MaxAge.
+    pub fn dying(&self) -> impl Iterator<Item = &LsaKey> {
+        self.dying.iter()
+    }
+}
+
+/// How much before its time an LSA is refreshed: another time for each.
+fn spread(key: &LsaKey) -> Duration {
+    let mixed = (u32::from(key.id) ^ u32::from(key.kind.code()) << 24).wrapping_mul(0x9e37_79b1) >> 16;
+    Duration::from_secs((mixed % REFRESH_SPREAD_SECONDS).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+    use crate::packet::{LsaType, Options, SequenceNumber};
+
+    fn at(seconds: u64) -> Time {
+        Time::from_nanos(seconds * 1_000_000_000)
+    }
+
+    fn lsa(id: u8, sequence: i32, body: &[u8]) -> Lsa {
+        let key = LsaKey::new(LsaType::OpaqueArea, Ipv4Addr::new(10, 0, 0, id), Ipv4Addr::LOCALHOST);
+        Lsa::originate(key, Options::E, SequenceNumber(sequence), body).unwrap()
+    }
+
+    #[test]
+    fn rfc_2328_section_14_an_lsa_ages_to_max_age_and_stops_there() {
+        let mut lsdb = Lsdb::default();
+        let one = lsa(1, 1, b"body").with_age(3000);
+        let key = one.key();
+        lsdb.install(at(10), one, Source::Flooded);
+        assert_eq!(lsdb.get(&key).unwrap().age(at(15)), 3005);
+        assert_eq!(lsdb.poll_timeout(), Some(at(610)));
+        assert_eq!(lsdb.take_due(at(609)), []);
+        assert_eq!(lsdb.take_due(at(610)), [key]);
+        assert_eq!(lsdb.get(&key).unwrap().age(at(9999)), MAX_AGE);
+    }
+
+    #[test]
+    fn rfc_2328_section_13_2_only_other_contents_are_a_change() {
+        let mut lsdb = Lsdb::default();
+        assert!(lsdb.install(at(0), lsa(1, 1, b"body"), Source::Flooded));
+        assert!(!lsdb.install(at(1), lsa(1, 2, b"body"), Source::Flooded));
+        assert!(lsdb.install(at(2), lsa(1, 3, b"ydob"), Source::Flooded));
+        assert!(lsdb.install(at(3), lsa(1, 3, b"ydob").with_age(MAX_AGE), Source::Flooded));
+        assert_eq!((lsdb.len(), lsdb.bytes(), lsdb.dying().count()), (1, 24, 1));
+        lsdb.remove(&lsa(1, 1, b"").key());
+        assert_eq!((lsdb.len(), lsdb.bytes(), lsdb.dying().count(), lsdb.poll_timeout()), (0, 0, 0, None));
+    }
+
+    #[test]
+    fn rfc_2328_section_12_4_refreshes_of_our_own_are_spread_and_in_time() {
+        let mut lsdb = Lsdb::default();
+        for id in 0..200 {
+            lsdb.install(at(0), lsa(id, 1, b""), Source::Ours);
+        }
+        assert_eq!(lsdb.take_due(at(1680)), []);
+        let early = lsdb.take_due(at(1740)).len();
+        assert!((50..150).contains(&early), "{early} of 200 in the first half");
+        assert_eq!(lsdb.take_due(at(1800)).len(), 200 - early);
+    }
+}

@@ -1,0 +1,235 @@
+//! The LSAs that this router originates: RFC 2328 section 12.4.
+//!
+//! What they should say follows from what is so: [`Ospf::wanted`] writes it down whole, and [`Ospf::originate_all`] makes
+//! the databases say the same. So a change of an interface, an old instance that comes back after a restart and the end
+//! of a range all go the same way.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use ipnet::Ipv4Net;
+use log::Level;
+use sdk::core::Time;
+
+use crate::area::Area;
+use crate::config::AreaKind;
+use crate::fsm::InterfaceState;
+use crate::instance::Ospf;
+use crate::interface::Interface;
+use crate::lsdb::{Entry, Place, Source};
+use crate::packet::{
+    AreaId, ExternalLsa, ExternalMetric, Lsa, LsaKey, LsaType, MAX_AGE, NetworkLsa, Options, RouterFlags, RouterId,
+    RouterLink, RouterLinkKind, RouterLsa, SequenceNumber,
+};
+
+/// A link that nobody is to use who has another: RFC 6987.
+const MAX_LINK_METRIC: u16 = 0xffff;
+
+/// What an LSA of ours should say.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    pub options: Options,
+    pub body: Vec<u8>,
+}
+
+impl Wanted {
+    fn is(&self, entry: &Entry) -> bool {
+        entry.lsa.header.options == self.options && entry.lsa.body_bytes() == self.body
+    }
+}
+
+/// All that is wanted, by database.
+pub(crate) type AllWanted = BTreeMap<(Place, LsaKey), Wanted>;
+
+impl Ospf {
+    /// Makes the databases say what is wanted; what must wait for its back-off is looked at again then.
+    pub(crate) fn originate_all(&mut self, now: Time) {
+        let Some(router) = self.router_id else { return };
+        let backoff_config = self.config.as_ref().map(|config| config.lsa);
+        let wanted = self.wanted(router);
+        let mut next: Option<Time> = None;
+        for ((place, key), wanted) in &wanted {
+            let entry = self.lsdb(place).and_then(|lsdb| lsdb.get(key));
+            let is_so = |entry: &Entry| entry.source == Source::Ours && !entry.is_max_age(now) && wanted.is(entry);
+            if entry.is_some_and(is_so) {
+                continue;
+            }
+            let Some(config) = &backoff_config else { continue };
+            let backoff = self.backoffs.entry((place.clone(), *key)).or_default();
+            let due = backoff.due(now, config);
+            if due > now {
+                next = Some(next.map_or(due, |next| next.min(due)));
+                continue;
+            }
+            backoff.originated(now, config);
+            self.originate(now, place, *key, wanted.options, &wanted.body);
+        }
+        for place in self.places() {
+            let is_void = |key: &LsaKey| self.is_own(key, router) && !wanted.contains_key(&(place.clone(), *key));
+            let void: Vec<LsaKey> = self.lsdb(&place).map_or_else(Vec::new, |lsdb| {
+                lsdb.iter().filter(|(key, entry)| !entry.is_max_age(now) && is_void(key)).map(|(key, _)| *key).collect()
+            });
+            void.iter().for_each(|key| self.flush_lsa(now, &place, key));
+        }
+        self.originate_at = next;
+    }
+
+    /// A new instance of an LSA.
+    fn originate(&mut self, now: Time, place: &Place, key: LsaKey, options: Options, body: &[u8]) {
+        let before = self.lsdb(place).and_then(|lsdb| lsdb.get(&key)).map(|entry| entry.lsa.header.sequence);
+        let sequence = before.map_or(Some(SequenceNumber::INITIAL), SequenceNumber::next);
+        let Some(sequence) = sequence else {
+            // RFC 2328 section 12.1.6: the last instance must be gone everywhere before the first one can come.
+            return self.flush_lsa(now, place, &key);
+        };
+        match Lsa::originate(key, options, sequence, body) {
+            Some(lsa) => _ = self.install(now, place, lsa, Source::Ours, None),
+            None => {
+                let bytes = body.len();
+                self.outbox.log(Level::Error, format!("LSA {key}: {bytes} bytes are more than an LSA may have"));
+            }
+        }
+    }
+
+    /// The same once more, before it is too old.
+    pub(crate) fn refresh(&mut self, now: Time, place: &Place, lsa: &Lsa) {
+        self.originate(now, place, lsa.key(), lsa.header.options, lsa.body_bytes());
+    }
+
+    /// Premature aging: RFC 2328 section 14.1.
+    fn flush_lsa(&mut self, now: Time, place: &Place, key: &LsaKey) {
+        let Some(entry) = self.lsdb(place).and_then(|lsdb| lsdb.get(key)) else { return };
+        if !entry.is_max_age(now) {
+            let lsa = entry.lsa.with_age(MAX_AGE);
+            self.install(now, place, lsa, Source::Ours, None);
+        }
+    }
+
+    /// Everything that this router is to say.
+    fn wanted(&self, router: RouterId) -> AllWanted {
+        let mut wanted = AllWanted::new();
+        if self.stopped || self.config.is_none() {
+            return wanted;
+        }
+        let is_border_router = self.is_border_router();
+        for (id, area) in self.active_areas() {
+            let place = Place::Area(*id);
+            let flags = RouterFlags::default()
+                .with(RouterFlags::B, is_border_router)
+                .with(RouterFlags::E, self.is_boundary_router(area));
+            let key = LsaKey::new(LsaType::Router, router, router);
+            let body = RouterLsa::encode(flags, &self.router_links(*id));
+            wanted.insert((place.clone(), key), Wanted { options: area.options(), body });
+            for interface in self.interfaces.values().filter(|interface| interface.area == *id) {
+                if let Some(body) = network_lsa(interface, router) {
+                    let key = LsaKey::new(LsaType::Network, interface.address.addr(), router);
+                    wanted.insert((place.clone(), key), Wanted { options: area.options(), body });
+                }
+            }
+        }
+        if is_border_router {
+            self.wanted_summaries(router, &mut wanted);
+        }
+        self.wanted_externals(router, &mut wanted);
+        wanted
+    }
+
+    /// Whether this router tells an area of prefixes outside: RFC 2328 section 3.3.
+    fn is_boundary_router(&self, area: &Area) -> bool {
+        let tells = self.config.as_ref().is_some_and(|config| config.default_route.is_some());
+        match area.config.kind {
+            AreaKind::Stub => false,
+            AreaKind::Normal => tells || self.translates_any(),
+            AreaKind::Nssa => tells || self.is_border_router(),
+        }
+    }
+
+    /// RFC 2328 section 12.4.1.
+    fn router_links(&self, area: AreaId) -> Vec<RouterLink> {
+        let is_last_resort = self.config.as_ref().is_some_and(|config| config.max_metric);
+        let mut links = Vec::new();
+        for interface in self.interfaces.values().filter(|interface| interface.area == area) {
+            let transit_cost = if is_last_resort { MAX_LINK_METRIC } else { interface.cost };
+            let own = interface.address;
+            let stub = |prefix: Ipv4Net, metric| RouterLink {
+                kind: RouterLinkKind::Stub,
+                id: prefix.network(),
+                data: prefix.netmask(),
+                metric,
+            };
+            match interface.state {
+                InterfaceState::Down => continue,
+                InterfaceState::Loopback => links.push(stub(own.addr().into(), 0)),
+                InterfaceState::PointToPoint => {
+                    links.extend(interface.full().map(|neighbor| RouterLink {
+                        kind: RouterLinkKind::PointToPoint,
+                        id: neighbor.router,
+                        data: own.addr(),
+                        metric: transit_cost,
+                    }));
+                    links.push(stub(own, interface.cost));
+                }
+                InterfaceState::Waiting => links.push(stub(own, interface.cost)),
+                InterfaceState::DrOther | InterfaceState::Backup | InterfaceState::Dr => {
+                    links.push(match transit(interface) {
+                        Some(id) => {
+                            RouterLink { kind: RouterLinkKind::Transit, id, data: own.addr(), metric: transit_cost }
+                        }
+                        None => stub(own, interface.cost),
+                    });
+                }
+            }
+            links.extend(interface.secondary.iter().map(|prefix| stub(*prefix, interface.cost)));
+        }
+        links
+    }
+
+    /// RFC 2328 section 12.4.4, RFC 3101 section 2.4: the default route that was configured.
+    fn wanted_externals(&self, router: RouterId, wanted: &mut AllWanted) {
+        self.wanted_translations(router, wanted);
+        let Some(metric) = self.config.as_ref().and_then(|config| config.default_route) else { return };
+        let default = ExternalLsa {
+            prefix: Ipv4Net::default(),
+            metric: ExternalMetric::Type2(metric),
+            forwarding: Ipv4Addr::UNSPECIFIED,
+            tag: 0,
+        };
+        let key = |kind| LsaKey::new(kind, Ipv4Addr::UNSPECIFIED, router);
+        let body = default.encode();
+        if self.active_areas().any(|(_, area)| area.config.kind == AreaKind::Normal) {
+            let options = Options::E;
+            wanted.insert((Place::As, key(LsaType::External)), Wanted { options, body: body.clone() });
+        }
+        // A border router's default route of an NSSA is in `wanted_summaries`.
+        for (id, _) in self.active_areas().filter(|(_, area)| area.config.kind == AreaKind::Nssa) {
+            let place = (Place::Area(*id), key(LsaType::Nssa));
+            wanted.entry(place).or_insert_with(|| Wanted { options: Options::default(), body: body.clone() });
+        }
+    }
+}
+
+/// The designated router's address, if the network is one that packets pass: RFC 2328 section 12.4.1.2.
+fn transit(interface: &Interface) -> Option<Ipv4Addr> {
+    let designated = interface.elected.designated?;
+    let is_attached = match interface.state {
+        InterfaceState::Dr => interface.full().next().is_some(),
+        InterfaceState::DrOther | InterfaceState::Backup => {
+            interface.full().any(|neighbor| neighbor.address == designated)
+        }
+        InterfaceState::Down | InterfaceState::Loopback | InterfaceState::Waiting | InterfaceState::PointToPoint => {
+            false
+        }
+    };
+    is_attached.then_some(designated)
+}
+
+/// RFC 2328 section 12.4.2: what the designated router says of the network.
+fn network_lsa(interface: &Interface, router: RouterId) -> Option<Vec<u8>> {
+    let mut routers: Vec<RouterId> = interface.full().map(|neighbor| neighbor.router).collect();
+    if interface.state != InterfaceState::Dr || routers.is_empty() {
+        return None;
+    }
+    routers.push(router);
+    routers.sort_unstable();
+    Some(NetworkLsa::encode(interface.address.netmask(), &routers))
+}

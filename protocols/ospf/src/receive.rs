@@ -1,0 +1,160 @@
+//! Packets come in: RFC 2328 section 8.2, and hellos: section 10.5.
+
+use std::net::Ipv4Addr;
+use std::time::Duration;
+
+use ipc::InterfaceName;
+use log::Level;
+use sdk::core::Time;
+
+use crate::drops::Drop;
+use crate::fsm::{InterfaceEvent, InterfaceState, NeighborEvent, NeighborState, NetworkType};
+use crate::instance::Ospf;
+use crate::interface::{ALL_D_ROUTERS, ALL_SPF_ROUTERS, Interface};
+use crate::neighbor::Neighbor;
+use crate::packet::{Body, Frame, Hello, Options, RouterId};
+
+impl Ospf {
+    /// A packet came.
+    pub(crate) fn packet(
+        &mut self,
+        now: Time,
+        name: &InterfaceName,
+        from: Ipv4Addr,
+        to: Ipv4Addr,
+        bytes: &[u8],
+    ) -> Result<(), Drop> {
+        let interface = self.interfaces.get_mut(name).filter(|interface| interface.speaks());
+        let (Some(interface), Some(router)) = (interface, self.router_id) else { return Err(Drop::InterfaceNotUsed) };
+        check_addresses(interface, from, to)?;
+        let frame = Frame::parse(bytes)?;
+        let key = interface.neighbor_key(frame.router, from);
+        let last = interface.neighbors.get(&key).and_then(|neighbor| neighbor.auth_sequence);
+        let signature = interface.authentication().verify(&frame, last)?;
+        // Only now it is known who says so; before, anybody could fill the log.
+        if frame.area != interface.area {
+            let text = format!("area {} there, {} here", frame.area, interface.area);
+            self.refuse(name, from, text);
+            return Err(Drop::AreaMismatch);
+        }
+        if frame.router == router {
+            self.refuse(name, from, format!("its router ID {router} is this router's own"));
+            return Err(Drop::DuplicateRouterId);
+        }
+        let body = Body::parse(&frame)?;
+        if let (Some(signature), Some(neighbor)) = (signature, interface.neighbors.get_mut(&key)) {
+            neighbor.auth_sequence = Some(signature.sequence);
+            neighbor.auth_key = Some(signature.key);
+        }
+        match body {
+            Body::Hello(hello) => {
+                self.hello(now, name, from, frame.router, &hello)?;
+                let neighbor = self.interfaces.get_mut(name).and_then(|interface| interface.neighbors.get_mut(&key));
+                if let (Some(signature), Some(neighbor)) = (signature, neighbor) {
+                    neighbor.auth_sequence = Some(signature.sequence);
+                    neighbor.auth_key = Some(signature.key);
+                }
+                Ok(())
+            }
+            Body::DatabaseDescription(description) => self.description(now, name, key, &description),
+            Body::LinkStateRequest(request) => self.request(now, name, key, &request),
+            Body::LinkStateUpdate(update) => self.update(now, name, key, &update),
+            Body::LinkStateAcknowledgment(acknowledgment) => self.acknowledgment(name, key, &acknowledgment),
+        }
+    }
+
+    /// RFC 2328 section 10.5.
+    fn hello(
+        &mut self,
+        now: Time,
+        name: &InterfaceName,
+        from: Ipv4Addr,
+        router: RouterId,
+        hello: &Hello<'_>,
+    ) -> Result<(), Drop> {
+        let Some(interface) = self.interfaces.get(name) else { return Err(Drop::InterfaceNotUsed) };
+        let options = self.areas.get(&interface.area).map(|area| area.hello_options()).unwrap_or_default();
+        if let Some(mismatch) = mismatch(interface, options, hello) {
+            self.refuse(name, from, mismatch);
+            return Err(Drop::HelloMismatch);
+        }
+        let key = interface.neighbor_key(router, from);
+        let (own, own_address) = (self.router_id, interface.address.addr());
+        let dead = Duration::from_secs(interface.config.dead_seconds.into());
+        let Some(interface) = self.interfaces.get_mut(name) else { return Err(Drop::InterfaceNotUsed) };
+        interface.refused.take_if(|(address, _)| *address == from);
+        let neighbor = interface.neighbors.entry(key).or_insert_with(|| Neighbor::new(now, router, from));
+        let is_new = neighbor.state == NeighborState::Down;
+        neighbor.inactive_at = now + dead;
+        // On a broadcast network another router may have taken the address over.
+        neighbor.router = router;
+        neighbor.address = from;
+        neighbor.options = hello.options;
+        let before = (neighbor.priority, neighbor.designated == from, neighbor.backup == from);
+        (neighbor.priority, neighbor.designated, neighbor.backup) = (hello.priority, hello.designated, hello.backup);
+        let after = (neighbor.priority, neighbor.designated == from, neighbor.backup == from);
+        self.neighbor_event(now, name, key, NeighborEvent::HelloReceived);
+        let hears_us = own.is_some_and(|own| hello.neighbors().any(|heard| heard == own));
+        if is_new {
+            // So that it hears us at once, and not when the next hello is due.
+            self.hello_soon(now, name);
+        }
+        if !hears_us {
+            self.neighbor_event(now, name, key, NeighborEvent::OneWayReceived);
+            return Ok(());
+        }
+        self.neighbor_event(now, name, key, NeighborEvent::TwoWayReceived);
+        let is_waiting = self.interfaces.get(name).is_some_and(|interface| interface.state == InterfaceState::Waiting);
+        let backup_seen = hello.backup == from || (hello.designated == from && hello.backup == Ipv4Addr::UNSPECIFIED);
+        if is_waiting && backup_seen {
+            self.interface_event(now, name, InterfaceEvent::BackupSeen);
+        } else if before != after && own_address != from {
+            self.interface_event(now, name, InterfaceEvent::NeighborChange);
+        }
+        Ok(())
+    }
+
+    /// Says once why a neighbor is refused, and shows it until it is not refused any longer.
+    pub(crate) fn refuse(&mut self, name: &InterfaceName, from: Ipv4Addr, reason: String) {
+        let Some(interface) = self.interfaces.get_mut(name) else { return };
+        let refused = Some((from, reason));
+        if interface.refused != refused {
+            let text = refused.iter().map(|(from, reason)| format!("neighbor {from} on {name} refused: {reason}"));
+            text.for_each(|text| self.outbox.log(Level::Warn, text));
+            interface.refused = refused;
+        }
+    }
+}
+
+/// RFC 2328 section 8.2: who may send, and to whom.
+fn check_addresses(interface: &Interface, from: Ipv4Addr, to: Ipv4Addr) -> Result<(), Drop> {
+    let is_dr = matches!(interface.state, InterfaceState::Dr | InterfaceState::Backup);
+    if !(to == interface.address.addr() || to == ALL_SPF_ROUTERS || (to == ALL_D_ROUTERS && is_dr)) {
+        return Err(Drop::NotForThisRouter);
+    }
+    let is_on_subnet = interface.address.contains(&from) && from != interface.address.addr();
+    match interface.network {
+        NetworkType::Broadcast | NetworkType::Loopback if !is_on_subnet => Err(Drop::SourceNotOnSubnet),
+        NetworkType::Broadcast | NetworkType::Loopback | NetworkType::PointToPoint => Ok(()),
+    }
+}
+
+/// What a neighbor has configured otherwise, in words.
+fn mismatch(interface: &Interface, options: Options, hello: &Hello<'_>) -> Option<String> {
+    let config = &interface.config;
+    let mask = interface.address.netmask();
+    let yes_no = |options: Options, bit| if options.contains(bit) { "yes" } else { "no" };
+    if interface.network == NetworkType::Broadcast && hello.mask != mask {
+        return Some(format!("network mask {} there, {mask} here", hello.mask));
+    }
+    if hello.hello_interval != config.hello_seconds {
+        return Some(format!("hello-interval {} there, {} here", hello.hello_interval, config.hello_seconds));
+    }
+    if hello.dead_interval != config.dead_seconds {
+        return Some(format!("dead-interval {} there, {} here", hello.dead_interval, config.dead_seconds));
+    }
+    [(Options::E, "external routes (E), so a stub area or NSSA on one side only"), (Options::NP, "NSSA (N)")]
+        .into_iter()
+        .find(|(bit, _)| hello.options.contains(*bit) != options.contains(*bit))
+        .map(|(bit, name)| format!("{name}: {} there, {} here", yes_no(hello.options, bit), yes_no(options, bit)))
+}

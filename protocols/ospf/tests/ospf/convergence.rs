@@ -1,0 +1,184 @@
+//! Networks of point-to-point links: they converge, are cut and mend, and every table is that of the oracle.
+
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
+
+use petgraph::algo::dijkstra;
+use petgraph::graph::{NodeIndex, UnGraph};
+use petgraph::visit::EdgeRef;
+use sdk::core::Input;
+
+use crate::network::{Network, database, id, states};
+
+/// A link between two routers with a cost; both ends have the same.
+type Link = (usize, usize, u16);
+
+/// Routers joined by links; segment `n` is link `n`, on interfaces `link-n`.
+fn network(routers: usize, links: &[Link]) -> Network {
+    let mut network = Network::default();
+    for router in 0..routers {
+        let mut config = format!("router ospf 1\n router-id {}\n area 0\n  interface Loopback0\n", id(router));
+        for (number, (_, _, cost)) in links.iter().enumerate().filter(|(_, (a, b, _))| *a == router || *b == router) {
+            config += &format!("  interface link-{number}\n   network point-to-point\n   cost {cost}\n");
+        }
+        network.router(&config);
+        network.loopback(router, &format!("{}/32", id(router)));
+    }
+    for (number, (a, b, _)) in links.iter().enumerate() {
+        let segment = network.segment();
+        for (end, router) in [a, b].into_iter().enumerate() {
+            network.plug(*router, &format!("link-{number}"), &format!("10.0.{number}.{end}/31"), segment);
+        }
+    }
+    network
+}
+
+/// Every loopback is reached by every router at the oracle's cost and over all of the oracle's first links.
+fn assert_as_the_oracle(network: &Network, routers: usize, links: &[(usize, Link)]) {
+    let mut graph: UnGraph<(), (usize, u16)> = UnGraph::default();
+    let nodes: Vec<NodeIndex> = (0..routers).map(|_| graph.add_node(())).collect();
+    for (number, (a, b, cost)) in links {
+        graph.add_edge(nodes[*a], nodes[*b], (*number, *cost));
+    }
+    let distances = |from: NodeIndex| dijkstra(&graph, from, None, |edge| u32::from(edge.weight().1));
+    let all: BTreeMap<NodeIndex, _> = nodes.iter().map(|node| (*node, distances(*node))).collect();
+    for (router, node) in nodes.iter().enumerate() {
+        let mut expected = Vec::new();
+        for (other, target) in nodes.iter().enumerate().filter(|(other, _)| *other != router) {
+            let Some(distance) = all[node].get(target) else { continue };
+            let mut hops: Vec<(String, Ipv4Addr)> = Vec::new();
+            for edge in graph.edges(*node) {
+                let (number, cost) = *edge.weight();
+                let next = if edge.source() == *node { edge.target() } else { edge.source() };
+                if all[&next].get(target).is_some_and(|rest| rest + u32::from(cost) == *distance) {
+                    let end =
+                        links.iter().find(|(n, _)| *n == number).map(|(_, (a, _, _))| u8::from(nodes[*a] == *node));
+                    hops.push((format!("link-{number}"), Ipv4Addr::new(10, 0, number as u8, end.unwrap())));
+                }
+            }
+            hops.sort();
+            let hops: Vec<String> = hops.iter().map(|(interface, address)| format!("{address}%{interface}")).collect();
+            expected.push(format!("{}/32 {distance} via {}", id(other), hops.join(" ")));
+        }
+        let loopbacks: Vec<String> =
+            network.routers[router].routes().into_iter().filter(|route| route.starts_with("192.0.2.")).collect();
+        assert_eq!(loopbacks, expected, "router {router} at {}", network.now);
+    }
+}
+
+fn numbered(links: &[Link]) -> Vec<(usize, Link)> {
+    links.iter().copied().enumerate().collect()
+}
+
+#[test]
+fn two_routers_become_full_within_milliseconds_and_know_each_others_loopbacks() {
+    let links = [(0, 1, 10)];
+    let mut network = network(2, &links);
+    network.run(std::time::Duration::from_millis(50));
+    assert_eq!((states(&network, 0), states(&network, 1)), (vec!["Full".to_owned()], vec!["Full".to_owned()]));
+    network.run(std::time::Duration::from_millis(500));
+    assert_as_the_oracle(&network, 2, &numbered(&links));
+    assert_eq!(database(&network, 0, "0.0.0.0"), database(&network, 1, "0.0.0.0"));
+    assert!(network.routers.iter().all(|router| router.all_routes));
+}
+
+#[test]
+fn a_mesh_converges_is_cut_and_mends_as_the_oracle_says() {
+    let links: Vec<Link> = vec![
+        (0, 1, 1),
+        (1, 2, 1),
+        (2, 3, 1),
+        (3, 0, 1),
+        (0, 2, 2),
+        (3, 4, 5),
+        (4, 5, 1),
+        (5, 6, 1),
+        (6, 2, 7),
+        (1, 6, 3),
+        (4, 6, 2),
+        (0, 1, 1),
+    ];
+    let mut network = network(7, &links);
+    network.seconds(10);
+    assert_as_the_oracle(&network, 7, &numbered(&links));
+    for cut in [5, 0, 9] {
+        // The carrier goes: everyone knows at once.
+        network.carrier(cut, false);
+        network.seconds(10);
+        let left: Vec<_> = numbered(&links).into_iter().filter(|(number, _)| *number != cut).collect();
+        assert_as_the_oracle(&network, 7, &left);
+        network.carrier(cut, true);
+        network.seconds(20);
+        assert_as_the_oracle(&network, 7, &numbered(&links));
+    }
+    // Nothing passes, and nobody is told: the dead interval tells.
+    network.cut(8);
+    network.cut(6);
+    network.seconds(60);
+    let left: Vec<_> = numbered(&links).into_iter().filter(|(number, _)| ![8, 6].contains(number)).collect();
+    assert_as_the_oracle(&network, 7, &left);
+    network.mend(8);
+    network.mend(6);
+    network.seconds(30);
+    assert_as_the_oracle(&network, 7, &numbered(&links));
+    let first = database(&network, 0, "0.0.0.0");
+    (1..7).for_each(|router| assert_eq!(database(&network, router, "0.0.0.0"), first, "router {router}"));
+}
+
+#[test]
+fn a_network_that_falls_apart_forgets_the_other_part_and_finds_it_again() {
+    let links = [(0, 1, 1), (1, 2, 1), (2, 3, 1)];
+    let mut network = network(4, &links);
+    // So that RFC 8405's hold-down time of the start is over.
+    network.seconds(20);
+    network.carrier(1, false);
+    network.run(std::time::Duration::from_millis(50));
+    let left: Vec<_> = numbered(&links).into_iter().filter(|(number, _)| *number != 1).collect();
+    assert_as_the_oracle(&network, 4, &left);
+    network.carrier(1, true);
+    network.seconds(10);
+    assert_as_the_oracle(&network, 4, &numbered(&links));
+}
+
+#[test]
+fn everything_converges_although_every_third_packet_is_lost() {
+    let links = [(0, 1, 1), (1, 2, 2), (2, 3, 3), (3, 0, 4), (1, 3, 1)];
+    let mut network = network(4, &links);
+    let mut count = 0;
+    network.loses = Some(Box::new(move |_| {
+        count += 1;
+        count % 3 == 0
+    }));
+    network.seconds(200);
+    network.loses = None;
+    network.seconds(30);
+    assert_as_the_oracle(&network, 4, &numbered(&links));
+    let first = database(&network, 0, "0.0.0.0");
+    (1..4).for_each(|router| assert_eq!(database(&network, router, "0.0.0.0"), first, "router {router}"));
+}
+
+#[test]
+fn a_router_that_stops_in_order_is_forgotten_at_once() {
+    let links = [(0, 1, 1), (1, 2, 1)];
+    let mut network = network(3, &links);
+    network.seconds(20);
+    network.input(2, Input::Stop);
+    network.run(std::time::Duration::from_millis(500));
+    assert!(!network.routers[0].routes().iter().any(|route| route.starts_with("192.0.2.3/32")));
+    assert_eq!(database(&network, 0, "0.0.0.0").len(), 2, "{:?}", database(&network, 0, "0.0.0.0"));
+}
+
+#[test]
+fn a_network_at_rest_says_little_and_refreshes_its_lsas_for_hours() {
+    let links = [(0, 1, 1), (1, 2, 1)];
+    let mut network = network(3, &links);
+    network.seconds(60);
+    let packets = network.sent.len();
+    network.seconds(100);
+    // A hello every 10 s on four ends.
+    assert!((40..=44).contains(&(network.sent.len() - packets)), "{} packets", network.sent.len() - packets);
+    network.seconds(4 * 3600);
+    assert_as_the_oracle(&network, 3, &numbered(&links));
+    let rows = network.routers[0].show(network.now, "ospf database", &["age"]);
+    assert!(rows.iter().all(|age| age.parse::<u64>().unwrap() < 1810), "{rows:?}");
+}

@@ -1,0 +1,370 @@
+//! The sections of RFC 2328 that say what a router does, one by one, in a conversation with a peer that the test plays.
+
+use std::net::Ipv4Addr;
+
+use ospf::packet::{
+    Hello, LinkStateUpdate, Lsa, LsaBody, LsaKey, LsaType, MAX_AGE, Options, PacketKind, RouterFlags, RouterLinkKind,
+    RouterLsa, SequenceNumber,
+};
+
+use crate::peer::{Conversation, OWN, PEER, config, forged_lsa, router_lsa};
+
+const OWN_LSA: LsaKey = LsaKey { kind: LsaType::Router, id: OWN, router: OWN };
+
+/// The sequence number of the router's own LSA, as last heard.
+fn own_sequence(conversation: &Conversation) -> i32 {
+    conversation.lsas.iter().find(|lsa| lsa.key() == OWN_LSA).unwrap().header.sequence.0
+}
+
+#[test]
+fn section_7_1_the_first_hello_is_answered_at_once() {
+    let mut conversation = Conversation::new(&config(""));
+    assert_eq!(conversation.said(), ["hello []"]);
+    conversation.hello_with(Conversation::usual_hello(), &[]);
+    conversation.millis(0);
+    assert_eq!((conversation.state(), conversation.said()), ("Init".to_owned(), vec![format!("hello [{PEER}]")]));
+}
+
+#[test]
+fn section_9_5_hellos_go_out_at_their_interval() {
+    let mut conversation = Conversation::new(&config("hello-interval 3"));
+    conversation.millis(9_500);
+    assert_eq!(conversation.said().len(), 4);
+}
+
+#[test]
+fn section_8_2_what_is_not_for_this_router_is_dropped_by_name() {
+    let mut conversation = Conversation::new(&config(""));
+    conversation.bytes(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(224, 0, 0, 6), vec![0; 44]);
+    conversation.bytes(Ipv4Addr::new(10, 0, 0, 1), Ipv4Addr::new(224, 0, 0, 5), vec![0; 44]);
+    conversation.update(&[router_lsa(1)]);
+    for (reason, count) in [("wrong version", 1), ("no such conversation", 1), ("not for this router", 1)] {
+        assert_eq!(conversation.drops(reason), count, "{reason}");
+    }
+}
+
+#[test]
+fn section_10_5_a_neighbor_that_is_silent_for_the_dead_interval_is_gone() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.millis(39_000);
+    assert_eq!(conversation.state(), "Full");
+    conversation.millis(1_000);
+    assert_eq!(conversation.state(), "none");
+}
+
+#[test]
+fn section_10_5_a_neighbor_that_does_not_hear_us_any_longer_begins_anew() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.hello_with(Conversation::usual_hello(), &[]);
+    assert_eq!(conversation.state(), "Init");
+    conversation.hello();
+    assert_eq!(conversation.state(), "ExStart");
+}
+
+#[test]
+fn section_10_6_as_slave_every_description_is_answered_and_a_repetition_answered_the_same() {
+    let mut conversation = Conversation::new(&config(""));
+    conversation.hello();
+    assert_eq!(conversation.said_but_hellos(), ["describe IMS []"]);
+    conversation.describe("IMS", 100, &[]);
+    let answer = format!("describe  [router {OWN} of {OWN}]");
+    assert_eq!((conversation.said_but_hellos(), conversation.sequence), (vec![answer.clone()], 100));
+    conversation.describe("IMS", 100, &[]);
+    assert_eq!((conversation.said_but_hellos(), conversation.sequence), (vec![answer], 100));
+    conversation.describe("S", 101, &[]);
+    assert_eq!((conversation.said_but_hellos(), conversation.sequence), (vec!["describe  []".to_owned()], 101));
+    assert_eq!(conversation.state(), "Full");
+}
+
+#[test]
+fn section_10_6_a_description_out_of_order_starts_the_exchange_anew() {
+    for (flags, sequence) in [("S", 103), ("IMS", 101), ("", 101), ("S", 99)] {
+        let mut conversation = Conversation::new(&config(""));
+        conversation.hello();
+        conversation.describe("IMS", 100, &[]);
+        conversation.said();
+        conversation.describe(flags, sequence, &[]);
+        assert_eq!(conversation.state(), "ExStart", "{flags} {sequence}");
+        assert_eq!(conversation.said_but_hellos(), ["describe IMS []"], "{flags} {sequence}");
+    }
+    // In Full, too, only the repetition of the last one is taken.
+    let mut conversation = Conversation::full(&config(""));
+    conversation.describe("S", 101, &[]);
+    assert_eq!(conversation.state(), "Full");
+    conversation.describe("S", 102, &[]);
+    assert_eq!(conversation.state(), "ExStart");
+}
+
+#[test]
+fn section_10_6_a_neighbor_with_a_larger_mtu_is_refused_and_taken_if_told_to() {
+    let mut conversation = Conversation::new(&config(""));
+    conversation.interface(1400, true);
+    conversation.hello();
+    conversation.describe("IMS", 100, &[]);
+    assert_eq!((conversation.state(), conversation.drops("MTU mismatch")), ("ExStart".to_owned(), 1));
+    assert_eq!(conversation.log, ["WARN neighbor 10.0.0.1 on link refused: MTU 1500 there, 1400 here"]);
+    let mut conversation = Conversation::new(&config("mtu-ignore enable"));
+    conversation.interface(1400, true);
+    conversation.hello();
+    conversation.describe("IMS", 100, &[]);
+    assert_eq!(conversation.state(), "Exchange");
+}
+
+#[test]
+fn section_10_8_a_description_that_is_not_answered_is_repeated() {
+    let mut conversation = Conversation::new(&config("retransmit-interval 3"));
+    conversation.hello();
+    conversation.said();
+    conversation.millis(7_000);
+    assert_eq!(conversation.said_but_hellos(), ["describe IMS []", "describe IMS []"]);
+}
+
+#[test]
+fn section_10_7_a_request_is_answered_and_one_for_what_is_not_there_starts_anew() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.request(&[OWN_LSA]);
+    let sequence = SequenceNumber(own_sequence(&conversation));
+    assert_eq!(conversation.said_but_hellos(), [format!("update [{OWN_LSA} {sequence} age 1]")]);
+    conversation.request(&[LsaKey::new(LsaType::Router, PEER, PEER)]);
+    assert_eq!(conversation.state(), "ExStart");
+}
+
+#[test]
+fn section_10_9_what_is_new_is_asked_for_until_it_comes() {
+    let mut conversation = Conversation::new(&config(""));
+    conversation.hello();
+    conversation.describe("IMS", 100, &[]);
+    conversation.describe("S", 101, &[router_lsa(1).header]);
+    assert_eq!(conversation.state(), "Loading");
+    let request = format!("request [router {PEER} of {PEER}]");
+    assert!(conversation.said().contains(&request));
+    conversation.millis(5_000);
+    assert!(conversation.said().contains(&request));
+    conversation.update(&[router_lsa(1)]);
+    assert_eq!(conversation.state(), "Full");
+    conversation.said();
+    conversation.millis(11_000);
+    assert!(!conversation.said().contains(&request));
+}
+
+#[test]
+fn section_12_1_6_the_sequence_number_wraps_only_after_the_last_instance_is_gone() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[forged_lsa(i32::MAX)]);
+    conversation.millis(1_000);
+    // The last number cannot be outdone: first it is flushed.
+    let flushed = format!("update [{OWN_LSA} 0x7fffffff age {MAX_AGE}]");
+    assert!(conversation.said().contains(&flushed));
+    conversation.acknowledge_all();
+    conversation.millis(6_000);
+    assert_eq!(own_sequence(&conversation), SequenceNumber::INITIAL.0);
+}
+
+#[test]
+fn section_12_4_1_a_link_is_announced_while_the_neighbor_is_full() {
+    let links = |conversation: &Conversation| {
+        let own = conversation.lsas.iter().find(|lsa| lsa.key() == OWN_LSA).unwrap();
+        let LsaBody::Router(body) = own.body().unwrap() else { panic!("a router-LSA") };
+        body.links()
+            .map(|link| (link.kind, link.id.to_string(), link.data.to_string(), link.metric))
+            .collect::<Vec<_>>()
+    };
+    let mut conversation = Conversation::full(&config("cost 7"));
+    let stub = (RouterLinkKind::Stub, "10.0.0.0".to_owned(), "255.255.255.254".to_owned(), 7);
+    let link = (RouterLinkKind::PointToPoint, PEER.to_string(), "10.0.0.0".to_owned(), 7);
+    assert_eq!(links(&conversation), [link.clone(), stub.clone()]);
+    // Of a stub router (RFC 6987) others' packets come last, those for itself do not.
+    let last_resort = config("cost 7").replace(" area 0", " max-metric router-lsa\n area 0");
+    conversation = Conversation::full(&last_resort);
+    assert_eq!(links(&conversation), [(link.0, link.1, link.2, 0xffff), stub]);
+}
+
+#[test]
+fn section_12_4_an_own_lsa_is_refreshed_before_it_is_half_an_hour_old() {
+    let mut conversation = Conversation::full(&config(""));
+    let before = own_sequence(&conversation);
+    for _ in 0..60 {
+        conversation.millis(30_000);
+        conversation.hello();
+        conversation.acknowledge_all();
+    }
+    assert_eq!(own_sequence(&conversation), before + 1);
+}
+
+#[test]
+fn section_13_each_wrong_lsa_is_dropped_by_its_name() {
+    let mut conversation = Conversation::full(&config(""));
+    let mut damaged = Vec::new();
+    LinkStateUpdate::encode([(&router_lsa(1), 0)].into_iter(), &mut damaged);
+    damaged[20] ^= 1;
+    conversation.packet(PacketKind::LinkStateUpdate, |into| into.extend(&damaged));
+    conversation.update(&[router_lsa(1).with_age(MAX_AGE + 1)]);
+    let type_7 = LsaKey::new(LsaType::Nssa, PEER, PEER);
+    let external = [255, 255, 255, 255, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0];
+    conversation.update(&[Lsa::originate(type_7, Options::E, SequenceNumber(1), &external).unwrap()]);
+    for reason in ["bad LSA checksum", "bad LSA age", "LSA type not of this area"] {
+        assert_eq!(conversation.drops(reason), 1, "{reason}");
+    }
+    assert_eq!((conversation.state(), conversation.said_but_hellos().len()), ("Full".to_owned(), 0));
+}
+
+#[test]
+fn section_13_step_4_the_end_of_an_lsa_that_is_not_known_is_acknowledged_and_forgotten() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[router_lsa(1).with_age(MAX_AGE)]);
+    assert_eq!(conversation.said_but_hellos(), [format!("acknowledge [router {PEER} of {PEER} 0x00000001]")]);
+}
+
+#[test]
+fn section_13_step_5_instances_that_come_too_fast_are_dropped_without_acknowledgment() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[router_lsa(1)]);
+    conversation.millis(50);
+    conversation.update(&[router_lsa(2)]);
+    assert_eq!(conversation.drops("LSA too soon"), 1);
+    conversation.millis(50);
+    conversation.update(&[router_lsa(2)]);
+    conversation.millis(300);
+    let acknowledged: Vec<String> = conversation.said_but_hellos();
+    assert_eq!(
+        acknowledged,
+        [format!("acknowledge [router {PEER} of {PEER} 0x00000001, router {PEER} of {PEER} 0x00000002]")]
+    );
+}
+
+#[test]
+fn section_13_step_7_a_duplicate_is_acknowledged_at_once() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[router_lsa(1)]);
+    conversation.millis(300);
+    conversation.said();
+    conversation.update(&[router_lsa(1)]);
+    assert_eq!(conversation.said_but_hellos(), [format!("acknowledge [router {PEER} of {PEER} 0x00000001]")]);
+}
+
+#[test]
+fn section_13_step_8_who_sends_an_older_instance_gets_the_newer_one() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[router_lsa(7)]);
+    conversation.millis(300);
+    conversation.said();
+    conversation.update(&[router_lsa(6)]);
+    assert_eq!(conversation.said_but_hellos(), [format!("update [router {PEER} of {PEER} 0x00000007 age 1]")]);
+}
+
+#[test]
+fn section_13_4_who_forges_our_lsa_is_outdone() {
+    let mut conversation = Conversation::full(&config(""));
+    let before = own_sequence(&conversation);
+    conversation.update(&[forged_lsa(before + 1000)]);
+    conversation.millis(1_000);
+    assert_eq!(own_sequence(&conversation), before + 1001);
+    // One of a type that we do not originate is flushed.
+    let summary = LsaKey::new(LsaType::SummaryNetwork, Ipv4Addr::new(10, 9, 0, 0), OWN);
+    let body = [255, 255, 0, 0, 0, 0, 0, 1];
+    conversation.update(&[Lsa::originate(summary, Options::E, SequenceNumber(5), &body).unwrap()]);
+    conversation.millis(1);
+    assert!(conversation.said().contains(&format!("update [{summary} 0x00000005 age {MAX_AGE}]")));
+}
+
+#[test]
+fn section_13_5_acknowledgments_wait_for_company() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[router_lsa(1)]);
+    conversation.millis(100);
+    assert_eq!(conversation.said_but_hellos().len(), 0);
+    let network = LsaKey::new(LsaType::SummaryNetwork, Ipv4Addr::new(10, 9, 0, 0), PEER);
+    let body = [255, 255, 0, 0, 0, 0, 0, 1];
+    conversation.update(&[Lsa::originate(network, Options::E, SequenceNumber(5), &body).unwrap()]);
+    conversation.millis(100);
+    let said = format!("acknowledge [router {PEER} of {PEER} 0x00000001, {network} 0x00000005]");
+    assert_eq!(conversation.said_but_hellos(), [said]);
+}
+
+#[test]
+fn section_13_6_what_is_not_acknowledged_is_sent_again_and_what_is_not_again() {
+    let mut conversation = Conversation::full(&config("retransmit-interval 4"));
+    conversation.interface(1500, false);
+    conversation.interface(1500, true);
+    conversation.hello();
+    conversation.describe("IMS", 200, &[]);
+    conversation.describe("S", 201, &[]);
+    conversation.millis(400);
+    let updates = |said: Vec<String>| said.iter().filter(|said| said.starts_with("update")).count();
+    assert_eq!(updates(conversation.said()), 1);
+    conversation.millis(1_000);
+    assert_eq!(updates(conversation.said()), 1, "early, for a neighbor that dropped it as too soon");
+    conversation.millis(8_000);
+    assert_eq!(updates(conversation.said()), 2);
+    conversation.acknowledge_all();
+    conversation.millis(9_000);
+    assert_eq!(updates(conversation.said()), 0);
+}
+
+#[test]
+fn section_14_an_lsa_that_nobody_refreshes_is_flushed_and_forgotten() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[router_lsa(1).with_age(MAX_AGE - 20)]);
+    conversation.millis(10_000);
+    conversation.hello();
+    conversation.said();
+    conversation.millis(10_000);
+    assert!(conversation.said().contains(&format!("update [router {PEER} of {PEER} 0x00000001 age {MAX_AGE}]")));
+    conversation.acknowledge(&[router_lsa(1).with_age(MAX_AGE).header]);
+    let rows = sdk::core::ProtocolCore::show(&conversation.core, conversation.now, "ospf database", &[]).unwrap();
+    assert_eq!(rows.len(), 1, "{rows:?}");
+}
+
+#[test]
+fn section_10_5_each_field_that_does_not_agree_is_said_once_and_by_name() {
+    type Change = fn(&mut Hello<'_>);
+    let cases: [(Change, &str); 4] = [
+        (|hello| hello.hello_interval = 5, "hello-interval 5 there, 10 here"),
+        (|hello| hello.dead_interval = 20, "dead-interval 20 there, 40 here"),
+        (
+            |hello| hello.options = Options::default(),
+            "external routes (E), so a stub area or NSSA on one side only: no there, yes here",
+        ),
+        (|hello| hello.options = Options::E | Options::NP, "NSSA (N): yes there, no here"),
+    ];
+    for (change, text) in cases {
+        let mut hello = Conversation::usual_hello();
+        change(&mut hello);
+        let mut conversation = Conversation::new(&config(""));
+        conversation.hello_with(hello, &[OWN]);
+        conversation.hello_with(hello, &[OWN]);
+        assert_eq!(conversation.log, [format!("WARN neighbor 10.0.0.1 on link refused: {text}")]);
+        assert_eq!((conversation.state(), conversation.drops("hello parameters mismatch")), ("none".to_owned(), 2));
+        // Once it agrees, nothing is left of it.
+        conversation.hello();
+        assert_eq!(conversation.state(), "ExStart");
+        let rows = sdk::core::ProtocolCore::show(&conversation.core, conversation.now, "ospf interface", &[]).unwrap();
+        assert_eq!(rows[0].last(), Some(&vr_api::show::Value::Null));
+    }
+}
+
+#[test]
+fn rfc_5250_opaque_lsas_are_kept_and_the_unknown_is_carried_along() {
+    let mut conversation = Conversation::full(&config(""));
+    for kind in [LsaType::OpaqueLink, LsaType::OpaqueArea, LsaType::OpaqueAs] {
+        let key = LsaKey::new(kind, Ipv4Addr::new(200, 0, 0, 1), PEER);
+        conversation.update(&[Lsa::originate(key, Options::E, SequenceNumber(1), b"whatever it is").unwrap()]);
+        conversation.said();
+        conversation.request(&[key]);
+        assert_eq!(conversation.said_but_hellos(), [format!("update [{key} 0x00000001 age 1]")]);
+    }
+}
+
+#[test]
+fn section_12_4_1_flags_of_a_router_say_what_it_is() {
+    let flags = |config: &str| {
+        let conversation = Conversation::full(config);
+        let own = conversation.lsas.iter().find(|lsa| lsa.key() == OWN_LSA).unwrap();
+        let LsaBody::Router(body) = own.body().unwrap() else { panic!("a router-LSA") };
+        assert_eq!(RouterLsa::encode(body.flags, &body.links().collect::<Vec<_>>()), own.body_bytes());
+        body.flags
+    };
+    assert_eq!(flags(&config("")), RouterFlags::default());
+    let boundary = config("").replace(" area 0", " default-information originate always\n area 0");
+    assert_eq!(flags(&boundary), RouterFlags::E);
+}
