@@ -53,6 +53,14 @@ impl Family {
             std::net::IpAddr::V6(_) => Family::Ipv6,
         }
     }
+
+    /// The address that stands for none of the family: `0.0.0.0` or `::`.
+    pub fn unspecified(self) -> std::net::IpAddr {
+        match self {
+            Family::Ipv4 => std::net::Ipv4Addr::UNSPECIFIED.into(),
+            Family::Ipv6 => std::net::Ipv6Addr::UNSPECIFIED.into(),
+        }
+    }
 }
 
 impl fmt::Display for Family {

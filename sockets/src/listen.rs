@@ -183,11 +183,7 @@ impl Library {
         let Some(Socket::Listening(listening)) = self.sockets.get(&listener) else { return };
         let Listener { criteria, local, ref interface, .. } = listening.listener;
         let Criteria::Tcp(family, port) = criteria else { return };
-        let any = match family {
-            Family::Ipv4 => IpAddr::from([0; 4]),
-            Family::Ipv6 => IpAddr::from([0; 16]),
-        };
-        let address = SocketAddr::new(local.unwrap_or(any), port.get());
+        let address = SocketAddr::new(local.unwrap_or(family.unspecified()), port.get());
         let (bound, options) = (Bound { address, interface: interface.clone() }, self.options_of(listener));
         self.close(reactor, listener);
         self.keep_options(listener, options);

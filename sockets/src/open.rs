@@ -14,6 +14,7 @@ use serde::Serialize;
 use stack_api::Terms;
 use stack_api::options::Options;
 use stack_api::socket::{Addresses, Connect, ConnectResult, OptionsOf, SocketError, SocketRequest};
+use vr_api::interface::is_link_scoped;
 use vr_api::manager::VrFibEntry;
 
 use crate::error::{error_of_link, error_of_refusal};
@@ -53,7 +54,10 @@ impl Destination {
     fn criteria(&self) -> Result<Criteria, SocketError> {
         let port = NonZeroU16::new(self.to.port()).ok_or(SocketError::InvalidArgument)?;
         let family = Family::of(self.to.ip());
-        if self.local.address.is_some_and(|own| Family::of(own) != family) {
+        let other_family = self.local.address.is_some_and(|own| Family::of(own) != family);
+        // A link-local address is one of every link: nobody can tell which is meant.
+        let of_no_link = is_link_scoped(self.to.ip()) && self.local.interface.is_none();
+        if other_family || of_no_link {
             return Err(SocketError::InvalidArgument);
         }
         Ok(Criteria::Tcp(family, port))

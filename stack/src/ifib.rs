@@ -81,6 +81,19 @@ pub struct IfibEntry {
     pub class: PolicerClass,
 }
 
+/// The interface that a link-local address of [`scoped`] is of.
+pub fn scope_of(address: SocketAddr) -> Option<IfIndex> {
+    match address {
+        SocketAddr::V6(v6) if v6.scope_id() != 0 => Some(IfIndex(v6.scope_id())),
+        SocketAddr::V4(_) | SocketAddr::V6(_) => None,
+    }
+}
+
+/// The address as a process is told it, which knows interfaces by their names.
+pub fn unscoped(address: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address.ip(), address.port())
+}
+
 /// What is looked up: the packet's own fields.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct IfibQuery {

@@ -5,11 +5,12 @@ use std::net::{IpAddr, SocketAddr};
 use ipc::channel::Channel;
 use ipc::protocol::{Refusal, Ticket};
 use ipc::reactor::Reactor;
-use ipc::{Criteria, InterfaceName};
+use ipc::{Criteria, Family, InterfaceName};
 use mio::Token;
 use stack_api::Terms;
 use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest};
 use stack_api::socket::SocketError;
+use vr_api::interface::is_link_scoped;
 use vr_api::manager::{LibraryRequest, Listener, Membership};
 
 use super::connect::Connected;
@@ -20,8 +21,9 @@ use crate::listen::Authority;
 use crate::socket::SocketId;
 
 impl Library {
-    /// Binds a datagram or raw socket: to an address or to all (0.0.0.0), to a port (0: one of the stack's choice; raw
-    /// sockets have none), to an interface or to all. [`LibraryEvent::Listening`] follows when it may send, and when
+    /// Binds a datagram or raw socket: to an address or to all of its family (0.0.0.0 or ::), to a port (0: one of the
+    /// stack's choice; raw sockets have none), to an interface or to all. A socket of IPv6 takes no IPv4
+    /// (`IPV6_V6ONLY`), and a link-local address needs its interface. [`LibraryEvent::Listening`] follows when it may send, and when
     /// every process of a joined VR reaches it; or [`LibraryEvent::ListenFailed`], and it is unbound again.
     pub fn bind_datagram(
         &mut self,
@@ -34,15 +36,16 @@ impl Library {
         if socket.bound.is_some() {
             return Err(SocketError::InvalidArgument);
         }
-        if address.is_ipv6() {
-            return Err(SocketError::NotSupported);
+        let needs_interface = is_link_scoped(address.ip()) && !address.ip().is_multicast();
+        if needs_interface && interface.is_none() {
+            return Err(SocketError::InvalidArgument);
         }
         let port = match socket.kind {
             Kind::Udp => address.port(),
             Kind::Raw(_) => 0,
         };
         let local = (!address.ip().is_unspecified()).then_some(address.ip());
-        socket.bound = Some(BoundTo { local, port, interface });
+        socket.bound = Some(BoundTo { family: Family::of(address.ip()), local, port, interface });
         self.open_datagram_server(reactor, id).inspect_err(|_| {
             if let Ok(socket) = self.datagrams.get(id) {
                 socket.bound = None;
@@ -50,7 +53,8 @@ impl Library {
         })
     }
 
-    /// Own address and port of a bound datagram socket; the address is 0.0.0.0 where it is bound to none and has no peer.
+    /// Own address and port of a bound datagram socket; the address is unspecified where it is bound to none and
+    /// has no peer.
     pub fn datagram_address(&self, id: SocketId) -> Result<SocketAddr, SocketError> {
         let socket = self.datagrams.sockets.get(&id).ok_or(SocketError::InvalidArgument)?;
         let bound = socket.bound.as_ref().ok_or(SocketError::InvalidArgument)?;
@@ -59,19 +63,25 @@ impl Library {
             Connected::No | Connected::Asked(_) => None,
         };
         let local = bound.local.filter(|local| !local.is_multicast()).or(towards_peer).or(bound.local);
-        Ok(SocketAddr::new(local.unwrap_or(IpAddr::from([0; 4])), bound.port))
+        Ok(SocketAddr::new(local.unwrap_or(bound.family.unspecified()), bound.port))
     }
 
-    /// Receives what comes to a link-local group (224.0.0.0/24: nothing routes others) by an interface.
+    /// Receives what comes to a group of the link (224.0.0.0/24 or ff02::/16: nothing routes others) by an interface.
     pub fn join(&mut self, id: SocketId, group: IpAddr, interface: &InterfaceName) -> Result<(), SocketError> {
-        let IpAddr::V4(v4) = group else { return Err(SocketError::NotSupported) };
-        if !v4.is_multicast() {
+        if !group.is_multicast() {
             return Err(SocketError::InvalidArgument);
         }
-        if v4.octets()[..3] != [224, 0, 0] {
+        let of_link = match group {
+            IpAddr::V4(group) => group.octets()[..3] == [224, 0, 0],
+            IpAddr::V6(_) => is_link_scoped(group),
+        };
+        if !of_link {
             return Err(SocketError::NotSupported);
         }
         let socket = self.datagrams.get(id)?;
+        if socket.bound.as_ref().is_some_and(|bound| bound.family != Family::of(group)) {
+            return Err(SocketError::InvalidArgument);
+        }
         if socket.groups.len() >= GROUPS {
             return Err(SocketError::NoBuffers);
         }
@@ -127,7 +137,8 @@ impl Library {
             Kind::Udp => DatagramProtocol::Udp { port: bound.port },
             Kind::Raw(protocol) => DatagramProtocol::Raw(protocol),
         };
-        let wanted = DatagramBind { protocol, local: bound.local, interface: bound.interface.clone(), options };
+        let (family, local, interface) = (bound.family, bound.local, bound.interface.clone());
+        let wanted = DatagramBind { protocol, family, local, interface, options };
         let terms = postcard::to_stdvec(&Terms::Datagram(wanted)).map_err(|_| SocketError::InvalidArgument)?;
         let ticket = reactor.link.open(&self.server_pathname, None, &terms).map_err(|error| error_of_link(&error))?;
         socket.server = Server::Opening(ticket);

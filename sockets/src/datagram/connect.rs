@@ -2,9 +2,11 @@
 
 use std::net::SocketAddr;
 
+use ipc::Family;
 use ipc::reactor::Reactor;
 use stack_api::datagram::{DatagramPath, DatagramRequest, ProcessMessage};
 use stack_api::socket::SocketError;
+use vr_api::interface::is_link_scoped;
 
 use super::Kind;
 use crate::library::{Library, LibraryEvent};
@@ -69,15 +71,21 @@ impl Library {
         if peer.ip().is_unspecified() || !has_port {
             return Err(SocketError::InvalidArgument);
         }
-        if peer.is_ipv6() {
-            return Err(SocketError::NotSupported);
+        let bound = socket.bound.as_ref();
+        let of_no_link = is_link_scoped(peer.ip()) && bound.is_none_or(|bound| bound.interface.is_none());
+        if of_no_link && !peer.ip().is_multicast() {
+            return Err(SocketError::InvalidArgument);
+        }
+        if bound.is_some_and(|bound| bound.family != Family::of(peer.ip())) {
+            return Err(SocketError::InvalidArgument);
         }
         let port = if socket.kind == Kind::Udp { peer.port() } else { 0 };
         let peer = SocketAddr::new(peer.ip(), port);
         let is_bound = socket.bound.is_some();
         socket.connected = Connected::Asked(peer);
         if !is_bound {
-            return self.bind_datagram(reactor, id, SocketAddr::from(([0; 4], 0)), None);
+            let any = SocketAddr::new(Family::of(peer.ip()).unspecified(), 0);
+            return self.bind_datagram(reactor, id, any, None);
         }
         self.ask_datagram(id, &DatagramRequest::Connect(Some(peer)));
         Ok(())

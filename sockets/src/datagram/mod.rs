@@ -147,6 +147,7 @@ enum Kind {
 /// What a socket is bound to. Port 0: of raw IP, or the stack has not chosen.
 #[derive(Debug, Clone)]
 struct BoundTo {
+    family: Family,
     local: Option<IpAddr>,
     port: u16,
     interface: Option<InterfaceName>,
@@ -245,11 +246,12 @@ impl DatagramSocket {
         self.criteria_of(self.bound.as_ref()?.port)
     }
 
-    /// What somebody of its kind listens for at `port`.
+    /// What somebody of its kind and family listens for at `port`.
     fn criteria_of(&self, port: u16) -> Option<Criteria> {
+        let family = self.bound.as_ref()?.family;
         match self.kind {
-            Kind::Udp => Some(Criteria::Udp(Family::Ipv4, NonZeroU16::new(port)?)),
-            Kind::Raw(protocol) => Some(Criteria::Raw(Family::Ipv4, protocol)),
+            Kind::Udp => Some(Criteria::Udp(family, NonZeroU16::new(port)?)),
+            Kind::Raw(protocol) => Some(Criteria::Raw(family, protocol)),
         }
     }
 

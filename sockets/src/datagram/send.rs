@@ -1,14 +1,15 @@
 //! Sending: hit or miss for each datagram, and one write for each process that joined a group.
 
 use std::collections::{HashSet, VecDeque};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipc::channel::Channel;
 use ipc::protocol::Generation;
 use ipc::reactor::Reactor;
-use ipc::{Criteria, InterfaceName};
+use ipc::{Criteria, Family, InterfaceName};
 use stack_api::datagram::{DatagramPeer, DatagramRequest};
 use stack_api::socket::{Addresses, SocketError};
+use vr_api::interface::is_link_scoped;
 use vr_api::manager::VrFibEntry;
 
 use super::connect::Connected;
@@ -20,8 +21,15 @@ use crate::message::ProcessMessage;
 use crate::socket::SocketId;
 use crate::vrfib::Local;
 
-/// The largest IPv4 packet without its header (RFC 791 section 3.1).
-const MAX_PACKET: usize = 65_535 - 20;
+/// The largest packet without its header: the length field of IPv4 counts the header (RFC 791 section 3.1), that of IPv6
+/// does not (RFC 8200 section 3).
+const fn max_packet(family: Family) -> usize {
+    match family {
+        Family::Ipv4 => 65_535 - 20,
+        Family::Ipv6 => 65_535,
+    }
+}
+
 const UDP_HEADER: usize = 8;
 
 impl Library {
@@ -44,18 +52,21 @@ impl Library {
         let (Some(bound), Some(_)) = (&socket.bound, socket.criteria()) else { return Err(SocketError::NotConnected) };
         let (destination, source) = (message.addresses.destination, message.addresses.source.ip());
         let room = match socket.kind {
-            Kind::Udp => MAX_PACKET - UDP_HEADER,
-            Kind::Raw(_) => MAX_PACKET,
+            Kind::Udp => max_packet(bound.family) - UDP_HEADER,
+            Kind::Raw(_) => max_packet(bound.family),
         };
         let criteria = socket.criteria_of(destination.port()).ok_or(SocketError::InvalidArgument)?;
-        if message.ttl == 0 || destination.ip().is_unspecified() {
+        let of_family = |address: IpAddr| Family::of(address) == bound.family;
+        if message.ttl == 0 || destination.ip().is_unspecified() || !of_family(destination.ip()) {
             return Err(SocketError::InvalidArgument);
         }
         if message.payload.len() > room {
             return Err(SocketError::MessageSize);
         }
-        if destination.is_ipv6() || source.is_ipv6() {
-            return Err(SocketError::NotSupported);
+        // An unspecified one of either family means: none was chosen.
+        let source = if source.is_unspecified() { bound.family.unspecified() } else { source };
+        if !of_family(source) {
+            return Err(SocketError::InvalidArgument);
         }
         let own = bound.local.filter(|own| !own.is_multicast());
         let own = match socket.connected {
@@ -73,6 +84,9 @@ impl Library {
         }
         if matches!(socket.kind, Kind::Raw(_)) {
             message.addresses.destination.set_port(0);
+        }
+        if is_link_scoped(destination.ip()) && !to_group && message.interface.is_none() {
+            return Err(SocketError::InvalidArgument);
         }
         let entries = if to_group {
             // Nothing says which way.

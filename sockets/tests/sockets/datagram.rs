@@ -240,7 +240,7 @@ fn calls_that_make_no_sense_are_refused() {
     let (_router, mut red, _blue, client, _) = two();
     assert_eq!(send(&mut red, client, "10.0.0.2:0", b"x"), Err(SocketError::InvalidArgument));
     assert_eq!(send(&mut red, client, "10.0.0.2:53", &vec![0; 65_508]), Err(SocketError::MessageSize));
-    assert_eq!(send(&mut red, client, "[2001:db8::1]:53", b"x"), Err(SocketError::NotSupported));
+    assert_eq!(send(&mut red, client, "[2001:db8::1]:53", b"x"), Err(SocketError::InvalidArgument));
     let unbound = red.library.create_socket(UDP).unwrap();
     assert_eq!(send(&mut red, unbound, "10.0.0.2:53", b"x"), Err(SocketError::NotConnected));
     assert_eq!(red.library.join(client, at("10.0.0.2:0").ip(), &interface("vr2")), Err(SocketError::InvalidArgument));

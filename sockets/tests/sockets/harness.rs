@@ -373,26 +373,32 @@ impl Router {
         }
     }
 
-    /// `vr`'s copy of the vrFIB: joined with `peer` by 10.0.0.`vr` and 10.0.0.`peer`, with everything that is published.
+    /// `vr`'s copy of the vrFIB: joined with `peer` by 10.0.0.`vr` and 10.0.0.`peer`, 2001:db8:: and fe80:: likewise, with
+    /// everything that is published.
     pub fn vrfib(&self, vr: u16, peer: u16, up: bool) -> VrFibUpdate {
         let name = InterfaceName::new(&format!("vr{peer}")).unwrap();
         let interface = InterVrInterface {
             name: name.clone(),
             peer_vr: VrId(peer),
             peer_name: VrName::new(&format!("vr{peer}")).unwrap(),
-            addresses: vec![address(vr)],
-            peer_addresses: vec![address(peer)],
-            lost: if up { vec![] } else { vec![address(peer)] },
-            lost_from: if up { vec![] } else { vec![address(vr)] },
+            addresses: addresses(vr),
+            peer_addresses: addresses(peer),
+            lost: if up { vec![] } else { addresses(peer) },
+            lost_from: if up { vec![] } else { addresses(vr) },
             up,
         };
         let published = self.directory.iter().filter(|(pathname, _)| pathname.vr() == VrId(peer));
-        let entries = published.map(|(listener, (_, generation))| VrFibEntry {
-            to: address(peer),
-            listener: listener.clone(),
-            generation: generation.0,
-            interface: name.clone(),
-            source: address(vr),
+        let pairs = || addresses(peer).into_iter().zip(addresses(vr));
+        let entries = published.flat_map(|(listener, (_, generation))| {
+            let of_family = pairs().filter(|(to, _)| family(listener) == Family::of(*to));
+            let entry = |(to, source)| VrFibEntry {
+                to,
+                listener: listener.clone(),
+                generation: generation.0,
+                interface: name.clone(),
+                source,
+            };
+            of_family.map(entry).collect::<Vec<_>>()
         });
         let groups = self.memberships.iter().filter(|(pathname, _)| pathname.vr() == VrId(peer));
         let groups = groups.filter_map(|(listener, membership)| {
@@ -401,7 +407,8 @@ impl Router {
                 listener: listener.clone(),
                 generation: self.directory.get(listener)?.1.0,
                 interface: name.clone(),
-                source: address(vr),
+                // Of IPv6 the link-local one, the last.
+                source: addresses(vr).into_iter().rfind(|own| Family::of(*own) == family(listener))?,
             })
         });
         VrFibUpdate::Snapshot { interfaces: vec![interface], entries: entries.chain(groups).collect() }
@@ -501,6 +508,20 @@ pub fn connected() -> (Router, Process, Process, SocketId, SocketId) {
 
 pub fn address(host: u16) -> IpAddr {
     IpAddr::from([10, 0, 0, u8::try_from(host).unwrap()])
+}
+
+/// All addresses of a VR on its inter-VR interface.
+fn addresses(host: u16) -> Vec<IpAddr> {
+    let v6 = |prefix: u16, second: u16| IpAddr::from([prefix, second, 0, 0, 0, 0, 0, host]);
+    vec![address(host), v6(0x2001, 0xdb8), v6(0xfe80, 0)]
+}
+
+fn family(listener: &Pathname) -> Family {
+    match listener {
+        Pathname::Endpoint { criteria: Criteria::Tcp(family, _) | Criteria::Udp(family, _), .. } => *family,
+        Pathname::Endpoint { criteria: Criteria::Raw(family, _), .. } => *family,
+        other => panic!("{other} is not of IP"),
+    }
 }
 
 pub fn at(text: &str) -> SocketAddr {

@@ -5,6 +5,7 @@ mod blocking;
 mod connected_datagram;
 mod datagram;
 mod harness;
+mod ipv6;
 mod open;
 mod options;
 mod restart;

@@ -3,9 +3,9 @@
 //! A datagram socket has one channel of records to the stack ([`DatagramRequest`], [`DatagramReply`]); over the channel
 //! of two processes a record is a [`ProcessMessage`].
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
-use ipc::{InterfaceName, IpProtocol};
+use ipc::{Family, InterfaceName, IpProtocol};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
@@ -20,7 +20,7 @@ pub const DEFAULT_GROUP_TTL: u8 = 1;
 /// and what the IP header and the receiving interface add. A raw datagram has ports 0.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessMessage {
-    /// Who sends (address 0.0.0.0: the sender's stack chooses), who is meant.
+    /// Who sends (an unspecified address: the sender's stack chooses), who is meant.
     pub addresses: Addresses,
     /// As it was sent, less what routers between took.
     pub ttl: u8,
@@ -35,19 +35,22 @@ pub struct ProcessMessage {
 impl ProcessMessage {
     /// A message to somebody, everything else as usual.
     pub fn to(destination: SocketAddr, payload: impl Into<Vec<u8>>) -> Self {
-        let source = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 0);
+        let source = SocketAddr::new(Family::of(destination.ip()).unspecified(), 0);
         let ttl = if destination.ip().is_multicast() { DEFAULT_GROUP_TTL } else { DEFAULT_TTL };
         let addresses = Addresses { source, destination };
         Self { addresses, ttl, tos: 0, interface: None, payload: payload.into() }
     }
 
     /// The message that answers this one: the addresses change places. What was sent to a group is answered from the
-    /// address of the interface that it came in by.
+    /// address of the interface that it came in by. An IPv6 link-local sender is answered on its link.
     pub fn answer(&self, payload: impl Into<Vec<u8>>) -> Self {
         let Addresses { source, destination } = self.addresses;
         let mut answer = Self::to(source, payload);
         if !destination.ip().is_multicast() {
             answer.addresses.source = destination;
+        }
+        if matches!(source.ip(), IpAddr::V6(address) if address.is_unicast_link_local()) {
+            answer.interface.clone_from(&self.interface);
         }
         answer
     }
@@ -77,7 +80,9 @@ pub enum DatagramProtocol {
 pub struct DatagramBind {
     /// What it speaks.
     pub protocol: DatagramProtocol,
-    /// The one local address, or any.
+    /// Over which IP. A socket has one: that of IPv6 takes no IPv4 (`IPV6_V6ONLY`).
+    pub family: Family,
+    /// The one local address, of that family, or any.
     pub local: Option<IpAddr>,
     /// The one interface, or any.
     pub interface: Option<InterfaceName>,

@@ -354,9 +354,9 @@ impl Process {
                             self.input.refuse(now, &mut self.plane, packet);
                         }
                     }
-                    Delivery::TcpError { vr, local, remote, quoted, why, interface: _ } => {
+                    Delivery::TcpError { vr, local, remote, quoted, why, interface } => {
                         let tuple = (vr, local, remote);
-                        self.server.icmp_error(now, &mut self.plane, reactor, tuple, quoted, why);
+                        self.server.icmp_error(now, &mut self.plane, reactor, (tuple, interface), quoted, why);
                     }
                     Delivery::DatagramError { vr, protocol, addresses, why } => {
                         self.datagrams.icmp_error(vr, protocol, &addresses, why);

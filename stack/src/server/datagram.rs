@@ -1,9 +1,10 @@
-//! Datagram sockets of all VRs: UDP and raw IP over IPv4, for what missed the vrFIB.
+//! Datagram sockets of all VRs: UDP and raw IP, for what missed the vrFIB.
 //!
-//! A socket is one channel of records. Its port, its IFIB entry and its groups go when the channel does.
+//! A socket is one channel of records. Its port, its IFIB entry and its groups go when the channel does. It is of one
+//! family; a link-local address, and a group, is one of an interface that the message or the socket names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 use ipc::channel::Channel;
 use ipc::protocol::Identity;
@@ -15,22 +16,24 @@ use stack_api::datagram::{
 };
 use stack_api::options::Options;
 use stack_api::socket::{Addresses, SocketError};
+use vr_api::interface::is_link_scoped;
 
 use crate::control::plane::Plane;
 use crate::fib::Adjacency;
 use crate::ids::IfIndex;
 use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
 use crate::interfaces::Link;
-use crate::internet::fragment::fragment;
+use crate::internet::fragment::{fragment, fragment_ipv6};
 use crate::packet::{ChecksumState, Packet};
 use crate::policer::PolicerClass;
 use crate::time::Time;
 use crate::transport::ports::{PortError, PortSpace, Sharing};
 use crate::transport::raw::{self, Header};
 use crate::transport::udp;
-use crate::wire::ethernet::{self, EtherType, EthernetRepr, MacAddress};
+use crate::wire::ethernet::MacAddress;
 use crate::wire::icmpv4::Unreachable;
-use crate::wire::ipv4::{Ipv4View, protocol};
+use crate::wire::ip::IpView;
+use crate::wire::ipv4::protocol;
 
 /// Requests of one socket that are carried out in one turn: others have a turn too.
 const REQUESTS_PER_TURN: usize = 256;
@@ -44,11 +47,12 @@ struct DatagramSocket {
     /// With the port that it has.
     protocol: DatagramProtocol,
     is_ephemeral: bool,
-    local: Option<Ipv4Addr>,
+    family: Family,
+    local: Option<IpAddr>,
     interface: Option<InterfaceName>,
-    groups: BTreeSet<(InterfaceName, Ipv4Addr)>,
+    groups: BTreeSet<(InterfaceName, IpAddr)>,
     /// The one that it speaks with, and the own address that it does so from.
-    connected: Option<(Ipv4Addr, SocketAddr)>,
+    connected: Option<(IpAddr, SocketAddr)>,
     options: Options,
     channel: Channel,
     token: Token,
@@ -83,7 +87,7 @@ impl Datagrams {
             let token = reactor.register(&mut channel).map_err(|_| SocketError::NoBuffers);
             token.map(|token| (vr, port, token)).inspect_err(|_| {
                 if let (DatagramProtocol::Udp { port: asked }, Some(port)) = (wanted.protocol, port) {
-                    self.release(vr, peer.pid, wanted.local, port, asked == 0);
+                    self.release(vr, (peer.pid, wanted.family), wanted.local, port, asked == 0);
                 }
             })
         });
@@ -100,7 +104,6 @@ impl Datagrams {
             DatagramProtocol::Udp { port: asked } => DatagramProtocol::Udp { port: port.unwrap_or(asked) },
             raw @ DatagramProtocol::Raw(_) => raw,
         };
-        let local = wanted.local.and_then(v4);
         tell(&mut channel, &DatagramReply::Bound { port: port.unwrap_or_default() });
         self.next_id += 1;
         let id = SocketId(self.next_id);
@@ -109,7 +112,8 @@ impl Datagrams {
             owner: peer.pid,
             protocol,
             is_ephemeral,
-            local,
+            family: wanted.family,
+            local: wanted.local,
             interface: wanted.interface,
             groups: BTreeSet::new(),
             connected: None,
@@ -133,19 +137,25 @@ impl Datagrams {
     ) -> Result<(VrId, Option<u16>), SocketError> {
         let vr = peer.vr_name.as_ref().and_then(|name| plane.topology.vr(name)).ok_or(SocketError::NetworkDown)?;
         wanted.options.check()?;
-        if wanted.local.is_some_and(|local| local.is_ipv6()) {
-            return Err(SocketError::NotSupported);
+        if wanted.local.is_some_and(|local| Family::of(local) != wanted.family) {
+            return Err(SocketError::InvalidArgument);
         }
+        let interface = match &wanted.interface {
+            Some(name) => Some(plane.topology.interface(vr, name).ok_or(SocketError::AddressNotAvailable)?.index),
+            None => None,
+        };
         // One may bind to a group, to receive nothing else.
-        if wanted.local.is_some_and(|local| !local.is_multicast() && !plane.topology.is_local(vr, local)) {
+        let is_own = |local: IpAddr| local.is_multicast() || plane.topology.is_local_on(vr, local, interface);
+        if wanted.local.is_some_and(|local| !is_own(local)) {
             return Err(SocketError::AddressNotAvailable);
         }
-        if wanted.interface.as_ref().is_some_and(|interface| plane.topology.interface(vr, interface).is_none()) {
-            return Err(SocketError::AddressNotAvailable);
-        }
+        let icmp = match wanted.family {
+            Family::Ipv4 => protocol::ICMP,
+            Family::Ipv6 => protocol::ICMPV6,
+        };
         match wanted.protocol {
             // ICMP is the control side's own.
-            DatagramProtocol::Raw(number) if number.number() == protocol::ICMP => Err(SocketError::NotSupported),
+            DatagramProtocol::Raw(number) if number.number() == icmp => Err(SocketError::NotSupported),
             DatagramProtocol::Raw(_) => Ok((vr, None)),
             DatagramProtocol::Udp { port: 0 } => {
                 let port = self.ports(vr).allocate(peer.pid).map_err(|_| SocketError::AddressNotAvailable)?;
@@ -153,7 +163,7 @@ impl Datagrams {
             }
             DatagramProtocol::Udp { port } => {
                 let sharing = if wanted.options.reuse_address { Sharing::Shared } else { Sharing::Alone };
-                let bound = self.ports(vr).bind_sharing(peer.pid, Family::Ipv4, wanted.local, port, sharing);
+                let bound = self.ports(vr).bind_sharing(peer.pid, wanted.family, wanted.local, port, sharing);
                 bound.map_err(|error| match error {
                     PortError::InUse { .. } => SocketError::AddressInUse,
                     PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
@@ -171,11 +181,18 @@ impl Datagrams {
         })
     }
 
-    fn release(&mut self, vr: VrId, owner: Pid, local: Option<IpAddr>, port: u16, is_ephemeral: bool) {
+    fn release(
+        &mut self,
+        vr: VrId,
+        (owner, family): (Pid, Family),
+        local: Option<IpAddr>,
+        port: u16,
+        is_ephemeral: bool,
+    ) {
         if is_ephemeral {
             self.ports(vr).release(port);
         } else {
-            self.ports(vr).unbind(owner, Family::Ipv4, local, port);
+            self.ports(vr).unbind(owner, family, local, port);
         }
     }
 
@@ -252,7 +269,7 @@ impl Datagrams {
             }
             DatagramRequest::Join { group, interface } => self.join(id, group, interface),
             DatagramRequest::Leave { group, interface } => {
-                if let (Some(socket), Some(group)) = (self.sockets.get_mut(&id), v4(group)) {
+                if let Some(socket) = self.sockets.get_mut(&id) {
                     socket.groups.remove(&(interface, group));
                 }
                 Ok(())
@@ -270,7 +287,9 @@ impl Datagrams {
 
     fn join(&mut self, id: SocketId, group: IpAddr, interface: InterfaceName) -> Result<(), SocketError> {
         let Some(socket) = self.sockets.get_mut(&id) else { return Ok(()) };
-        let group = v4(group).filter(Ipv4Addr::is_multicast).ok_or(SocketError::InvalidArgument)?;
+        if !group.is_multicast() || Family::of(group) != socket.family {
+            return Err(SocketError::InvalidArgument);
+        }
         if socket.groups.len() >= GROUPS {
             return Err(SocketError::NoBuffers);
         }
@@ -284,22 +303,26 @@ impl Datagrams {
         let socket = self.sockets.get_mut(&id).ok_or(SocketError::InvalidArgument)?;
         socket.connected = None;
         let Some(to) = peer else {
-            return Ok(DatagramPath { local: socket.local.map(IpAddr::V4), peer: None });
+            return Ok(DatagramPath { local: socket.local, peer: None });
         };
-        let address = v4(to.ip()).filter(|to| !to.is_unspecified()).ok_or(SocketError::InvalidArgument)?;
+        let address = to.ip();
+        if address.is_unspecified() || Family::of(address) != socket.family {
+            return Err(SocketError::InvalidArgument);
+        }
         let own = socket.local.filter(|local| !local.is_multicast());
         let local = match own {
             Some(local) => local,
-            None if address.is_multicast() => {
-                let name = socket.interface.as_ref().or(socket.options.multicast_interface.as_ref());
+            None if address.is_multicast() || is_link_scoped(address) => {
+                let of_groups = socket.options.multicast_interface.as_ref().filter(|_| address.is_multicast());
+                let name = socket.interface.as_ref().or(of_groups);
                 let record = name.and_then(|name| plane.topology.interface(socket.vr, name));
                 let index = record.ok_or(SocketError::NetworkUnreachable)?.index;
-                plane.topology.source(index, address.into()).and_then(v4).ok_or(SocketError::AddressNotAvailable)?
+                plane.topology.source(index, address).ok_or(SocketError::AddressNotAvailable)?
             }
-            None => plane.source_towards(socket.vr, to.ip()).map(v4)?.ok_or(SocketError::AddressNotAvailable)?,
+            None => plane.source_towards(socket.vr, address)?,
         };
         socket.connected = Some((local, to));
-        Ok(DatagramPath { local: Some(local.into()), peer })
+        Ok(DatagramPath { local: Some(local), peer })
     }
 
     /// The packet that a message becomes, and by which interface it is to leave, if it says so.
@@ -307,13 +330,12 @@ impl Datagrams {
         self.next_identification = self.next_identification.wrapping_add(1);
         let socket = self.sockets.get(&id).ok_or(SocketError::InvalidArgument)?;
         let Addresses { source, destination } = message.addresses;
-        let to = v4(destination.ip()).ok_or(SocketError::NotSupported)?;
-        let chosen = v4(source.ip()).ok_or(SocketError::NotSupported)?;
+        let (to, chosen) = (destination.ip(), source.ip());
+        if Family::of(to) != socket.family || (!chosen.is_unspecified() && Family::of(chosen) != socket.family) {
+            return Err(SocketError::InvalidArgument);
+        }
         let own = socket.connected.map(|(local, _)| local).or(socket.local).filter(|own| !own.is_multicast());
         let chosen = Some(chosen).filter(|chosen| !chosen.is_unspecified()).or(own);
-        if chosen.is_some_and(|chosen| !plane.topology.is_local(socket.vr, chosen.into())) {
-            return Err(SocketError::AddressNotAvailable);
-        }
         if message.ttl == 0 || to.is_unspecified() {
             return Err(SocketError::InvalidArgument);
         }
@@ -325,14 +347,15 @@ impl Datagrams {
             }
             None => None,
         };
-        let from = match (chosen, &interface) {
-            (Some(chosen), _) => chosen,
-            (None, Some((interface, _))) => {
-                plane.topology.source(*interface, to.into()).and_then(v4).ok_or(SocketError::AddressNotAvailable)?
-            }
-            (None, None) => {
-                plane.source_towards(socket.vr, to.into()).map(v4)?.ok_or(SocketError::AddressNotAvailable)?
-            }
+        let index = interface.as_ref().map(|(index, _)| *index);
+        let from = match (chosen, index) {
+            (Some(chosen), _) if plane.topology.is_local_on(socket.vr, chosen, index) => chosen,
+            (Some(_), _) => return Err(SocketError::AddressNotAvailable),
+            (None, Some(index)) => plane.topology.source(index, to).ok_or(SocketError::AddressNotAvailable)?,
+            // Nobody can tell which link; a group says the same with another word.
+            (None, None) if is_link_scoped(to) && !to.is_multicast() => return Err(SocketError::InvalidArgument),
+            (None, None) if to.is_multicast() => return Err(SocketError::NetworkUnreachable),
+            (None, None) => plane.source_towards(socket.vr, to)?,
         };
         let (ttl, traffic_class, identification) = (message.ttl, message.tos, self.next_identification);
         let header = Header { source: from, destination: to, ttl, traffic_class, identification };
@@ -369,14 +392,14 @@ impl Datagrams {
         now: Time,
         plane: &mut Plane,
         interface: IfIndex,
-        group: Ipv4Addr,
+        group: IpAddr,
         packet: &[u8],
     ) -> Result<(), SocketError> {
         let record = plane.topology.by_index(interface).ok_or(SocketError::AddressNotAvailable)?;
         if !record.state.up {
             return Err(SocketError::NetworkDown);
         }
-        let (link, mac, mtu_bytes) = (record.interface.link, record.interface.mac, record.interface.mtu_bytes);
+        let (link, mtu_bytes) = (record.interface.link, record.interface.mtu_bytes as usize);
         match link {
             Link::Loopback => Err(SocketError::NetworkUnreachable),
             Link::InterVr { peer } => {
@@ -386,17 +409,13 @@ impl Datagrams {
                 Ok(())
             }
             Link::Port(_) => {
-                let header = EthernetRepr {
-                    destination: MacAddress::of_ipv4_group(group),
-                    source: mac,
-                    ether_type: EtherType::IPV4,
+                let pieces = match group {
+                    IpAddr::V6(_) if packet.len() <= mtu_bytes => Ok(vec![packet.to_vec()]),
+                    IpAddr::V6(_) => fragment_ipv6(packet, mtu_bytes, plane.fragment_ids.next(packet)),
+                    IpAddr::V4(_) => fragment(packet, mtu_bytes),
                 };
-                let pieces = fragment(packet, mtu_bytes as usize).map_err(|_| SocketError::InvalidArgument)?;
-                for piece in pieces {
-                    let mut frame = vec![0; ethernet::HEADER_BYTES];
-                    frame.extend_from_slice(&piece);
-                    header.emit(&mut frame).map_err(|_| SocketError::InvalidArgument)?;
-                    if !plane.send_frame(now, interface, &frame) {
+                for piece in pieces.map_err(|_| SocketError::InvalidArgument)? {
+                    if !plane.send_on_link(now, interface, MacAddress::of_group(group), &piece) {
                         return Err(SocketError::NoBuffers);
                     }
                 }
@@ -415,20 +434,20 @@ impl Datagrams {
 
     fn receive_bytes(&mut self, vr: VrId, interface: Option<&InterfaceName>, packet: &[u8], unverified: bool) -> bool {
         // What makes no sense is dropped without a word.
-        let Ok(ip) = Ipv4View::parse(packet) else { return true };
-        let number = ip.protocol();
+        let Ok(ip) = IpView::parse(packet) else { return true };
+        let number = ip.protocol;
         let (addresses, payload) = if number == protocol::UDP {
             let Ok(datagram) = udp::parse(&ip, unverified) else { return true };
             (Addresses { source: datagram.source, destination: datagram.destination }, datagram.payload)
         } else {
-            let at = |address: Ipv4Addr| SocketAddr::new(address.into(), 0);
-            (Addresses { source: at(ip.source()), destination: at(ip.destination()) }, ip.payload())
+            let at = |address: IpAddr| SocketAddr::new(address, 0);
+            (Addresses { source: at(ip.source), destination: at(ip.destination) }, ip.payload)
         };
         let receivers = self.receivers(vr, interface, number, &addresses);
         if receivers.is_empty() {
             return false;
         }
-        let (ttl, tos, interface) = (ip.ttl(), ip.repr().traffic_class, interface.cloned());
+        let (ttl, tos, interface) = (ip.ttl, ip.traffic_class, interface.cloned());
         let message = ProcessMessage { addresses, ttl, tos, interface, payload: payload.to_vec() };
         for id in receivers {
             if let Some(socket) = self.sockets.get_mut(&id) {
@@ -449,14 +468,15 @@ impl Datagrams {
         addresses: &Addresses,
     ) -> Vec<SocketId> {
         let Addresses { source, destination } = *addresses;
-        let Some(to) = v4(destination.ip()) else { return Vec::new() };
+        let to = destination.ip();
         let wants = |socket: &DatagramSocket| {
             let here = socket.interface.as_ref().is_none_or(|bound| Some(bound) == interface);
             let from =
                 socket.connected.is_none_or(|(local, peer)| peer == source && (local == to || to.is_multicast()));
             let address = socket.local.is_none_or(|local| local == to);
             let joined = !to.is_multicast() || interface.is_some_and(|i| socket.groups.contains(&(i.clone(), to)));
-            socket.vr == vr && socket.speaks(number, destination.port()) && here && from && address && joined
+            let speaks = socket.family == Family::of(to) && socket.speaks(number, destination.port());
+            socket.vr == vr && speaks && here && from && address && joined
         };
         let found = self.sockets.iter().filter(|(_, socket)| wants(socket));
         if number == protocol::UDP && !to.is_multicast() {
@@ -482,7 +502,7 @@ impl Datagrams {
         let sent_it = |socket: &&mut DatagramSocket| {
             socket.vr == vr
                 && socket.speaks(number, source.port())
-                && socket.connected.is_some_and(|(local, peer)| peer == destination && source.ip() == IpAddr::V4(local))
+                && socket.connected.is_some_and(|(local, peer)| peer == destination && source.ip() == local)
         };
         for socket in self.sockets.values_mut().filter(sent_it) {
             socket.tell(&DatagramReply::Error(error));
@@ -503,8 +523,8 @@ impl Datagrams {
         let heir = self.sockets.iter().find(|(_, other)| other.key() == key).map(|(id, other)| other.entry(*id));
         plane.ifib.apply(&[heir.map_or(IfibChange::Remove(key), |entry| IfibChange::Set(key, entry))]);
         if let DatagramProtocol::Udp { port } = socket.protocol {
-            let local = socket.local.map(IpAddr::V4);
-            self.release(socket.vr, socket.owner, local, port, socket.is_ephemeral);
+            let owner = (socket.owner, socket.family);
+            self.release(socket.vr, owner, socket.local, port, socket.is_ephemeral);
         }
     }
 }
@@ -512,7 +532,7 @@ impl Datagrams {
 /// A message as a packet.
 struct Built {
     vr: VrId,
-    to: Ipv4Addr,
+    to: IpAddr,
     interface: Option<(IfIndex, InterfaceName)>,
     packet: Vec<u8>,
     /// Whether this VR's own members of the group get it too.
@@ -529,12 +549,9 @@ impl DatagramSocket {
     }
 
     fn key(&self) -> IfibKey {
-        let (vr, family) = (self.vr, Family::Ipv4);
+        let (vr, family, address) = (self.vr, self.family, self.local);
         match self.protocol {
-            DatagramProtocol::Udp { port } => {
-                let address = self.local.map(IpAddr::V4);
-                IfibKey::Listener { vr, protocol: protocol::UDP, family, address, port }
-            }
+            DatagramProtocol::Udp { port } => IfibKey::Listener { vr, protocol: protocol::UDP, family, address, port },
             DatagramProtocol::Raw(number) => IfibKey::Protocol { vr, family, protocol: number.number() },
         }
     }
@@ -566,16 +583,13 @@ fn tell(channel: &mut Channel, reply: &DatagramReply) -> bool {
     }
 }
 
-fn v4(address: IpAddr) -> Option<Ipv4Addr> {
-    match address {
-        IpAddr::V4(address) => Some(address),
-        IpAddr::V6(_) => None,
-    }
-}
-
 /// Whether there is a route, and whether it leads over the interface, if one is wanted.
-fn leads_over(plane: &Plane, vr: VrId, to: Ipv4Addr, wanted: Option<IfIndex>) -> Result<bool, SocketError> {
-    let (_, adjacency) = plane.route(vr, to.into()).ok_or(SocketError::NetworkUnreachable)?;
+fn leads_over(plane: &Plane, vr: VrId, to: IpAddr, wanted: Option<IfIndex>) -> Result<bool, SocketError> {
+    if is_link_scoped(to) {
+        // It is on the link that is named, or nowhere.
+        return Ok(wanted.is_some());
+    }
+    let (_, adjacency) = plane.route(vr, to).ok_or(SocketError::NetworkUnreachable)?;
     Ok(match adjacency {
         Adjacency::Receive => true,
         Adjacency::Discard => return Err(SocketError::HostUnreachable),

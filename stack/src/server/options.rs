@@ -1,6 +1,6 @@
 //! What the options of a TCP socket mean for its connection.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipc::protocol::Identity;
 use ipc::reactor::Reactor;
@@ -9,17 +9,25 @@ use stack_api::options::Options;
 use stack_api::socket::{Addresses, OptionsOf};
 
 use super::segment::GSO_BYTES;
-use super::tcp::Server;
+use super::tcp::{Server, TcpSocket};
 use crate::control::plane::Plane;
-use crate::ifib::SocketId;
+use crate::ifib::{SocketId, scope_of, unscoped};
 use crate::time::Time;
 use crate::transport::tcp::Config;
 
 /// What a connection towards `to` is told at its birth.
-pub(super) fn config(plane: &Plane, vr: VrId, to: IpAddr, options: &Options) -> Config {
-    let mtu = plane.mtu_towards(vr, to).unwrap_or(576);
-    // Without IP and TCP headers; the least that every host takes is 536 (RFC 9293 section 3.7.1).
-    let max_segment = u16::try_from(mtu.saturating_sub(40).max(536)).unwrap_or(u16::MAX - 40);
+pub(super) fn config(now: Time, plane: &Plane, vr: VrId, to: SocketAddr, options: &Options) -> Config {
+    // Without IP and TCP headers; the least that every host takes is 536 (RFC 9293 section 3.7.1), over IPv6 1220.
+    let (headers, least, known) = match to.ip() {
+        IpAddr::V4(_) => (40, 536, None),
+        IpAddr::V6(to) => (60, 1220, plane.path_mtus.get(now, vr, to)),
+    };
+    let of_link = match scope_of(to) {
+        Some(interface) => plane.topology.by_index(interface).map(|record| record.interface.mtu_bytes),
+        None => plane.mtu_towards(vr, to.ip()),
+    };
+    let mtu = of_link.into_iter().chain(known).min().unwrap_or(0);
+    let max_segment = u16::try_from(mtu.saturating_sub(headers).max(least)).unwrap_or(u16::MAX - 60);
     let usual = Config::default();
     let user_timeout = options.user_timeout.unwrap_or(usual.user_timeout);
     Config {
@@ -65,8 +73,16 @@ impl Server {
     }
 
     fn own_connection(&self, vr: VrId, owner: Pid, addresses: Addresses) -> Option<SocketId> {
-        let id = *self.by_tuple.get(&(vr, addresses.source, addresses.destination))?;
-        self.sockets.get(&id).filter(|socket| socket.owner == owner).map(|_| id)
+        if let Some(id) = self.by_tuple.get(&(vr, addresses.source, addresses.destination)) {
+            return self.sockets.get(id).filter(|socket| socket.owner == owner).map(|_| *id);
+        }
+        // A process does not know the number of its link-local connection's interface.
+        let is_it = |socket: &&TcpSocket| {
+            let (local, remote) = (socket.connection.local(), socket.connection.remote());
+            let ends = (unscoped(local), unscoped(remote)) == (addresses.source, addresses.destination);
+            scope_of(remote).is_some() && ends && socket.vr == vr && socket.owner == owner
+        };
+        self.sockets.iter().find(|(_, socket)| is_it(socket)).map(|(id, _)| *id)
     }
 
     fn set_connection_options(

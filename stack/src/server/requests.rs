@@ -85,21 +85,25 @@ impl Server {
             log::warn!("{who} asks to listen as {pathname}");
             return Err(SocketError::PermissionDenied);
         }
-        let Criteria::Tcp(Family::Ipv4, port) = criteria else { return Err(SocketError::NotSupported) };
+        let Criteria::Tcp(family, port) = criteria else { return Err(SocketError::NotSupported) };
+        if local.is_some_and(|local| Family::of(local) != family) {
+            return Err(SocketError::InvalidArgument);
+        }
         if local.is_some_and(|local| !plane.topology.is_local(vr, local)) {
             return Err(SocketError::AddressNotAvailable);
         }
         let port = port.get();
-        self.ports(vr).bind(pid, Family::Ipv4, local, port).map_err(|error| match error {
+        self.ports(vr).bind(pid, family, local, port).map_err(|error| match error {
             PortError::InUse { .. } => SocketError::AddressInUse,
             PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
             PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
         })?;
         let id = self.new_id();
         let entry = IfibEntry { target: PuntTarget::Socket(id), class: PolicerClass::Listener };
-        plane.ifib.apply(&[IfibChange::Set(key(vr, local, port), entry)]);
         let backlog = usize::from(backlog.max(1));
-        self.listeners.insert(id, Listener { vr, owner: pid, pathname, local, port, backlog, options, pending: 0 });
+        let listener = Listener { vr, owner: pid, pathname, family, local, port, backlog, options, pending: 0 };
+        plane.ifib.apply(&[IfibChange::Set(key(&listener), entry)]);
+        self.listeners.insert(id, listener);
         Ok(())
     }
 
@@ -116,13 +120,14 @@ impl Server {
         let ids: Vec<SocketId> = found.map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(entry) = self.listeners.remove(&id) {
-                plane.ifib.apply(&[IfibChange::Remove(key(entry.vr, entry.local, entry.port))]);
-                self.ports(entry.vr).unbind(owner, Family::Ipv4, entry.local, entry.port);
+                plane.ifib.apply(&[IfibChange::Remove(key(&entry))]);
+                self.ports(entry.vr).unbind(owner, entry.family, entry.local, entry.port);
             }
         }
     }
 }
 
-fn key(vr: VrId, address: Option<IpAddr>, port: u16) -> IfibKey {
-    IfibKey::Listener { vr, protocol: protocol::TCP, family: Family::Ipv4, address, port }
+fn key(listener: &Listener) -> IfibKey {
+    let Listener { vr, family, local: address, port, .. } = *listener;
+    IfibKey::Listener { vr, protocol: protocol::TCP, family, address, port }
 }

@@ -5,9 +5,11 @@ use std::net::IpAddr;
 use ipc::VrId;
 
 use crate::control::plane::Plane;
+use crate::ids::IfIndex;
 use crate::packet::{ChecksumState, Gso};
 use crate::time::Time;
-use crate::wire::ipv4::{self, Ipv4Repr, protocol};
+use crate::wire::ip::IpRepr;
+use crate::wire::ipv4::protocol;
 use crate::wire::tcp::{self, TcpRepr};
 
 /// Payload of a packet that stands for several segments: with headers, what an IP packet holds.
@@ -26,6 +28,8 @@ pub struct Segment {
     pub local: IpAddr,
     /// The peer's.
     pub remote: IpAddr,
+    /// Where a link-local peer is.
+    pub interface: Option<IfIndex>,
     /// Header and options.
     pub repr: TcpRepr,
     /// Payload bytes of each segment that it is to be cut into; `None`: it is one.
@@ -36,29 +40,37 @@ impl Segment {
     /// Sends it. One that finds no buffer is lost as on a wire: TCP sends it again. The checksum is left to whoever
     /// puts it on a wire. `scratch` is the caller's, so that no segment allocates.
     pub fn send(&self, now: Time, plane: &mut Plane, scratch: &mut Vec<u8>, payload: &[u8]) {
-        let (IpAddr::V4(local), IpAddr::V4(remote)) = (self.local, self.remote) else { return };
-        let header_bytes = self.repr.header_bytes();
+        let ip = IpRepr {
+            source: self.local,
+            destination: self.remote,
+            protocol: protocol::TCP,
+            ttl: self.ttl,
+            traffic_class: self.traffic_class,
+            identification: None,
+        };
+        let (ip_bytes, header_bytes) = (ip.header_bytes(), self.repr.header_bytes());
         scratch.clear();
-        scratch.resize(ipv4::HEADER_BYTES + header_bytes, 0);
+        scratch.resize(ip_bytes + header_bytes, 0);
         scratch.extend_from_slice(payload);
-        let mut ip = Ipv4Repr::new(local, remote, protocol::TCP, self.ttl, header_bytes + payload.len());
-        ip.traffic_class = self.traffic_class;
-        let emitted = ip.emit(scratch).and_then(|at| {
+        let emitted = ip.emit(scratch, header_bytes + payload.len()).and_then(|at| {
             let segment = scratch.get_mut(at..).unwrap_or_default();
             self.repr.emit(segment)?;
             tcp::fill_partial_checksum(segment, self.local, self.remote)
         });
         if let Err(error) = emitted {
-            log::error!("segment to {remote}: {error}");
+            log::error!("segment to {}: {error}", self.remote);
             return;
         }
         let Some(mut packet) = plane.pool.packet(scratch) else { return };
-        let start = ipv4::HEADER_BYTES as u16;
+        let start = ip_bytes as u16;
         packet.meta.checksum = ChecksumState::Partial { start, offset: tcp::CHECKSUM_OFFSET as u16 };
         packet.meta.vr = self.vr;
         if let Some(mss) = self.segment_bytes.and_then(|bytes| u16::try_from(bytes).ok()) {
-            packet.meta.gso = Gso::Tcpv4 { mss };
+            packet.meta.gso = match self.remote {
+                IpAddr::V4(_) => Gso::Tcpv4 { mss },
+                IpAddr::V6(_) => Gso::Tcpv6 { mss },
+            };
         }
-        plane.originate(now, self.vr, None, packet);
+        plane.originate(now, self.vr, self.interface, packet);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipc::channel::Channel;
 use ipc::protocol::{Identity, Ticket};
@@ -12,19 +12,22 @@ use mio::Token;
 use stack_api::datagram::DEFAULT_TTL;
 use stack_api::options::Options;
 use stack_api::socket::{Addresses, Connect, ConnectResult, SocketError};
+use vr_api::interface::is_link_scoped;
 
 use super::options::config;
 use super::pipe::{Pipe, Sink, Source};
 use super::segment::{GSO_BYTES, Segment};
 use crate::control::plane::Plane;
-use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
+use crate::ids::IfIndex;
+use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId, scope_of, scoped, unscoped};
 use crate::packet::{ChecksumState, Packet};
 use crate::policer::PolicerClass;
 use crate::time::Time;
 use crate::transport::ports::PortSpace;
 use crate::transport::tcp::{Connection, ConnectionError, Event, IsnGenerator, Unreachability, reset_for};
 use crate::wire::icmpv4::Unreachable;
-use crate::wire::ipv4::{Ipv4View, protocol};
+use crate::wire::ip::IpView;
+use crate::wire::ipv4::protocol;
 use crate::wire::tcp::{SeqNumber, TcpFlags, TcpSegment, TcpView};
 
 /// Sequence numbers of different VRs have nothing to do with each other.
@@ -51,7 +54,7 @@ enum OwnPort {
 
 #[derive(Debug)]
 pub(super) struct TcpSocket {
-    vr: VrId,
+    pub(super) vr: VrId,
     /// The process that it is for.
     pub owner: Pid,
     pub options: Options,
@@ -63,12 +66,21 @@ pub(super) struct TcpSocket {
     orphaned: bool,
 }
 
+/// The two ends of a connection to be; link-local addresses carry their interface.
+struct Ends {
+    vr: VrId,
+    local: SocketAddr,
+    remote: SocketAddr,
+    port: OwnPort,
+}
+
 /// A port that a process listens on.
 #[derive(Debug)]
 pub(super) struct Listener {
     pub vr: VrId,
     pub owner: Pid,
     pub pathname: Pathname,
+    pub family: Family,
     pub local: Option<IpAddr>,
     pub port: u16,
     pub backlog: usize,
@@ -82,7 +94,7 @@ pub(super) struct Listener {
 pub struct SocketRow {
     /// Its VR.
     pub vr: VrId,
-    /// Own side; of a listener `0.0.0.0` where it is bound to none.
+    /// Own side; of a listener `0.0.0.0` or `::` where it is bound to none.
     pub local: SocketAddr,
     /// The peer; `None` for a listener.
     pub remote: Option<SocketAddr>,
@@ -131,16 +143,16 @@ impl Server {
         wanted: &Connect,
     ) {
         let opened = self.local_end(plane, peer, wanted);
-        let (vr, local, port) = match opened {
+        let Ends { vr, local, remote, port } = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 tell(&mut channel, &ConnectResult::Failed(error));
                 return;
             }
         };
-        let iss = self.isn.next(now, isn_space(vr), local, wanted.to);
-        let config = config(plane, vr, wanted.to.ip(), &wanted.options);
-        let connection = Connection::connect(now, config, local, wanted.to, iss);
+        let iss = self.isn.next(now, isn_space(vr), local, remote);
+        let config = config(now, plane, vr, remote, &wanted.options);
+        let connection = Connection::connect(now, config, local, remote, iss);
         let token = reactor.register(&mut channel).ok();
         let socket = TcpSocket {
             vr,
@@ -157,26 +169,29 @@ impl Server {
         self.pump(now, plane, reactor, id);
     }
 
-    /// VR, own address and port of a connection that a process wants.
-    fn local_end(
-        &mut self,
-        plane: &Plane,
-        peer: &Identity,
-        wanted: &Connect,
-    ) -> Result<(VrId, SocketAddr, OwnPort), SocketError> {
+    /// The ends of a connection that a process wants, with an own address and port.
+    fn local_end(&mut self, plane: &Plane, peer: &Identity, wanted: &Connect) -> Result<Ends, SocketError> {
         let vr = peer.vr_name.as_ref().and_then(|name| plane.topology.vr(name)).ok_or(SocketError::NetworkDown)?;
-        let IpAddr::V4(to) = wanted.to.ip() else { return Err(SocketError::NotSupported) };
-        if wanted.interface.is_some() {
-            return Err(SocketError::NotSupported);
-        }
+        let to = wanted.to.ip();
         wanted.options.check()?;
-        if wanted.to.port() == 0 || to.is_unspecified() || to.is_multicast() || to.is_broadcast() {
+        if wanted.to.port() == 0 || to.is_unspecified() || to.is_multicast() || to == IpAddr::V4(Ipv4Addr::BROADCAST) {
             return Err(SocketError::InvalidArgument);
         }
-        let from = match wanted.from {
-            Some(from) if plane.topology.is_local(vr, from) => from,
-            Some(_) => return Err(SocketError::AddressNotAvailable),
-            None => plane.source_towards(vr, to.into())?,
+        let interface = match (&wanted.interface, is_link_scoped(to)) {
+            // Nobody can tell which link.
+            (None, true) => return Err(SocketError::InvalidArgument),
+            (Some(_), false) => return Err(SocketError::NotSupported),
+            (None, false) => None,
+            (Some(name), true) => {
+                Some(plane.topology.interface(vr, name).ok_or(SocketError::AddressNotAvailable)?.index)
+            }
+        };
+        let from = match (wanted.from, interface) {
+            (Some(from), _) if Family::of(from) != Family::of(to) => return Err(SocketError::InvalidArgument),
+            (Some(from), _) if plane.topology.is_local_on(vr, from, interface) => from,
+            (Some(_), _) => return Err(SocketError::AddressNotAvailable),
+            (None, Some(interface)) => plane.topology.source(interface, to).ok_or(SocketError::AddressNotAvailable)?,
+            (None, None) => plane.source_towards(vr, to)?,
         };
         let in_use = |_| SocketError::AddressInUse;
         let ports = self.ports(vr);
@@ -187,12 +202,12 @@ impl Server {
             }
             None => (ports.allocate(peer.pid).map_err(|_| SocketError::AddressNotAvailable)?, OwnPort::Ephemeral),
         };
-        let local = SocketAddr::new(from, port);
-        if self.by_tuple.contains_key(&(vr, local, wanted.to)) {
+        let (local, remote) = (scoped(from, port, interface), scoped(to, wanted.to.port(), interface));
+        if self.by_tuple.contains_key(&(vr, local, remote)) {
             self.release(vr, local, own);
             return Err(SocketError::AddressNotAvailable);
         }
-        Ok((vr, local, own))
+        Ok(Ends { vr, local, remote, port: own })
     }
 
     fn release(&mut self, vr: VrId, local: SocketAddr, port: OwnPort) {
@@ -228,16 +243,16 @@ impl Server {
         socket: Option<SocketId>,
         packet: &Packet,
     ) {
-        let Ok(ip) = Ipv4View::parse(packet.layer3()) else { return };
-        let Ok(view) = TcpView::parse(ip.payload()) else { return };
+        let Ok(ip) = IpView::parse(packet.layer3()) else { return };
+        let Ok(view) = TcpView::parse(ip.payload) else { return };
         // A checksum that is still open was never on a wire; one that is verified was seen by the medium.
         let unverified = packet.meta.checksum == ChecksumState::None;
-        if unverified && view.verify(ip.source().into(), ip.destination().into()).is_err() {
+        if unverified && view.verify(ip.source, ip.destination).is_err() {
             return;
         }
         let segment = view.segment();
-        let local = SocketAddr::new(ip.destination().into(), segment.repr.destination_port);
-        let remote = SocketAddr::new(ip.source().into(), segment.repr.source_port);
+        let local = scoped(ip.destination, segment.repr.destination_port, packet.meta.interface);
+        let remote = scoped(ip.source, segment.repr.source_port, packet.meta.interface);
         // The IFIB's answer may be older than the packet's handling: the tuple decides.
         let id = self.by_tuple.get(&(vr, local, remote)).copied().or(socket);
         match id {
@@ -277,7 +292,8 @@ impl Server {
 
     fn listener_for(&self, vr: VrId, local: SocketAddr) -> Option<SocketId> {
         let fits = |listener: &Listener, address| {
-            listener.vr == vr && listener.port == local.port() && listener.local == address
+            let bound = listener.port == local.port() && listener.local == address;
+            listener.vr == vr && bound && listener.family == Family::of(local.ip())
         };
         let find = |address| self.listeners.iter().find(|(_, listener)| fits(listener, address)).map(|(id, _)| *id);
         find(Some(local.ip())).or_else(|| find(None))
@@ -303,7 +319,7 @@ impl Server {
         }
         let iss = self.isn.next(now, isn_space(vr), local, remote);
         let (owner, options) = (entry.owner, entry.options.clone());
-        let config = config(plane, vr, remote.ip(), &options);
+        let config = config(now, plane, vr, remote, &options);
         let Some(connection) = Connection::accept(now, config, local, remote, segment, iss) else { return };
         entry.pending += 1;
         let origin = Origin::Passive { listener };
@@ -331,6 +347,7 @@ impl Server {
                 traffic_class: 0,
                 local: local.ip(),
                 remote: remote.ip(),
+                interface: scope_of(remote),
                 repr,
                 segment_bytes: None,
             };
@@ -344,10 +361,12 @@ impl Server {
         now: Time,
         plane: &mut Plane,
         reactor: &mut Reactor,
-        (vr, local, remote): Tuple,
+        ((vr, local, remote), interface): (Tuple, Option<IfIndex>),
         quoted: SeqNumber,
         why: Unreachable,
     ) {
+        let local = scoped(local.ip(), local.port(), interface);
+        let remote = scoped(remote.ip(), remote.port(), interface);
         let Some(id) = self.by_tuple.get(&(vr, local, remote)).copied() else { return };
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         let connection = &mut socket.connection;
@@ -438,6 +457,7 @@ impl Server {
                     traffic_class: socket.options.tcp_tos(),
                     local: socket.connection.local().ip(),
                     remote: socket.connection.remote().ip(),
+                    interface: scope_of(socket.connection.remote()),
                     repr: out.repr,
                     segment_bytes: out.segment_bytes,
                 };
@@ -489,11 +509,11 @@ impl Server {
             Origin::Active { told, .. } => {
                 *told = true;
                 if let Some(channel) = socket.pipe.get_mut().channel() {
-                    tell_record(channel, &ConnectResult::Connected { local });
+                    tell_record(channel, &ConnectResult::Connected { local: unscoped(local) });
                 }
             }
             Origin::Passive { listener } => {
-                let addresses = Addresses { source: remote, destination: local };
+                let addresses = Addresses { source: unscoped(remote), destination: unscoped(local) };
                 let terms = postcard::to_stdvec(&addresses).unwrap_or_default();
                 let opened = self.listeners.get(listener).map(|entry| reactor.link.open(&entry.pathname, None, &terms));
                 match opened {
@@ -545,10 +565,9 @@ impl Server {
 
     /// All sockets, for `show tcp`.
     pub fn rows(&self) -> Vec<SocketRow> {
-        let any = IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
         let listeners = self.listeners.values().map(|listener| SocketRow {
             vr: listener.vr,
-            local: SocketAddr::new(listener.local.unwrap_or(any), listener.port),
+            local: SocketAddr::new(listener.local.unwrap_or(listener.family.unspecified()), listener.port),
             remote: None,
             state: "LISTEN".to_owned(),
         });

@@ -1,4 +1,5 @@
-//! Datagram sockets over packets in memory: two VRs joined without a wire, 10.0.0.0 (red) and 10.0.0.1 (blue).
+//! Datagram sockets over packets in memory: two VRs joined without a wire, 10.0.0.0 (red) and 10.0.0.1 (blue), and
+//! 2001:db8:: likewise.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,7 +8,7 @@ use ipc::channel::Channel;
 use ipc::link::Link;
 use ipc::protocol::{Identity, Notice};
 use ipc::reactor::Reactor;
-use ipc::{IpProtocol, Pid, ServiceName, VrName, fd};
+use ipc::{Family, IpProtocol, Pid, ServiceName, VrName, fd};
 use stack_api::datagram::{
     DatagramBind, DatagramPath, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage,
 };
@@ -23,14 +24,16 @@ use crate::control::plane::Plane;
 use crate::packet::PoolLimits;
 use crate::time::Time;
 
+mod ipv6;
+
 const OSPF: DatagramProtocol = DatagramProtocol::Raw(IpProtocol::OSPF);
 
-fn vr(name: &str, peer: &str, address: &str) -> Node {
-    let line = Node::new(&format!("ipv4 address {address}"), vec![]);
-    Node::new(
-        &format!("vr {name}"),
-        vec![Node::new(&format!("interface {peer}"), vec![line, Node::new("mtu 1500", vec![])])],
-    )
+/// Its interface has 10.0.0.`host`/31, 2001:db8::`host`/127, and a link-local address.
+fn vr(name: &str, peer: &str, host: u8) -> Node {
+    let lines =
+        [format!("ipv4 address 10.0.0.{host}/31"), format!("ipv6 address 2001:db8::{host}/127"), "mtu 1500".into()];
+    let lines = lines.iter().map(|line| Node::new(line, vec![])).collect();
+    Node::new(&format!("vr {name}"), vec![node(&format!("interface {peer}"), lines)])
 }
 
 struct Router {
@@ -51,16 +54,19 @@ impl Router {
         let identity = Identity { vr: ipc::VrId::ROUTER, vr_name: None, pid: Pid(1), name };
         fd::send_with_fds(link.as_fd(), &postcard::to_stdvec(&Notice::Welcome(identity)).unwrap(), &[]).unwrap();
         let mut plane = Plane::new(PoolLimits { small: 64, large: 4 });
-        let blocks =
-            [vr("red", "blue", "10.0.0.0/31"), vr("blue", "red", "10.0.0.1/31"), Node::new("connect red blue", vec![])];
+        let blocks = [vr("red", "blue", 0), vr("blue", "red", 1), Node::new("connect red blue", vec![])];
         let change = plane.topology.configure(StackConfig::read(&blocks).unwrap());
         plane.apply(&change).unwrap();
         for (own, peer) in [("red", "blue"), ("blue", "red")] {
             let id = plane.topology.vr(&VrName::new(own).unwrap()).unwrap();
             let next_hops = vec![FibNextHop::Via { interface: peer.parse().unwrap(), address: None }];
-            let route = FibChange::Add { prefix: "10.0.0.0/31".parse().unwrap(), next_hops };
+            let route = |prefix: &str| {
+                let (prefix, next_hops) = (prefix.parse().unwrap(), next_hops.clone());
+                FibChange::Add { prefix, next_hops }
+            };
+            let routes = [route("10.0.0.0/31"), route("2001:db8::/127")];
             plane.routes.begin(id);
-            plane.routes.download(&mut plane.fib, &plane.topology, id, &[route]).unwrap();
+            plane.routes.download(&mut plane.fib, &plane.topology, id, &routes).unwrap();
             plane.routes.end(&mut plane.fib, id).unwrap();
         }
         let reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();
@@ -74,13 +80,16 @@ impl Router {
     }
 
     fn open_with(&mut self, vr: &str, protocol: DatagramProtocol, local: Option<IpAddr>, options: Options) -> Channel {
+        self.open_of(vr, DatagramBind { protocol, family: Family::Ipv4, local, interface: None, options })
+    }
+
+    fn open_of(&mut self, vr: &str, wanted: DatagramBind) -> Channel {
         let name = ServiceName::new("ospf").unwrap();
         let vr_name = VrName::new(vr).unwrap();
         let id = self.plane.topology.vr(&vr_name).unwrap();
         self.next_pid += 1;
         let peer = Identity { vr: id, vr_name: Some(vr_name), pid: Pid(self.next_pid), name };
         let (process, own) = Channel::pair().unwrap();
-        let wanted = DatagramBind { protocol, local, interface: None, options };
         self.datagrams.open(self.now, &mut self.plane, &mut self.reactor, &peer, own, wanted);
         process
     }
