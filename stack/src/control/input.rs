@@ -300,8 +300,13 @@ impl Input {
     fn handle_fragment(&mut self, now: Time, plane: &mut Plane, packet: &Packet) {
         let vr = packet.meta.vr;
         match self.reassembly.add(now, vr, packet.layer3()) {
-            // Its destination is one of our own addresses: the look-up brings it back, whole.
-            Ok(Reassembled::Whole(whole)) => drop(plane.send(now, vr, packet.meta.interface, &whole)),
+            // Its destination is ours: it comes back, whole, as if it had come in by the interface of its last fragment.
+            Ok(Reassembled::Whole(whole)) => {
+                if let Some(mut whole) = plane.pool.packet(&whole) {
+                    (whole.meta.vr, whole.meta.interface) = (vr, packet.meta.interface);
+                    plane.inject(now, InjectTarget::Adjacency(AdjacencyId::RECEIVE), whole);
+                }
+            }
             Ok(Reassembled::Waiting) => {}
             Ok(Reassembled::Dropped) | Err(_) => plane.discard(packet, DropReason::ReassemblyFailed),
         }

@@ -33,7 +33,7 @@ fn vr(name: &str, peer: &str, host: u8) -> Node {
     let lines =
         [format!("ipv4 address 10.0.0.{host}/31"), format!("ipv6 address 2001:db8::{host}/127"), "mtu 1500".into()];
     let lines = lines.iter().map(|line| Node::new(line, vec![])).collect();
-    Node::new(&format!("vr {name}"), vec![node(&format!("interface {peer}"), lines)])
+    Node::new(&format!("vr {name}"), vec![Node::new(&format!("interface {peer}"), lines)])
 }
 
 struct Router {

@@ -32,9 +32,14 @@ pub struct Lab {
 impl Lab {
     /// Returns when the router is up.
     pub fn up(name: &str, config: &str) -> Self {
+        Self::up_after(name, config, |outside| _ = outside.ip(&format!("address add {NEIGHBOR}/24 dev eth0")))
+    }
+
+    /// The same, with the neighbor's network as `prepare` makes it before the router starts.
+    pub fn up_after(name: &str, config: &str, prepare: impl FnOnce(&Namespace)) -> Self {
         let (inside, outside) = (Namespace::new(), Namespace::new());
         inside.join("veth0", &outside, "eth0");
-        outside.ip(&format!("address add {NEIGHBOR}/24 dev eth0"));
+        prepare(&outside);
         let router = Router::new(name);
         let file = router.write("router.conf", config);
         let up = [OsStr::new("up"), file.as_os_str(), "-d".as_ref(), "--name".as_ref(), name.as_ref()];

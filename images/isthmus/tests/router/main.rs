@@ -14,6 +14,7 @@ mod examples;
 mod frr;
 mod garbage;
 mod gates;
+mod ipv6;
 mod lab;
 mod namespace;
 mod ospf;

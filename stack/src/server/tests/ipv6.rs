@@ -33,7 +33,8 @@ fn a_datagram_arrives_with_its_hop_limit_and_its_addresses_and_in_fragments_wher
     assert_eq!((message.ttl, message.tos, message.interface.clone()), (1, 0xc0, Some("red".parse().unwrap())));
     assert_eq!(message.addresses.source, at("[2001:db8::]:1000"));
     router.ask(&mut server, &DatagramRequest::Send(message.answer(vec![7; 4000])));
-    assert_eq!(received(&mut client).unwrap().payload, vec![7; 4000], "in fragments");
+    let answer = received(&mut client).unwrap();
+    assert_eq!((answer.payload, answer.interface), (vec![7; 4000], Some("blue".parse().unwrap())), "in fragments");
 }
 
 #[test]
