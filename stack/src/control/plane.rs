@@ -218,6 +218,27 @@ impl Plane {
         }
     }
 
+    /// Sends a packet of a socket that is bound to an interface: by those next hops of the route that lead over it. A
+    /// route that has none loses the packet, as a wire does that is cut.
+    pub fn originate_over(&mut self, now: Time, vr: VrId, interface: IfIndex, mut packet: Packet) {
+        packet.meta.vr = vr;
+        match ip::destination(packet.layer3()) {
+            Some(IpAddr::V6(to)) if to.is_unicast_link_local() => self.originate_on_link(now, interface, to, packet),
+            Some(to) => match self.way_over(vr, to, interface) {
+                Some(adjacency) => self.inject(now, InjectTarget::Adjacency(adjacency), packet),
+                None => self.discard(&packet, DropReason::NoAdjacency),
+            },
+            None => self.discard(&packet, DropReason::BadInject),
+        }
+    }
+
+    /// The first next hop of the best route to `to` that leads over an interface.
+    pub fn way_over(&self, vr: VrId, to: IpAddr, interface: IfIndex) -> Option<AdjacencyId> {
+        let fib = self.fib.snapshot();
+        let leads = |id: &AdjacencyId| fib.adjacency(*id).and_then(|way| way.interface()) == Some(interface);
+        fib.next_hops(fib.lookup(vr.into(), to)).iter().map(|hop| hop.adjacency).find(leads)
+    }
+
     /// To the interface itself, to the VR at its other end, or to a neighbor on its link.
     fn originate_on_link(&mut self, now: Time, interface: IfIndex, to: Ipv6Addr, mut packet: Packet) {
         let Some(record) = self.topology.by_index(interface) else {

@@ -53,3 +53,16 @@ pub enum Adjacency {
         interface: IfIndex,
     },
 }
+
+impl Adjacency {
+    /// The interface that it leads over; `None`: it leads over none.
+    pub fn interface(&self) -> Option<IfIndex> {
+        match *self {
+            Adjacency::Receive | Adjacency::Discard => None,
+            Adjacency::Glean { interface }
+            | Adjacency::Incomplete { interface, .. }
+            | Adjacency::Complete { interface, .. }
+            | Adjacency::InterVr { interface } => Some(interface),
+        }
+    }
+}

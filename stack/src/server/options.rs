@@ -11,18 +11,24 @@ use stack_api::socket::{Addresses, OptionsOf};
 use super::segment::GSO_BYTES;
 use super::tcp::{Server, TcpSocket};
 use crate::control::plane::Plane;
+use crate::ids::IfIndex;
 use crate::ifib::{SocketId, scope_of, unscoped};
 use crate::time::Time;
 use crate::transport::tcp::Config;
 
-/// What a connection towards `to` is told at its birth.
-pub(super) fn config(now: Time, plane: &Plane, vr: VrId, to: SocketAddr, options: &Options) -> Config {
+/// What a connection towards `to`, by one interface or any, is told at its birth.
+pub(super) fn config(
+    now: Time,
+    plane: &Plane,
+    (vr, to, interface): (VrId, SocketAddr, Option<IfIndex>),
+    options: &Options,
+) -> Config {
     // Without IP and TCP headers; the least that every host takes is 536 (RFC 9293 section 3.7.1), over IPv6 1220.
     let (headers, least, known) = match to.ip() {
         IpAddr::V4(_) => (40, 536, None),
         IpAddr::V6(to) => (60, 1220, plane.path_mtus.get(now, vr, to)),
     };
-    let of_link = match scope_of(to) {
+    let of_link = match interface {
         Some(interface) => plane.topology.by_index(interface).map(|record| record.interface.mtu_bytes),
         None => plane.mtu_towards(vr, to.ip()),
     };

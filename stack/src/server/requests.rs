@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use ipc::protocol::Identity;
 use ipc::reactor::Reactor;
-use ipc::{Criteria, Family, Pathname, Pid, VrId};
+use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, VrId};
 use stack_api::options::Options;
 use stack_api::socket::{SocketError, SocketReply, SocketRequest};
 
@@ -29,10 +29,10 @@ impl Server {
         let vr = who.vr_name.as_ref().and_then(|name| plane.topology.vr(name));
         match request {
             SocketRequest::Listen { ticket, listener, local, interface, backlog, options } => {
-                let done = match (vr, interface) {
-                    (_, Some(_)) => Err(SocketError::NotSupported),
-                    (None, None) => Err(SocketError::NetworkDown),
-                    (Some(vr), None) => self.listen(plane, vr, who, listener, local, (backlog, options)),
+                let place = (local, interface);
+                let done = match vr {
+                    None => Err(SocketError::NetworkDown),
+                    Some(vr) => self.listen(plane, vr, who, listener, place, (backlog, options)),
                 };
                 Some(match done {
                     Ok(()) => SocketReply::Done { ticket },
@@ -74,7 +74,7 @@ impl Server {
         vr: VrId,
         who: &Identity,
         pathname: Pathname,
-        local: Option<IpAddr>,
+        (local, interface): (Option<IpAddr>, Option<InterfaceName>),
         (backlog, options): (u16, Options),
     ) -> Result<(), SocketError> {
         options.check()?;
@@ -89,6 +89,9 @@ impl Server {
         if local.is_some_and(|local| Family::of(local) != family) {
             return Err(SocketError::InvalidArgument);
         }
+        if interface.as_ref().is_some_and(|name| plane.topology.interface(vr, name).is_none()) {
+            return Err(SocketError::AddressNotAvailable);
+        }
         if local.is_some_and(|local| !plane.topology.is_local(vr, local)) {
             return Err(SocketError::AddressNotAvailable);
         }
@@ -101,7 +104,8 @@ impl Server {
         let id = self.new_id();
         let entry = IfibEntry { target: PuntTarget::Socket(id), class: PolicerClass::Listener };
         let backlog = usize::from(backlog.max(1));
-        let listener = Listener { vr, owner: pid, pathname, family, local, port, backlog, options, pending: 0 };
+        let listener =
+            Listener { vr, owner: pid, pathname, family, local, interface, port, backlog, options, pending: 0 };
         plane.ifib.apply(&[IfibChange::Set(key(&listener), entry)]);
         self.listeners.insert(id, listener);
         Ok(())

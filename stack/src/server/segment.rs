@@ -28,7 +28,7 @@ pub struct Segment {
     pub local: IpAddr,
     /// The peer's.
     pub remote: IpAddr,
-    /// Where a link-local peer is.
+    /// The one interface that it may leave by, or any: that of a bound socket, or of a link-local peer.
     pub interface: Option<IfIndex>,
     /// Header and options.
     pub repr: TcpRepr,
@@ -71,6 +71,9 @@ impl Segment {
                 IpAddr::V6(_) => Gso::Tcpv6 { mss },
             };
         }
-        plane.originate(now, self.vr, self.interface, packet);
+        match self.interface {
+            Some(interface) => plane.originate_over(now, self.vr, interface, packet),
+            None => plane.originate(now, self.vr, None, packet),
+        }
     }
 }

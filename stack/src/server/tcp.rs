@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use ipc::channel::Channel;
 use ipc::protocol::{Identity, Ticket};
 use ipc::reactor::Reactor;
-use ipc::{Family, Pathname, Pid, VrId};
+use ipc::{Family, InterfaceName, Pathname, Pid, VrId};
 use mio::Token;
 use stack_api::datagram::DEFAULT_TTL;
 use stack_api::options::Options;
@@ -57,6 +57,8 @@ pub(super) struct TcpSocket {
     pub(super) vr: VrId,
     /// The process that it is for.
     pub owner: Pid,
+    /// The one interface that it is bound to, or that its link-local peer is on.
+    interface: Option<IfIndex>,
     pub options: Options,
     pub connection: Connection,
     pub pipe: RefCell<Pipe>,
@@ -71,6 +73,7 @@ struct Ends {
     vr: VrId,
     local: SocketAddr,
     remote: SocketAddr,
+    interface: Option<IfIndex>,
     port: OwnPort,
 }
 
@@ -82,6 +85,7 @@ pub(super) struct Listener {
     pub pathname: Pathname,
     pub family: Family,
     pub local: Option<IpAddr>,
+    pub interface: Option<InterfaceName>,
     pub port: u16,
     pub backlog: usize,
     pub options: Options,
@@ -143,7 +147,7 @@ impl Server {
         wanted: &Connect,
     ) {
         let opened = self.local_end(plane, peer, wanted);
-        let Ends { vr, local, remote, port } = match opened {
+        let Ends { vr, local, remote, interface, port } = match opened {
             Ok(opened) => opened,
             Err(error) => {
                 tell(&mut channel, &ConnectResult::Failed(error));
@@ -151,12 +155,13 @@ impl Server {
             }
         };
         let iss = self.isn.next(now, isn_space(vr), local, remote);
-        let config = config(now, plane, vr, remote, &wanted.options);
+        let config = config(now, plane, (vr, remote, interface), &wanted.options);
         let connection = Connection::connect(now, config, local, remote, iss);
         let token = reactor.register(&mut channel).ok();
         let socket = TcpSocket {
             vr,
             owner: peer.pid,
+            interface,
             pipe: RefCell::new(Pipe::over(channel, wanted.options.receive_buffer())),
             options: wanted.options.clone(),
             connection,
@@ -180,10 +185,13 @@ impl Server {
         let interface = match (&wanted.interface, is_link_scoped(to)) {
             // Nobody can tell which link.
             (None, true) => return Err(SocketError::InvalidArgument),
-            (Some(_), false) => return Err(SocketError::NotSupported),
             (None, false) => None,
-            (Some(name), true) => {
-                Some(plane.topology.interface(vr, name).ok_or(SocketError::AddressNotAvailable)?.index)
+            (Some(name), is_on_link) => {
+                let index = plane.topology.interface(vr, name).ok_or(SocketError::AddressNotAvailable)?.index;
+                if !is_on_link && plane.way_over(vr, to, index).is_none() {
+                    return Err(SocketError::NetworkUnreachable);
+                }
+                Some(index)
             }
         };
         let from = match (wanted.from, interface) {
@@ -207,7 +215,7 @@ impl Server {
             self.release(vr, local, own);
             return Err(SocketError::AddressNotAvailable);
         }
-        Ok(Ends { vr, local, remote, port: own })
+        Ok(Ends { vr, local, remote, interface, port: own })
     }
 
     fn release(&mut self, vr: VrId, local: SocketAddr, port: OwnPort) {
@@ -255,11 +263,12 @@ impl Server {
         let remote = scoped(ip.source, segment.repr.source_port, packet.meta.interface);
         // The IFIB's answer may be older than the packet's handling: the tuple decides.
         let id = self.by_tuple.get(&(vr, local, remote)).copied().or(socket);
+        let came_by = packet.meta.interface;
         match id {
-            Some(id) if self.sockets.contains_key(&id) => {
-                self.hand_to_connection(now, plane, reactor, id, &segment);
+            Some(id) if self.sockets.get(&id).is_some_and(|socket| socket.is_bound_to(came_by)) => {
+                self.hand_to_connection(now, plane, reactor, id, (&segment, came_by));
             }
-            Some(id) if self.listeners.contains_key(&id) => {
+            Some(id) if self.listeners.get(&id).is_some_and(|listener| listener.is_bound_to(plane, came_by)) => {
                 self.hand_to_listener(now, plane, reactor, id, (local, remote), &segment);
             }
             Some(_) | None => self.refuse(now, plane, vr, local, remote, &segment),
@@ -272,13 +281,13 @@ impl Server {
         plane: &mut Plane,
         reactor: &mut Reactor,
         id: SocketId,
-        segment: &TcpSegment<'_>,
+        (segment, came_by): (&TcpSegment<'_>, Option<IfIndex>),
     ) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
         if socket.connection.may_be_replaced_by(segment) {
             let (vr, local, remote) = (socket.vr, socket.connection.local(), socket.connection.remote());
             self.remove(plane, reactor, id);
-            if let Some(listener) = self.listener_for(vr, local) {
+            if let Some(listener) = self.listener_for(plane, vr, local, came_by) {
                 self.hand_to_listener(now, plane, reactor, listener, (local, remote), segment);
             }
             return;
@@ -290,10 +299,11 @@ impl Server {
         self.pump(now, plane, reactor, id);
     }
 
-    fn listener_for(&self, vr: VrId, local: SocketAddr) -> Option<SocketId> {
+    fn listener_for(&self, plane: &Plane, vr: VrId, local: SocketAddr, came_by: Option<IfIndex>) -> Option<SocketId> {
         let fits = |listener: &Listener, address| {
             let bound = listener.port == local.port() && listener.local == address;
-            listener.vr == vr && bound && listener.family == Family::of(local.ip())
+            let here = listener.vr == vr && listener.is_bound_to(plane, came_by);
+            here && bound && listener.family == Family::of(local.ip())
         };
         let find = |address| self.listeners.iter().find(|(_, listener)| fits(listener, address)).map(|(id, _)| *id);
         find(Some(local.ip())).or_else(|| find(None))
@@ -319,13 +329,16 @@ impl Server {
         }
         let iss = self.isn.next(now, isn_space(vr), local, remote);
         let (owner, options) = (entry.owner, entry.options.clone());
-        let config = config(now, plane, vr, remote, &options);
+        // As on Linux, a connection is bound to its listener's interface.
+        let bound = entry.interface.as_ref().and_then(|name| plane.topology.interface(vr, name));
+        let interface = bound.map(|record| record.index).or(scope_of(remote));
+        let config = config(now, plane, (vr, remote, interface), &options);
         let Some(connection) = Connection::accept(now, config, local, remote, segment, iss) else { return };
         entry.pending += 1;
         let origin = Origin::Passive { listener };
         let pipe = RefCell::new(Pipe::empty(options.receive_buffer()));
         let (token, deadline, orphaned) = (None, None, false);
-        let socket = TcpSocket { vr, owner, options, connection, pipe, token, origin, deadline, orphaned };
+        let socket = TcpSocket { vr, owner, interface, options, connection, pipe, token, origin, deadline, orphaned };
         let id = self.insert(plane, socket);
         self.pump(now, plane, reactor, id);
     }
@@ -457,7 +470,7 @@ impl Server {
                     traffic_class: socket.options.tcp_tos(),
                     local: socket.connection.local().ip(),
                     remote: socket.connection.remote().ip(),
-                    interface: scope_of(socket.connection.remote()),
+                    interface: socket.interface,
                     repr: out.repr,
                     segment_bytes: out.segment_bytes,
                 };
@@ -583,7 +596,20 @@ impl Server {
     }
 }
 
+impl Listener {
+    /// Whether what came by an interface is for it.
+    fn is_bound_to(&self, plane: &Plane, came_by: Option<IfIndex>) -> bool {
+        let index = |name| plane.topology.interface(self.vr, name).map(|record| record.index);
+        self.interface.as_ref().is_none_or(|name| came_by.is_some() && index(name) == came_by)
+    }
+}
+
 impl TcpSocket {
+    /// Whether what came by an interface is for it.
+    fn is_bound_to(&self, came_by: Option<IfIndex>) -> bool {
+        self.interface.is_none() || self.interface == came_by
+    }
+
     /// The process let go of its socket, or broke it off: so does the connection, as Linux does it.
     fn follow_process(&mut self, now: Time) {
         let pipe = self.pipe.get_mut();

@@ -1,4 +1,4 @@
-//! Datagram sockets over packets in memory: two VRs joined without a wire, 10.0.0.0 (red) and 10.0.0.1 (blue), and
+//! Sockets over packets in memory: two VRs joined without a wire, 10.0.0.0 (red) and 10.0.0.1 (blue), and
 //! 2001:db8:: likewise.
 
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +17,7 @@ use stack_api::options::Options;
 use stack_api::socket::SocketError;
 use vr_api::config::Node;
 
-use super::Datagrams;
+use super::{Datagrams, Server};
 use crate::control::config::StackConfig;
 use crate::control::input::{Delivery, Input};
 use crate::control::plane::Plane;
@@ -25,6 +25,7 @@ use crate::packet::PoolLimits;
 use crate::time::Time;
 
 mod ipv6;
+mod tcp;
 
 const OSPF: DatagramProtocol = DatagramProtocol::Raw(IpProtocol::OSPF);
 
@@ -40,9 +41,12 @@ struct Router {
     plane: Plane,
     input: Input,
     datagrams: Datagrams,
+    server: Server,
     reactor: Reactor,
     now: Time,
     next_pid: u32,
+    /// Packets for TCP, as they came.
+    seen: Vec<Vec<u8>>,
     /// procmgr's end of the link: it is there, and says nothing.
     _procmgr: OwnedFd,
 }
@@ -54,7 +58,11 @@ impl Router {
         let identity = Identity { vr: ipc::VrId::ROUTER, vr_name: None, pid: Pid(1), name };
         fd::send_with_fds(link.as_fd(), &postcard::to_stdvec(&Notice::Welcome(identity)).unwrap(), &[]).unwrap();
         let mut plane = Plane::new(PoolLimits { small: 64, large: 4 });
-        let blocks = [vr("red", "blue", 0), vr("blue", "red", 1), Node::new("connect red blue", vec![])];
+        let mut blocks = [vr("red", "blue", 0), vr("blue", "red", 1), Node::new("connect red blue", vec![])];
+        // Without addresses: whoever counts those of a VR finds the ones above.
+        for block in &mut blocks[..2] {
+            block.children.push(Node::new("interface Loopback0", vec![]));
+        }
         let change = plane.topology.configure(StackConfig::read(&blocks).unwrap());
         plane.apply(&change).unwrap();
         for (own, peer) in [("red", "blue"), ("blue", "red")] {
@@ -71,7 +79,8 @@ impl Router {
         }
         let reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();
         let (input, datagrams, now) = (Input::default(), Datagrams::default(), Time::from_millis(1000));
-        Router { plane, input, datagrams, reactor, now, next_pid: 10, _procmgr: link }
+        let (server, seen) = (Server::default(), Vec::new());
+        Router { plane, input, datagrams, server, reactor, now, next_pid: 10, seen, _procmgr: link }
     }
 
     /// A process of `vr` opens a socket.
@@ -83,12 +92,17 @@ impl Router {
         self.open_of(vr, DatagramBind { protocol, family: Family::Ipv4, local, interface: None, options })
     }
 
-    fn open_of(&mut self, vr: &str, wanted: DatagramBind) -> Channel {
+    /// A new process of `vr`.
+    fn process(&mut self, vr: &str) -> Identity {
         let name = ServiceName::new("ospf").unwrap();
         let vr_name = VrName::new(vr).unwrap();
         let id = self.plane.topology.vr(&vr_name).unwrap();
         self.next_pid += 1;
-        let peer = Identity { vr: id, vr_name: Some(vr_name), pid: Pid(self.next_pid), name };
+        Identity { vr: id, vr_name: Some(vr_name), pid: Pid(self.next_pid), name }
+    }
+
+    fn open_of(&mut self, vr: &str, wanted: DatagramBind) -> Channel {
+        let peer = self.process(vr);
         let (process, own) = Channel::pair().unwrap();
         self.datagrams.open(self.now, &mut self.plane, &mut self.reactor, &peer, own, wanted);
         process
@@ -99,7 +113,9 @@ impl Router {
         self.reactor.wait(Some(std::time::Duration::ZERO)).unwrap();
         while let Some(event) = self.reactor.next_event().unwrap() {
             if let ipc::reactor::Event::Ready(token) = event {
-                self.datagrams.ready(self.now, &mut self.plane, &mut self.reactor, token);
+                let (now, plane, reactor) = (self.now, &mut self.plane, &mut self.reactor);
+                let is_tcp = self.server.ready(now, plane, reactor, token);
+                assert!(is_tcp || self.datagrams.ready(now, plane, reactor, token));
             }
         }
         self.datagrams.handle_timeout(self.now, &mut self.plane, &mut self.reactor);
@@ -115,8 +131,11 @@ impl Router {
                 Delivery::DatagramError { vr, protocol, addresses, why } => {
                     self.datagrams.icmp_error(vr, protocol, &addresses, why);
                 }
-                Delivery::Segment { .. } | Delivery::TcpError { .. } | Delivery::Probe(_) | Delivery::LookedFor(..) => {
+                Delivery::Segment { vr, socket, packet } => {
+                    self.seen.push(packet.layer3().to_vec());
+                    self.server.segment(self.now, &mut self.plane, &mut self.reactor, vr, socket, &packet);
                 }
+                Delivery::TcpError { .. } | Delivery::Probe(_) | Delivery::LookedFor(..) => {}
             }
         }
         if self.plane.has_punts() {
