@@ -105,6 +105,8 @@ counted! {
         BadExtensionHeader = "bad_extension_header",
         /// An ICMPv6 message for us that is cut short or whose checksum does not match.
         IcmpInvalid = "icmp_invalid",
+        /// An IGMP message that makes no sense.
+        IgmpInvalid = "igmp_invalid",
         /// An ICMPv6 message for us that asks for nothing that this router does, or is about somebody else.
         IcmpUnwanted = "icmp_unwanted",
         /// A message of neighbor discovery that was forwarded, or breaks its other rules (RFC 4861 section 7.1).

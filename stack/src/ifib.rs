@@ -48,6 +48,16 @@ pub enum IfibKey {
         /// The port.
         port: u16,
     },
+    /// A group beyond the link's own that somebody has joined on a port: it is let in, and given to whom its protocol and
+    /// port say.
+    Group {
+        /// VR that has it.
+        vr: VrId,
+        /// The port's interface.
+        interface: IfIndex,
+        /// The group.
+        group: IpAddr,
+    },
     /// A protocol as a whole, for what no other entry claims.
     Protocol {
         /// VR that has it.

@@ -66,16 +66,14 @@ impl Library {
         Ok(SocketAddr::new(local.unwrap_or(bound.family.unspecified()), bound.port))
     }
 
-    /// Receives what comes to a group of the link (224.0.0.0/24 or ff02::/16: nothing routes others) by an interface.
+    /// Receives what comes to a group by an interface: of IPv4 to any, of which the links of ports are told (IGMP); of
+    /// IPv6 to one of the link.
     pub fn join(&mut self, id: SocketId, group: IpAddr, interface: &InterfaceName) -> Result<(), SocketError> {
         if !group.is_multicast() {
             return Err(SocketError::InvalidArgument);
         }
-        let of_link = match group {
-            IpAddr::V4(group) => group.octets()[..3] == [224, 0, 0],
-            IpAddr::V6(_) => is_link_scoped(group),
-        };
-        if !of_link {
+        // Of IPv6 nobody tells a link which groups beyond its own are received (MLD).
+        if group.is_ipv6() && !is_link_scoped(group) {
             return Err(SocketError::NotSupported);
         }
         let socket = self.datagrams.get(id)?;

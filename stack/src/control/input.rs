@@ -1,7 +1,7 @@
 //! What line cards punt: link addresses to resolve, fragments, packets that need an error. ICMP and neighbor discovery
 //! have files of their own; what is for a socket goes on to the socket server.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 use ipc::VrId;
@@ -13,10 +13,11 @@ use super::topology::{TopologyChange, Uniqueness};
 use crate::counters::DropReason;
 use crate::fib::AdjacencyId;
 use crate::ids::IfIndex;
-use crate::ifib::{PuntTarget, SocketId};
+use crate::ifib::{IfibKey, PuntTarget, SocketId};
 use crate::internet::dad::{self, Detection};
 use crate::internet::fragment::{fragment, fragment_ipv6};
 use crate::internet::icmp::ErrorRate;
+use crate::internet::igmp::Igmp;
 use crate::internet::neighbor::{Heard, NeighborAction, Neighbors};
 use crate::internet::reassembly::{Reassembled, Reassembly};
 use crate::internet::report::Report;
@@ -95,6 +96,9 @@ pub struct Input {
     pub probes: Probes,
     /// IPv6 addresses of ports that somebody else may have.
     pub(super) detection: Detection,
+    /// Groups of ports, and what their links are still to be told.
+    pub(super) igmp: Igmp,
+    pub(super) group_keys: BTreeSet<IfibKey>,
     reassembly: Reassembly,
     rates: HashMap<VrId, ErrorRate>,
 }
@@ -266,7 +270,10 @@ impl Input {
                     false => Delivery::Datagram { vr, packet },
                 });
             }
-            PuntTarget::Handler => self.handle_icmp(now, plane, &packet, deliveries),
+            PuntTarget::Handler => match IpView::parse(packet.layer3()).map(|ip| ip.protocol) {
+                Ok(protocol::IGMP) => self.handle_igmp(now, plane, &packet),
+                Ok(_) | Err(_) => self.handle_icmp(now, plane, &packet, deliveries),
+            },
         }
     }
 
@@ -410,6 +417,8 @@ impl Input {
         for expired in self.reassembly.handle_timeout(now) {
             self.reassembly_timed_out(now, plane, expired.vr, expired.first);
         }
+        let reports = self.igmp.handle_timeout(now);
+        self.report_groups(now, plane, reports);
         let free = self.detection.handle_timeout(now);
         if !free.is_empty() {
             deliveries.push(Delivery::LookedFor(free, Uniqueness::Unique));
@@ -434,6 +443,7 @@ impl Input {
             self.reassembly.poll_timeout(),
             self.probes.poll_timeout(),
             self.detection.poll_timeout(),
+            self.igmp.poll_timeout(),
         ];
         timers.into_iter().flatten().min()
     }

@@ -11,6 +11,7 @@
 //! Everything here is told the time and does no waiting; TCP segments go on to the socket server.
 
 pub mod config;
+pub mod groups;
 mod icmp;
 pub mod input;
 mod nd;

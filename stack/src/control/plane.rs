@@ -107,13 +107,13 @@ impl Plane {
     pub fn apply(&mut self, change: &TopologyChange) -> Result<(), FibError> {
         for vr in &change.deleted {
             self.routes.delete(&mut self.fib, *vr)?;
-            self.ifib.apply(&icmp_keys(*vr).map(IfibChange::Remove));
+            self.ifib.apply(&own_protocols(*vr).map(IfibChange::Remove));
             self.path_mtus.forget(*vr);
         }
         for vr in &change.created {
             self.routes.create(&mut self.fib, *vr)?;
             let entry = IfibEntry { target: PuntTarget::Handler, class: PolicerClass::Protocol };
-            self.ifib.apply(&icmp_keys(*vr).map(|key| IfibChange::Set(key, entry)));
+            self.ifib.apply(&own_protocols(*vr).map(|key| IfibChange::Set(key, entry)));
         }
         self.interfaces.publish(change.table.clone());
         let vrs: Vec<VrId> = self.topology.vrs().map(|(_, vr)| vr).collect();
@@ -298,10 +298,7 @@ impl Plane {
     }
 }
 
-fn icmp_keys(vr: VrId) -> [IfibKey; 2] {
-    [(Family::Ipv4, protocol::ICMP), (Family::Ipv6, protocol::ICMPV6)].map(|(family, protocol)| IfibKey::Protocol {
-        vr,
-        family,
-        protocol,
-    })
+fn own_protocols(vr: VrId) -> [IfibKey; 3] {
+    let own = [(Family::Ipv4, protocol::ICMP), (Family::Ipv4, protocol::IGMP), (Family::Ipv6, protocol::ICMPV6)];
+    own.map(|(family, protocol)| IfibKey::Protocol { vr, family, protocol })
 }

@@ -17,6 +17,7 @@ use super::fp_tx::{Origin, Transit, Turn};
 use crate::counters::{Counter, DropReason, Way};
 use crate::fib::{FibSnapshot, GroupId, TableId};
 use crate::ids::PortId;
+use crate::ifib::IfibKey;
 use crate::interfaces::Interface;
 use crate::packet::{Packet, VECTOR, Vector};
 use crate::policer::PolicerClass;
@@ -89,6 +90,8 @@ impl Forwarder {
                 true => self.deliver(turn, transit),
                 false => self.discard(&transit.packet, DropReason::LinkLocalNotOurs),
             }
+        } else if self.is_joined(&transit) {
+            self.deliver(turn, transit);
         } else if transit.flow.is_group() {
             self.discard(&transit.packet, DropReason::MulticastNotRouted);
         } else {
@@ -96,6 +99,15 @@ impl Forwarder {
             let group = group.unwrap_or_else(|| turn.fib.lookup(vr.into(), transit.flow.destination));
             self.route(turn, transit, group);
         }
+    }
+}
+
+impl Forwarder {
+    /// Whether a process has joined the group that a packet is for, where it came in.
+    fn is_joined(&self, transit: &Transit) -> bool {
+        let (vr, group) = (transit.packet.meta.vr, transit.flow.destination);
+        let Some(interface) = transit.packet.meta.interface.filter(|_| transit.flow.is_group()) else { return false };
+        self.parts.ifib.view().get(&IfibKey::Group { vr, interface, group }).is_some()
     }
 }
 

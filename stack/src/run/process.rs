@@ -265,6 +265,7 @@ impl Process {
         let now = self.now();
         self.plane.apply(change)?;
         self.input.topology_changed(now, &mut self.plane, change);
+        self.input.set_groups(now, &mut self.plane, &self.datagrams.groups());
         let watchers: Vec<(ClientId, Identity)> =
             self.interfaces.clients().map(|(client, identity)| (client, identity.clone())).collect();
         for event in &change.events {
@@ -338,6 +339,9 @@ impl Process {
     /// Hands on what packets brought, until nothing is left.
     fn deliver(&mut self, reactor: &mut Reactor) {
         let now = self.now();
+        if let Some(groups) = self.datagrams.changed_groups() {
+            self.input.set_groups(now, &mut self.plane, &groups);
+        }
         loop {
             self.input.handle_own(now, &mut self.plane, &mut self.deliveries);
             let deliveries = std::mem::take(&mut self.deliveries);

@@ -158,7 +158,7 @@ impl Process {
         let row = |(key, entry): (IfibKey, crate::ifib::IfibEntry)| {
             let (vr, protocol, local, remote) = match key {
                 IfibKey::Connection { vr, protocol, local, remote } => {
-                    (vr, protocol, Some(local.to_string()), Some(remote.to_string()))
+                    (vr, Some(protocol), Some(local.to_string()), Some(remote.to_string()))
                 }
                 IfibKey::Listener { vr, protocol, family, address, port } => {
                     let local = match (address, family) {
@@ -166,16 +166,21 @@ impl Process {
                         (None, Family::Ipv4) => format!("*:{port}"),
                         (None, Family::Ipv6) => format!("[::]:{port}"),
                     };
-                    (vr, protocol, Some(local), None)
+                    (vr, Some(protocol), Some(local), None)
                 }
-                IfibKey::Protocol { vr, protocol, .. } => (vr, protocol, None, None),
+                IfibKey::Group { vr, interface, group } => {
+                    let by = self.plane.topology.by_index(interface).map(|record| format!(" {}", record.state.name));
+                    (vr, None, Some(format!("{group}{}", by.unwrap_or_default())), None)
+                }
+                IfibKey::Protocol { vr, protocol, .. } => (vr, Some(protocol), None, None),
             };
             let target = match entry.target {
                 PuntTarget::Socket(socket) => format!("socket {}", socket.0),
                 PuntTarget::Handler => "stack".to_owned(),
             };
             let class = format!("{:?}", entry.class).to_lowercase();
-            vec![self.vr_name(vr), protocol_name(protocol), local.into(), remote.into(), target.into(), class.into()]
+            let protocol = protocol.map_or(Value::Null, protocol_name);
+            vec![self.vr_name(vr), protocol, local.into(), remote.into(), target.into(), class.into()]
         };
         self.plane.ifib.snapshot().entries().into_iter().map(row).collect()
     }

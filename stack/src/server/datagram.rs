@@ -4,7 +4,7 @@
 //! family; a link-local address, and a group, is one of an interface that the message or the socket names.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipc::channel::Channel;
 use ipc::protocol::Identity;
@@ -18,6 +18,7 @@ use stack_api::options::Options;
 use stack_api::socket::{Addresses, SocketError};
 use vr_api::interface::is_link_scoped;
 
+use crate::control::groups::Membership;
 use crate::control::plane::Plane;
 use crate::fib::Adjacency;
 use crate::ids::IfIndex;
@@ -68,6 +69,8 @@ pub struct Datagrams {
     ports: BTreeMap<VrId, PortSpace>,
     /// Sockets with requests left over from their last turn.
     unfinished: BTreeSet<SocketId>,
+    /// Since they were last asked for.
+    groups_changed: bool,
     next_id: u64,
     next_identification: u16,
 }
@@ -154,8 +157,10 @@ impl Datagrams {
             Family::Ipv6 => protocol::ICMPV6,
         };
         match wanted.protocol {
-            // ICMP is the control side's own.
-            DatagramProtocol::Raw(number) if number.number() == icmp => Err(SocketError::NotSupported),
+            // ICMP and IGMP are the control side's own.
+            DatagramProtocol::Raw(number) if [icmp, protocol::IGMP].contains(&number.number()) => {
+                Err(SocketError::NotSupported)
+            }
             DatagramProtocol::Raw(_) => Ok((vr, None)),
             DatagramProtocol::Udp { port: 0 } => {
                 let port = self.ports(vr).allocate(peer.pid).map_err(|_| SocketError::AddressNotAvailable)?;
@@ -222,6 +227,21 @@ impl Datagrams {
         (!self.unfinished.is_empty()).then_some(Time::from_nanos(0))
     }
 
+    /// IPv4 groups beyond the link's own that somebody has joined; `None`: the same as when this was last asked.
+    pub fn changed_groups(&mut self) -> Option<BTreeSet<Membership>> {
+        std::mem::take(&mut self.groups_changed).then(|| self.groups())
+    }
+
+    /// The same, whether they changed or not.
+    pub fn groups(&self) -> BTreeSet<Membership> {
+        let all = self.sockets.values().flat_map(|socket| socket.groups.iter().map(|group| (socket.vr, group)));
+        let routed = all.filter_map(|(vr, (interface, group))| match group {
+            IpAddr::V4(group) if !is_link_group(*group) => Some((vr, interface.clone(), *group)),
+            IpAddr::V4(_) | IpAddr::V6(_) => None,
+        });
+        routed.collect()
+    }
+
     /// Carries out what a process has asked.
     fn serve(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
         let mut record = Vec::new();
@@ -270,7 +290,7 @@ impl Datagrams {
             DatagramRequest::Join { group, interface } => self.join(id, group, interface),
             DatagramRequest::Leave { group, interface } => {
                 if let Some(socket) = self.sockets.get_mut(&id) {
-                    socket.groups.remove(&(interface, group));
+                    self.groups_changed |= socket.groups.remove(&(interface, group));
                 }
                 Ok(())
             }
@@ -294,7 +314,7 @@ impl Datagrams {
             return Err(SocketError::NoBuffers);
         }
         // The interface may come later, or come back under its name.
-        socket.groups.insert((interface, group));
+        self.groups_changed |= socket.groups.insert((interface, group));
         Ok(())
     }
 
@@ -511,6 +531,7 @@ impl Datagrams {
 
     fn remove(&mut self, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
         let Some(mut socket) = self.sockets.remove(&id) else { return };
+        self.groups_changed |= !socket.groups.is_empty();
         self.by_token.remove(&socket.token);
         self.unfinished.remove(&id);
         if let Err(error) = reactor.deregister(&mut socket.channel) {
@@ -598,4 +619,9 @@ fn leads_over(plane: &Plane, vr: VrId, to: IpAddr, wanted: Option<IfIndex>) -> R
         | Adjacency::Complete { interface, .. }
         | Adjacency::InterVr { interface } => wanted.is_none_or(|wanted| wanted == interface),
     })
+}
+
+/// 224.0.0.0/24: local network control block (RFC 5771 section 4), which every line card lets in.
+fn is_link_group(group: Ipv4Addr) -> bool {
+    group.octets()[..3] == [224, 0, 0]
 }

@@ -16,6 +16,7 @@ pub mod checksum;
 pub mod ethernet;
 pub mod icmpv4;
 pub mod icmpv6;
+pub mod igmp;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
@@ -50,6 +51,8 @@ pub enum Layer {
     Icmpv6,
     /// Neighbor discovery.
     Ndp,
+    /// IGMP.
+    Igmp,
     /// UDP.
     Udp,
     /// TCP.
@@ -66,6 +69,7 @@ impl fmt::Display for Layer {
             Layer::Icmpv4 => "ICMP",
             Layer::Icmpv6 => "ICMPv6",
             Layer::Ndp => "neighbor discovery",
+            Layer::Igmp => "IGMP",
             Layer::Udp => "UDP",
             Layer::Tcp => "TCP",
         })

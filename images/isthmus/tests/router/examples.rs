@@ -135,7 +135,8 @@ fn every_process_of_a_vr_hears_its_protocol_and_the_groups_that_it_joined_on_a_c
     for vr in ["red", "west"] {
         router.wait_for_row("show fib", &[("vr", vr), ("prefix", "10.1.0.0/24")]);
     }
-    let memberships = ["listen", "253", "224.0.0.5", "blue", "224.0.0.5", "Port0/0/0"];
+    let memberships =
+        ["listen", "253", "224.0.0.5", "blue", "224.0.0.5", "Port0/0/0", "239.1.1.1", "blue", "239.1.1.1", "Port0/0/0"];
     let mut members: Vec<Example> = Vec::new();
     for _ in 0..2 {
         let mut member = Example::start(&router, "red", "raw_ip", &memberships);
@@ -144,14 +145,18 @@ fn every_process_of_a_vr_hears_its_protocol_and_the_groups_that_it_joined_on_a_c
     }
     output(&router, "blue", "raw_ip", &["say", "253", "224.0.0.5", "hello", "red"]);
     output(&router, "west", "raw_ip", &["say", "253", "224.0.0.5", "from afar", "Port0/0/1"]);
+    output(&router, "blue", "raw_ip", &["say", "253", "239.1.1.1", "of a site", "red"]);
+    output(&router, "west", "raw_ip", &["say", "253", "239.1.1.1", "of a site, from afar", "Port0/0/1"]);
     output(&router, "blue", "raw_ip", &["say", "253", "10.0.0.0", "to one"]);
     let expected = [
         "10.0.0.1 to 10.0.0.0 over blue, ttl=64: to one",
         "10.0.0.1 to 224.0.0.5 over blue, ttl=1: hello",
+        "10.0.0.1 to 239.1.1.1 over blue, ttl=1: of a site",
         "10.1.0.2 to 224.0.0.5 over Port0/0/0, ttl=1: from afar",
+        "10.1.0.2 to 239.1.1.1 over Port0/0/0, ttl=1: of a site, from afar",
     ];
     for member in &mut members {
-        let mut heard = [member.line(), member.line(), member.line()];
+        let mut heard: Vec<String> = expected.iter().map(|_| member.line()).collect();
         heard.sort();
         assert_eq!(heard, expected);
     }

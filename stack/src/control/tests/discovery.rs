@@ -20,6 +20,8 @@ use crate::wire::icmpv6::{Icmpv6Repr, Icmpv6View};
 use crate::wire::ip::IpView;
 use crate::wire::ndp::{ALL_NODES, NdpRepr, solicited_node};
 
+mod groups;
+
 const OWN: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1);
 const PEER: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 2);
 const PEER_MAC: MacAddress = MacAddress([2, 0, 0, 0, 9, 9]);
@@ -111,13 +113,22 @@ impl Wire {
 
     /// The far station sends a packet to the router's port, or to a group; what it delivers.
     fn says(&mut self, to_station: MacAddress, packet: &[u8]) -> Vec<Delivery> {
+        self.transmits(to_station, EtherType::IPV6, packet);
+        self.hears()
+    }
+
+    fn transmits(&mut self, to_station: MacAddress, ether_type: EtherType, packet: &[u8]) {
         let mut frame = vec![0; 14];
         frame.extend_from_slice(packet);
-        let header = EthernetRepr { destination: to_station, source: PEER_MAC, ether_type: EtherType::IPV6 };
+        let header = EthernetRepr { destination: to_station, source: PEER_MAC, ether_type };
         header.emit(&mut frame).unwrap();
         let mut pool = self.router.plane.pool.clone();
         let mut vector = Vector::from_iter([pool.packet(&frame).unwrap()]);
         assert_eq!(self.far.transmit(&mut pool, &mut vector).unwrap(), 1);
+    }
+
+    /// The control side takes what its line card punts; what it delivers.
+    fn hears(&mut self) -> Vec<Delivery> {
         wait(self.punts.readiness());
         let mut events = Vec::new();
         self.punts.receive(16, &mut events);
