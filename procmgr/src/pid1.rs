@@ -35,7 +35,10 @@ pub use report::{Report, since_start};
 pub const STATE: &str = "/var/lib/isthmus";
 
 /// A router's processes, the kernel and the files of the image fit into so much memory, in MiB.
-const NEEDED_MEMORY_MIB: u64 = 64;
+const NEEDED_MEMORY_MIB: u64 = 48;
+
+/// Seconds that a panic of the kernel stays on the console.
+const PANIC_SECONDS: &str = "5";
 
 /// The machine as it was found.
 #[derive(Debug)]
@@ -72,6 +75,12 @@ pub fn boot(report: &Report) -> Machine {
     report.step(|| entropy::seed(disk.folder()));
     let cards = cards::take(report);
     Machine { command_line, disk, cards, console: console() }
+}
+
+/// The router is up: from now on a panic of the kernel starts the machine anew. Before, it stays on the console for who
+/// looks, since a machine that panics at each start would start again and again.
+pub(crate) fn router_is_up() -> std::io::Result<()> {
+    fs::write("/proc/sys/kernel/panic", PANIC_SECONDS)
 }
 
 /// Names the machine.

@@ -80,7 +80,7 @@ enum Command {
     },
     /// Measures Isthmus against its peers; without a name lists the benchmarks.
     Bench(bench::Options),
-    /// Images that boot: for a virtual machine.
+    /// Images that boot: for a virtual machine, and for a container engine.
     #[command(subcommand)]
     Image(Image),
 }

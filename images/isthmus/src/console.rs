@@ -1,14 +1,18 @@
 //! The shell on the machine's console: a class of process like any other, with a terminal.
 
+use std::ffi::{CString, OsString};
 use std::fs::{File, OpenOptions};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::process::CommandExt;
+use std::os::fd::AsRawFd;
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, ExitStatus};
+use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use ipc::link::{Link, LinkEvent};
+use nix::spawn::{PosixSpawnAttr, PosixSpawnFileActions, PosixSpawnFlags, posix_spawn};
 use nix::sys::signal::{SigSet, Signal};
+use nix::sys::wait::{WaitStatus, waitpid};
 use procmgr::role::{ARGS_ENV, ROLE_ENV};
 
 /// Name of the role, and of its class.
@@ -47,9 +51,8 @@ fn serve(path: &Path) -> Result<()> {
     keys.thread_block().context("block signals")?;
     loop {
         say(&mut terminal, &format!("\nisthmus {}; `help` lists the commands", env!("CARGO_PKG_VERSION")))?;
-        let ended = shell(&terminal)?;
-        if !ended.success() {
-            say(&mut terminal, &format!("the shell ended: {ended}"))?;
+        if let Some(how) = shell(&terminal)? {
+            say(&mut terminal, &format!("the shell ended: {how}"))?;
         }
         say(&mut terminal, "press RETURN for a shell")?;
         if BufReader::new(open()?).read_line(&mut String::new())? == 0 {
@@ -62,9 +65,31 @@ fn say(terminal: &mut File, text: &str) -> io::Result<()> {
     writeln!(terminal, "{text}")
 }
 
-fn shell(terminal: &File) -> Result<ExitStatus> {
-    let mut command = Command::new("/proc/self/exe");
-    command.arg0("isthmus").arg("sh").env_remove(ROLE_ENV).env_remove(ARGS_ENV);
-    command.stdin(terminal.try_clone()?).stdout(terminal.try_clone()?).stderr(terminal.try_clone()?);
-    command.status().context("start a shell")
+/// Runs a shell to its end; how it ended, unless in order.
+///
+/// `posix_spawn` instead of `std::process::Command`: the shell is to have the keys that this process blocks.
+fn shell(terminal: &File) -> Result<Option<String>> {
+    let mut attributes = PosixSpawnAttr::init()?;
+    attributes.set_flags(PosixSpawnFlags::POSIX_SPAWN_SETSIGMASK)?;
+    attributes.set_sigmask(&SigSet::empty())?;
+    let mut actions = PosixSpawnFileActions::init()?;
+    for descriptor in 0..=2 {
+        actions.add_dup2(terminal.as_raw_fd(), descriptor)?;
+    }
+    let pid = posix_spawn(c"/proc/self/exe", &actions, &attributes, &[c"isthmus", c"sh"], &environment()?)
+        .context("start a shell")?;
+    Ok(match waitpid(pid, None).context("wait for the shell")? {
+        WaitStatus::Exited(_, 0) => None,
+        WaitStatus::Exited(_, code) => Some(format!("exit code {code}")),
+        WaitStatus::Signaled(_, signal, _) => Some(format!("killed by {signal}")),
+        other => Some(format!("{other:?}")),
+    })
+}
+
+/// This process's environment, without what makes it a role.
+fn environment() -> Result<Vec<CString>> {
+    let own = std::env::vars_os().filter(|(name, _)| name != ROLE_ENV && name != ARGS_ENV);
+    let variable =
+        |(name, value): (OsString, OsString)| CString::new([name.as_bytes(), b"=", value.as_bytes()].concat());
+    own.map(|pair| Ok(variable(pair)?)).collect()
 }

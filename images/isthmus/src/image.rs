@@ -10,7 +10,7 @@ use clap::Subcommand;
 use qemu::disk::{self, DiskOptions};
 use qemu::image::{self, ImageOptions, KernelSource};
 use qemu::lock::{BUILT_IN, Lock};
-use qemu::machine::{Machine, Plug, QEMU, QEMU_PACKAGE};
+use qemu::machine::{LEAST_MEMORY_MIB, Machine, Plug, QEMU, QEMU_PACKAGE};
 use qemu::{ImageError, apt};
 
 use crate::check::check_file;
@@ -67,7 +67,8 @@ pub enum Image {
         #[arg(long, value_name = "DEVICE")]
         tap: Vec<String>,
         /// Memory in MiB.
-        #[arg(long, value_name = "MIB", default_value_t = 128)]
+        #[arg(long, value_name = "MIB", default_value_t = 128,
+            value_parser = clap::value_parser!(u32).range(i64::from(LEAST_MEMORY_MIB)..))]
         memory: u32,
         /// How QEMU runs it: `tcg` anywhere, `kvm` faster where the host has it.
         #[arg(long, default_value = "tcg")]
@@ -81,6 +82,18 @@ pub enum Image {
         /// More for QEMU.
         #[arg(last = true, value_name = "QEMU ARGUMENTS")]
         more: Vec<OsString>,
+    },
+    /// Writes an archive for container engines, without one: `docker load`, `podman load`, `skopeo`.
+    Oci {
+        /// The archive.
+        #[arg(short, long, value_name = "FILE")]
+        output: PathBuf,
+        /// The configuration to start with while none is mounted or saved.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Another executable than this one.
+        #[arg(long, value_name = "FILE")]
+        executable: Option<PathBuf>,
     },
     /// Prints a `kernel.lock` of the kernel that apt offers today.
     Lock,
@@ -104,6 +117,7 @@ pub fn run(image: Image) -> Result<ExitCode> {
             let machine = Machine { image, disk, plugs, memory_mib: memory, accelerator: accel, append, more };
             run_machine(&machine, print)
         }
+        Image::Oci { output, config, executable } => build_archive(&output, config, executable),
         Image::Lock => {
             println!("{}", apt::newest(&cache()?)?);
             Ok(ExitCode::SUCCESS)
@@ -120,15 +134,31 @@ fn build(
     if !is_good(config.as_deref()) {
         return Ok(ExitCode::FAILURE);
     }
-    let executable = executable.map_or_else(|| std::env::current_exe().context("own executable"), Ok)?;
-    let built = image::build(&ImageOptions { executable, kernel, config }, folder)?;
-    let mib = |bytes: u64| bytes as f64 / f64::from(1 << 20);
+    let options = ImageOptions { executable: own_unless(executable)?, kernel, config };
+    let built = image::build(&options, folder)?;
     let (kernel, initrd) = (mib(built.kernel_bytes), mib(built.initrd_bytes));
     let (folder, whole) = (folder.display(), kernel + initrd);
     println!(
         "{folder}: {whole:.1} MiB (kernel {kernel:.1}, initramfs {initrd:.1}); `isthmus image run {folder}` boots it"
     );
     Ok(ExitCode::SUCCESS)
+}
+
+fn build_archive(archive: &Path, config: Option<PathBuf>, executable: Option<PathBuf>) -> Result<ExitCode> {
+    if !is_good(config.as_deref()) {
+        return Ok(ExitCode::FAILURE);
+    }
+    let bytes = oci::build(&oci::ImageOptions { executable: own_unless(executable)?, config }, archive)?;
+    println!("{}: {:.1} MiB", archive.display(), mib(bytes));
+    Ok(ExitCode::SUCCESS)
+}
+
+fn own_unless(executable: Option<PathBuf>) -> Result<PathBuf> {
+    executable.map_or_else(|| std::env::current_exe().context("own executable"), Ok)
+}
+
+fn mib(bytes: u64) -> f64 {
+    bytes as f64 / f64::from(1 << 20)
 }
 
 fn make_disk(path: PathBuf, size_mib: u32, config: Option<PathBuf>, force: bool) -> Result<ExitCode> {

@@ -5,7 +5,7 @@
 //! | the saved configuration is wrong, or a port's card is missing | said on the console; the router starts without one |
 //! | a process of the router dies | procmgr starts it again, and says so on the console |
 //! | procmgr fails or panics | a crash record on the disk; the machine starts anew, but waits in its first minute |
-//! | the kernel panics | the machine starts anew after some seconds (`panic=` of the kernel's command line) |
+//! | the kernel panics | once the router was up, the machine starts anew after some seconds; before, it stands still |
 //!
 //! The wait in the first minute keeps a router that fails at once from starting again and again.
 
@@ -20,17 +20,16 @@ use std::time::{Duration, SystemTime};
 use anyhow::{Context, Result};
 use procmgr::pid1::{self, Buttons, Machine, Report, since_start};
 use procmgr::{Ending, ProcmgrError, RunOptions};
-use vr::config::startup;
+use vr::config::{check, startup};
 
 use crate::check::check_file;
+use crate::up::OF_IMAGE;
 use crate::{classes, demo};
 
 /// The router's name: one runs on a machine of its own.
 const NAME: &str = "default";
 /// Its runtime folder.
 const RUNTIME: &str = "/run/isthmus/default";
-/// The configuration that the image brings along.
-const OF_IMAGE: &str = "/etc/isthmus/startup.conf";
 /// A configuration in which nothing runs, for a router to be repaired.
 const NONE: &str = "/run/none.conf";
 /// Word of the kernel's command line that asks for it.
@@ -70,7 +69,7 @@ pub fn run() -> ExitCode {
 /// Runs the router with the configuration of the disk, of the image, or the demo's; where it cannot be had, with none.
 fn run_router(report: &Report, machine: &Machine, state: Option<&Path>) -> Result<Ending> {
     fs::write(NONE, "hostname isthmus\n").context(NONE)?;
-    let file = choose(report, machine, state);
+    let file = choose(report, machine, state)?;
     match run_with(report, machine, state, &file) {
         Err(ProcmgrError::Start(reason)) if file != Path::new(NONE) => {
             report.line(&format!("{}: {reason}", file.display()));
@@ -82,8 +81,11 @@ fn run_router(report: &Report, machine: &Machine, state: Option<&Path>) -> Resul
 }
 
 fn run_with(report: &Report, machine: &Machine, state: Option<&Path>, file: &Path) -> Result<Ending, ProcmgrError> {
-    let shown = file.display();
-    report.line(&format!("starting the router with {shown}"));
+    let host_name = host_name(file);
+    report.line(&format!("starting the router {host_name} with {}", file.display()));
+    if let Err(error) = pid1::set_host_name(&host_name) {
+        report.line(&format!("the machine's name: {error}"));
+    }
     let classes = || -> Result<_> {
         let file = file.to_str().context("a path that is not UTF-8")?;
         let mut table = classes::table(classes::config_args(file, Path::new(RUNTIME), state)?)?;
@@ -103,26 +105,32 @@ fn run_with(report: &Report, machine: &Machine, state: Option<&Path>, file: &Pat
     })
 }
 
+/// As the configuration has it.
+fn host_name(file: &Path) -> String {
+    let named = check::check_file(file, &classes::declarations()).ok().and_then(|summary| summary.hostname);
+    named.unwrap_or_else(|| "isthmus".to_owned())
+}
+
 /// The first configuration that is there; if it is wrong, none.
-fn choose(report: &Report, machine: &Machine, state: Option<&Path>) -> PathBuf {
+fn choose(report: &Report, machine: &Machine, state: Option<&Path>) -> Result<PathBuf> {
     let none = PathBuf::from(NONE);
     if machine.command_line.has(RESCUE) {
         report.line("isthmus.rescue: starting without a configuration");
-        return none;
+        return Ok(none);
     }
     let saved = state.map(|folder| folder.join(startup::FILE));
     let Some(file) = saved.into_iter().chain([PathBuf::from(OF_IMAGE)]).find(|file| file.exists()) else {
-        return PathBuf::from(demo::CONFIG);
+        return demo::write_config(Path::new("/run"));
     };
     match check_file(&file) {
         Ok(summary) => {
             report.line(&format!("{}: {summary}", file.display()));
-            file
+            Ok(file)
         }
         Err(errors) => {
             errors.lines().for_each(|line| report.line(line));
             report.line("starting without a configuration; `show startup-config` shows the one that is wrong");
-            none
+            Ok(none)
         }
     }
 }

@@ -1,5 +1,6 @@
 //! `isthmus up` and `isthmus check`: a router from a configuration file.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -11,11 +12,16 @@ use crate::check::check_file;
 use crate::launch::Launch;
 use crate::paths::Places;
 
+/// The configuration that an image brings along, or that is mounted there.
+pub const OF_IMAGE: &str = "/etc/isthmus/startup.conf";
+/// Environment variable with the text of a configuration.
+const CONFIG_ENV: &str = "ISTHMUS_CONFIG";
+
 /// Starts a router. A configuration that is wrong starts nothing.
 pub fn run(places: Places, file: Option<PathBuf>, detach: bool) -> Result<ExitCode> {
     let file = match file {
         Some(file) => file,
-        None => saved(&places)?,
+        None => find(&places)?,
     };
     if let Err(errors) = check_file(&file) {
         eprintln!("{errors}");
@@ -47,11 +53,22 @@ pub fn check(file: &Path) -> ExitCode {
     }
 }
 
-fn saved(places: &Places) -> Result<PathBuf> {
-    let path = places.state.join(startup::FILE);
-    if !path.exists() {
-        let (name, path) = (&places.name, path.display());
-        bail!("router {name} has no saved configuration ({path}); name a file: isthmus up FILE");
+/// The configuration of a router that is started without a file: the saved one, that of an image, or the one in the
+/// environment of a container.
+fn find(places: &Places) -> Result<PathBuf> {
+    let saved = places.state.join(startup::FILE);
+    if let Some(file) = [saved.as_path(), Path::new(OF_IMAGE)].into_iter().find(|file| file.exists()) {
+        return Ok(file.to_owned());
     }
-    Ok(path)
+    if let Some(text) = std::env::var_os(CONFIG_ENV).filter(|text| !text.is_empty()) {
+        let file = places.state.join("environment.conf");
+        let written = fs::create_dir_all(&places.state).and_then(|()| fs::write(&file, text.as_encoded_bytes()));
+        written.with_context(|| file.display().to_string())?;
+        return Ok(file);
+    }
+    let (name, saved) = (&places.name, saved.display());
+    bail!(
+        "router {name} has no saved configuration ({saved}), and there is neither {OF_IMAGE} nor {CONFIG_ENV}; \
+         name a file: isthmus up FILE"
+    );
 }

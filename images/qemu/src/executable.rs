@@ -27,10 +27,10 @@ const SIZE_AT: usize = 32;
 const INTERPRETER: u32 = 3;
 
 /// Files of the image, by the path that they have in it.
-pub(crate) type Files = Vec<(PathBuf, Vec<u8>)>;
+pub type Files = Vec<(PathBuf, Vec<u8>)>;
 
 /// The executable, without sections, and all that it needs to run.
-pub(crate) fn read(path: &Path) -> Result<(Vec<u8>, Files), ImageError> {
+pub fn read(path: &Path) -> Result<(Vec<u8>, Files), ImageError> {
     let mut bytes = fs::read(path).map_err(ImageError::of(path))?;
     let loader = strip(&mut bytes).ok_or_else(|| ImageError::NotAnExecutable { path: path.to_owned() })?;
     let libraries = loader.map(|loader| libraries(&loader, path)).transpose()?.unwrap_or_default();

@@ -13,7 +13,7 @@
 pub mod apt;
 pub mod disk;
 pub mod error;
-mod executable;
+pub mod executable;
 pub mod image;
 mod initramfs;
 pub mod lock;

@@ -13,9 +13,11 @@ pub const QEMU: &str = "qemu-system-x86_64";
 /// Where it is to be had.
 pub const QEMU_PACKAGE: &str = "qemu-system-x86";
 
-/// To the kernel: its console is the serial line, it is quiet unless something is wrong, it does not take a busy host for
-/// a broken timer, and a panic of it starts the machine anew after 5 seconds.
-const COMMAND_LINE: &str = "console=ttyS0 quiet no_timer_check panic=5";
+/// To the kernel: its console is the serial line, it is quiet unless something is wrong, and it does not take a
+/// busy host for a broken timer.
+const COMMAND_LINE: &str = "console=ttyS0 quiet no_timer_check";
+/// Less than so much memory, in MiB, holds neither the unpacked image nor the router.
+pub const LEAST_MEMORY_MIB: u32 = 96;
 /// Slots of the main bus, of which 1 and up are for network cards.
 const DISK_SLOT: u32 = 0x1d;
 const RANDOM_SLOT: u32 = 0x1e;
@@ -145,7 +147,7 @@ mod tests {
             machine.shell_line(),
             "qemu-system-x86_64 -M q35 -accel tcg -smp 1 -m 128 -nodefaults -no-user-config -display none \
              -serial mon:stdio -kernel 'it'\\''s/vmlinuz' -initrd 'it'\\''s/initrd' \
-             -append 'console=ttyS0 quiet no_timer_check panic=5 isthmus.rescue' -device virtio-rng-pci,addr=0x1e \
+             -append 'console=ttyS0 quiet no_timer_check isthmus.rescue' -device virtio-rng-pci,addr=0x1e \
              -drive if=none,id=disk,format=raw,file=a,,b.img -device virtio-blk-pci,drive=disk,addr=0x1d \
              -netdev dgram,id=slot1,local.type=unix,local.path=a.sock,remote.type=unix,remote.path=b.sock \
              -device virtio-net-pci,netdev=slot1,addr=0x1,romfile= \

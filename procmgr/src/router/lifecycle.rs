@@ -14,6 +14,7 @@ use crate::class::{ClassSpec, ReadyWhen, Scope};
 use crate::console::took;
 use crate::link::LinkEnd;
 use crate::order::{Place, place};
+use crate::pid1;
 use crate::processes::{Kind, Output, Process, ProcessKey, Supervised};
 use crate::signals;
 use crate::sources::Source;
@@ -217,6 +218,11 @@ impl Router<'_> {
         }
         let after = self.started.elapsed();
         self.log.info(&format!("router {} is up: {running} processes in {}", self.name, took(after)));
+        if self.machine.is_some()
+            && let Err(error) = pid1::router_is_up()
+        {
+            self.log.warn(&format!("a panic of the kernel will not start the machine anew: {error}"));
+        }
         // Before anybody is told: a shell may take the terminal then.
         self.console.up(&self.name, running, after);
         for key in self.processes.keys() {

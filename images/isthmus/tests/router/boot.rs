@@ -29,21 +29,26 @@ fn the_demo_boots_its_session_comes_up_and_the_power_button_ends_it_in_order() {
 }
 
 #[test]
-fn a_process_that_dies_is_said_on_the_console_and_comes_back() {
-    if !can_boot("a_process_that_dies_is_said_on_the_console_and_comes_back") {
+fn the_shell_comes_back_after_exit_and_an_interrupt_and_reload_starts_the_machine_anew() {
+    if !can_boot("the_shell_comes_back_after_exit_and_an_interrupt_and_reload_starts_the_machine_anew") {
         return;
     }
     let mut vm = Vm::start(demo_image(), ["--memory", "96"]);
     vm.expect_prompt("demo");
-    // The shell's own parent is a process like any other: ended with its terminal, it is started again.
     vm.type_line("exit");
     vm.expect("press RETURN for a shell");
     vm.type_line("");
     vm.expect_prompt("demo");
+    // The terminal is the shell's own, with the key that ends a command and not the shell.
+    vm.command_until("demo", "show bgp summary vr red", |text| text.contains("Established"));
+    vm.type_line("ping vr red 192.0.2.2 count 1000");
+    vm.expect("seq=1 ");
+    vm.type_keys("\x03");
+    vm.expect_prompt("demo");
     vm.type_line("reload");
     vm.expect("reload\n");
     // The same machine, anew.
-    vm.expect("starting the router with");
+    vm.expect("starting the router demo with");
     vm.expect_prompt("demo");
     vm.type_line("shutdown");
     let (status, _) = vm.wait_off();
@@ -77,6 +82,7 @@ fn what_cannot_be_built_or_run_is_refused_with_a_cause() {
     assert_fails(&image_command(["disk", "-o", &path("disk"), "--config", &path("wrong.conf")]), "no VR `blue`");
     assert_fails(&image_command(["run", &image]), "is no image");
     assert!(!folder.path().join("image").exists() && !folder.path().join("disk").exists());
+    assert_fails(&image_command(["run", &image, "--memory", "64"]), "64 is not in 96..");
     let wrong = image_command(["run", &image, "--cable", "one"]);
     assert!(stderr(&wrong).contains("LOCAL,REMOTE"), "{}", stderr(&wrong));
 }

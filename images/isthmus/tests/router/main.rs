@@ -8,6 +8,7 @@ mod bad_input;
 mod bird;
 mod boot;
 mod cable;
+mod container;
 mod demo;
 mod disk;
 mod examples;

@@ -136,6 +136,31 @@ fn a_wrong_saved_configuration_a_missing_card_and_a_damaged_disk_end_at_a_workin
 }
 
 #[test]
+fn a_router_that_fails_at_once_waits_for_an_operator_instead_of_starting_again_and_again() {
+    if !can_boot("a_router_that_fails_at_once_waits_for_an_operator_instead_of_starting_again_and_again") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = make_disk(folder.path(), &[]);
+    // A file where procmgr's folder should be.
+    let script = folder.path().join("script");
+    fs::write(&script, format!("rmdir default\nwrite {} default\n", script.display())).unwrap();
+    run(Command::new("/sbin/debugfs").args(["-w", "-f"]).arg(&script).arg(&disk));
+    let mut vm = start(&disk);
+    let boot = vm.expect("type `reload` or `shutdown`");
+    for said in ["the router failed: /var/lib/isthmus/default: ", "does not start anew by itself"] {
+        assert!(boot.contains(said), "{said:?} in:\n{boot}");
+    }
+    vm.type_line("reload");
+    vm.expect("type `reload` or `shutdown`");
+    vm.type_line("what");
+    vm.expect("type `reload` or `shutdown`");
+    vm.type_line("shutdown");
+    let (status, console) = vm.wait_off();
+    assert!(status.success() && console.contains("] power off\n"), "{console}");
+}
+
+#[test]
 fn a_full_disk_refuses_a_save_and_keeps_what_was_saved() {
     if !can_boot("a_full_disk_refuses_a_save_and_keeps_what_was_saved") {
         return;

@@ -151,7 +151,10 @@ impl Vm {
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if seen.ended || left.is_zero() {
-                panic!("{wanted:?} did not come; the console:\n{}", seen.text);
+                let text = seen.text.clone();
+                // Not while the lock is held, which the reader takes too.
+                drop(seen);
+                panic!("{wanted:?} did not come; the console:\n{text}");
             }
             seen = self.seen.1.wait_timeout(seen, left).unwrap().0;
         }
@@ -164,7 +167,12 @@ impl Vm {
 
     /// Types a line.
     pub fn type_line(&mut self, line: &str) {
-        self.keyboard.write_all(format!("{line}\r").as_bytes()).unwrap();
+        self.type_keys(&format!("{line}\r"));
+    }
+
+    /// Types keys.
+    pub fn type_keys(&mut self, keys: &str) {
+        self.keyboard.write_all(keys.as_bytes()).unwrap();
     }
 
     /// Types a command; what it printed.
