@@ -16,15 +16,15 @@
 //! ```
 //!
 //! What it does: TCP sockets, listening and accepting on both paths, half-close, reset, gates, counters; UDP and raw IP
-//! datagrams, to one receiver or a group of the link; all over IPv4 and IPv6. What it does not: it opens nothing by itself
-//! before the process asks.
+//! datagrams, to one receiver or a group (of IPv6, one of the link); all over IPv4 and IPv6, with [`Options`] before and
+//! while a socket lives. What it does not: it opens nothing by itself before the process asks.
 //!
 //! A socket is of one family. One that is bound to `::` takes no IPv4 (`IPV6_V6ONLY`, which Linux leaves off): the
 //! criteria of a listener name one L3 protocol, as its pathname does, and a routing daemon has a socket for each
 //! anyway. An IPv6 link-local address means something on one interface only: the call names it, or is refused.
 //!
 //! Read first: `open` (hit or miss, the one branch), `vrfib` (what decides), `listen` (the other side), `stream` (after
-//! that), `datagram` (UDP and raw IP), `library` (what holds it together).
+//! that), `datagram` (UDP and raw IP), `options`, `library` (what holds it together). [`blocking`] is for simple programs.
 //!
 //! The library lives on its process's event loop and never blocks:
 //!
