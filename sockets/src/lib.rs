@@ -92,6 +92,6 @@ pub use listen::Accepted;
 pub use message::ProcessMessage;
 pub use open::Destination;
 pub use socket::{SocketId, SocketKind};
-pub use stack_api::options::{KeepAlive, Options, PeerKey, Secret};
+pub use stack_api::options::{KeepAlive, Options, PeerOptions, Secret};
 pub use stack_api::socket::{Addresses, SocketError};
 pub use stream::{Received, Shutdown};

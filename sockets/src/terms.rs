@@ -24,30 +24,33 @@ pub(crate) fn open_terms(salt: &Salt, addresses: Addresses, options: &Options) -
     let key = options.key(addresses.destination.ip());
     OpenTerms {
         addresses,
-        ttl: options.unicast_ttl(),
-        minimum_ttl: options.minimum_ttl.unwrap_or(0),
+        ttl: options.ttl_towards(addresses.destination.ip()),
+        minimum_ttl: options.minimum_ttl_from(addresses.destination.ip()),
         key: key.map(|secret| digest(salt, addresses.source.ip(), secret)),
     }
 }
 
-/// What a listener asks of connectors: first of those that it shares a key with, then of all others, which must not sign.
+/// What a listener asks of connectors: first of those for which something of their own holds, then of all others.
 pub(crate) fn clauses(salt: &Salt, family: Family, local: Option<IpAddr>, options: &Options) -> Vec<Clause> {
     let at = Offsets::of(family);
     let to_us: Vec<Test> =
         local.into_iter().map(|local| Test::Equal { at: at.destination, bytes: encoded(local) }).collect();
-    let mut ttl = vec![Test::AtMost { at: at.minimum_ttl, most: options.unicast_ttl() }];
-    ttl.extend(options.minimum_ttl.map(|least| Test::AtLeast { at: at.ttl, least }));
-    let clause = |from: Option<IpAddr>, key: Vec<u8>| {
+    let clause = |from: Option<IpAddr>, most: u8, least: u8, key: Option<KeyDigest>| {
         let from = from.map(|peer| Test::Equal { at: 0, bytes: encoded(peer) });
-        let key = Test::Equal { at: at.key, bytes: key };
-        Clause { of: to_us.iter().cloned().chain(from).collect(), asks: ttl.iter().cloned().chain([key]).collect() }
+        let key = key.map_or(vec![0], |KeyDigest(digest)| [&[1][..], &digest].concat());
+        let asks = vec![
+            Test::AtMost { at: at.minimum_ttl, most },
+            Test::AtLeast { at: at.ttl, least },
+            Test::Equal { at: at.key, bytes: key },
+        ];
+        Clause { of: to_us.iter().cloned().chain(from).collect(), asks }
     };
-    let shared = options.keys.iter().filter(|key| Family::of(key.peer) == family);
-    let signed = shared.map(|key| {
-        let KeyDigest(digest) = digest(salt, key.peer, &key.secret);
-        clause(Some(key.peer), [&[1][..], &digest].concat())
+    let peers = options.peers.iter().map(|peer| peer.peer).filter(|peer| Family::of(*peer) == family);
+    let single = peers.map(|peer| {
+        let key = options.key(peer).map(|key| digest(salt, peer, key));
+        clause(Some(peer), options.ttl_towards(peer), options.minimum_ttl_from(peer), key)
     });
-    signed.chain([clause(None, vec![0])]).collect()
+    single.chain([clause(None, options.unicast_ttl(), options.minimum_ttl.unwrap_or(0), None)]).collect()
 }
 
 /// Where the parts of the terms stand.
@@ -91,20 +94,20 @@ fn digest(salt: &Salt, connector: IpAddr, secret: &Secret) -> KeyDigest {
 #[cfg(test)]
 mod tests {
     use ipc::terms::admit;
-    use stack_api::options::PeerKey;
+    use stack_api::options::PeerOptions;
 
     use super::*;
 
     const SALT: Salt = Salt([7; 32]);
 
-    fn key(peer: &str, secret: &str) -> PeerKey {
-        PeerKey { peer: peer.parse().unwrap(), secret: Secret::new(secret.as_bytes()).unwrap() }
+    fn key(peer: &str, secret: &str) -> PeerOptions {
+        PeerOptions { key: Secret::new(secret.as_bytes()), ..PeerOptions::new(peer.parse().unwrap()) }
     }
 
     fn options(ttl: u8, minimum_ttl: u8, keys: &[(&str, &str)]) -> Options {
-        let keys = keys.iter().map(|(peer, secret)| key(peer, secret)).collect();
+        let peers = keys.iter().map(|(peer, secret)| key(peer, secret)).collect();
         let (ttl, minimum_ttl) = ((ttl != 0).then_some(ttl), (minimum_ttl != 0).then_some(minimum_ttl));
-        Options { ttl, minimum_ttl, keys, ..Options::default() }
+        Options { ttl, minimum_ttl, peers, ..Options::default() }
     }
 
     /// Whether a listener with some options takes a connector from `from` with others.
@@ -139,6 +142,12 @@ mod tests {
         ] {
             assert_eq!(takes(red, blue, &listener, &connector), meets, "{what}");
         }
+        let near = PeerOptions { ttl: Some(255), minimum_ttl: Some(255), ..key("10.0.0.2", "hush") };
+        let of_one = Options { peers: vec![near.clone()], ..Options::default() };
+        let listener =
+            Options { peers: vec![PeerOptions { peer: "10.0.0.1".parse().unwrap(), ..near }], ..Options::default() };
+        assert!(takes(red, blue, &listener, &of_one), "with a single peer");
+        assert!(!takes(red, blue, &listener, &options(0, 0, &of_blue("hush"))), "not with the TTL of all");
         let v6 = |peer: &str| options(0, 0, &[(peer, "hush")]);
         assert!(takes("[fe80::1]:40000", "[fe80::2]:179", &v6("fe80::1"), &v6("fe80::2")));
         assert!(!takes("[fe80::1]:40000", "[fe80::2]:179", &v6("fe80::1"), &options(0, 0, none)));

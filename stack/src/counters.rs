@@ -147,6 +147,14 @@ counted! {
         PolicedException = "policed_exception",
         /// Policed: what waits for a neighbor's address.
         PolicedResolve = "policed_resolve",
+        /// A segment for a socket that wants a higher TTL (RFC 5082).
+        TtlTooLow = "ttl_too_low",
+        /// A segment without the MD5 signature that the socket wants of this peer (RFC 2385).
+        SignatureMissing = "signature_missing",
+        /// A signed segment of a peer that the socket shares no key with.
+        SignatureUnexpected = "signature_unexpected",
+        /// A segment whose MD5 signature is not made with the key.
+        SignatureWrong = "signature_wrong",
         /// The control side does not keep up with what is punted.
         PuntQueueFull = "punt_queue_full",
         /// A worker does not keep up with what others hand to it.

@@ -8,8 +8,9 @@ use std::time::Duration;
 use ipc::{InterfaceName, ServiceName};
 use ipnet::Ipv4Net;
 use sdk::core::ConfigError;
+use stack_api::options::{PeerOptions, Secret};
 use vr_api::command::{Command, Declaration, ParameterType, Runs};
-use vr_api::config::Node;
+use vr_api::config::{NamedLine, Node};
 
 use crate::packet::PeerKind;
 use crate::policy::{Policies, Policy};
@@ -99,6 +100,12 @@ fn neighbor() -> Command {
                 "Accept an external neighbor so many hops away",
                 vec![number("hops", 1, 255)],
             ),
+            Command::line(
+                "password clear <>",
+                "Sign every segment with this key (RFC 2385)",
+                vec![ParameterType::Text("key".into())],
+            ),
+            Command::line("ttl-security", "Take packets of a directly connected neighbor only (RFC 5082)", vec![]),
             Command::line("session-open-mode <>", "Who opens the connection", vec![ParameterType::Choice(open_modes)]),
             timers(),
             family,
@@ -148,6 +155,10 @@ pub struct NeighborConfig {
     pub update_source: Option<InterfaceName>,
     /// Hops to an external neighbor that is not on a connected subnet.
     pub ebgp_multihop: Option<u8>,
+    /// Key that segments from and to it are signed with.
+    pub password: Option<Secret>,
+    /// Only what has crossed no router is taken from it.
+    pub ttl_security: bool,
     /// Who opens the connection.
     pub open_mode: OpenMode,
     /// Its own timers, else the instance's.
@@ -185,6 +196,18 @@ pub struct InstanceConfig {
 }
 
 impl InstanceConfig {
+    /// What holds for connections with single neighbors.
+    pub fn peers(&self) -> Vec<PeerOptions> {
+        let special =
+            self.neighbors.iter().filter(|(_, neighbor)| neighbor.password.is_some() || neighbor.ttl_security);
+        let options = special.map(|(peer, neighbor)| {
+            // RFC 5082 section 3: sent with 255, which no router has taken one off.
+            let ttl = neighbor.ttl_security.then_some(u8::MAX);
+            PeerOptions { peer: *peer, ttl, minimum_ttl: ttl, key: neighbor.password.clone() }
+        });
+        options.collect()
+    }
+
     /// Whether a neighbor with this AS is internal.
     pub fn peer_kind(&self, remote_as: u32) -> PeerKind {
         match remote_as == self.as_number {
@@ -241,11 +264,16 @@ fn read_neighbor(block: &Node, timers: Timers, policies: &Policies) -> Result<Ne
         shutdown: block.find("shutdown").is_some(),
         update_source: optional(block, "update-source", 1)?,
         ebgp_multihop: optional(block, "ebgp-multihop", 1)?,
+        password: read_password(block)?,
+        ttl_security: block.find("ttl-security").is_some(),
         open_mode: read_open_mode(block)?,
         timers: read_timers(block)?.unwrap_or(timers),
         import: None,
         export: None,
     };
+    if let Some(line) = block.find("ebgp-multihop").filter(|_| config.ttl_security) {
+        return Err(nonsense(line, "`ttl-security` takes nothing from so far away"));
+    }
     for line in block.all("address-family ipv4 unicast").flat_map(|family| family.all("route-policy")) {
         let name: String = line.value(1)?;
         let Some(policy) = policies.get(&name) else {
@@ -258,6 +286,17 @@ fn read_neighbor(block: &Node, timers: Timers, policies: &Policies) -> Result<Ne
         }
     }
     Ok(config)
+}
+
+fn read_password(block: &Node) -> Result<Option<Secret>, ConfigError> {
+    let Some(line) = block.find("password clear") else { return Ok(None) };
+    let text = line.words.iter().skip(2).cloned().collect::<Vec<_>>().join(" ");
+    let secret = Secret::new(text.as_bytes());
+    secret.map(Some).ok_or_else(|| ConfigError::Nonsense {
+        // The key itself is not to stand in a log.
+        line: NamedLine { text: "password clear".to_owned(), ..line.named() },
+        reason: format!("a key has 1 to {} bytes", Secret::MAX_BYTES),
+    })
 }
 
 fn read_open_mode(block: &Node) -> Result<OpenMode, ConfigError> {

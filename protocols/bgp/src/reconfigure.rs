@@ -73,6 +73,10 @@ impl Bgp {
     }
 
     fn reconfigure_listener(&mut self, new: Option<&InstanceConfig>) {
+        let peers = |config: Option<&InstanceConfig>| config.map(InstanceConfig::peers).unwrap_or_default();
+        if peers(self.config.as_ref()) != peers(new) {
+            self.outbox.push(Output::Peers(peers(new)));
+        }
         match (&self.config, new) {
             (None, Some(_)) => self.outbox.push(Output::Listen { port: PORT }),
             (Some(_), None) => self.outbox.push(Output::StopListening { port: PORT }),

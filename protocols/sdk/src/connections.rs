@@ -11,7 +11,9 @@ use std::time::{Duration, Instant};
 
 use ipc::reactor::{Event, Reactor};
 use mio::Token;
-use sockets::{Destination, Library, LibraryEvent, Received, Shutdown, SocketError, SocketId, SocketKind};
+use sockets::{
+    Destination, Library, LibraryEvent, Options, PeerOptions, Received, Shutdown, SocketError, SocketId, SocketKind,
+};
 use vr_api::show::Row;
 
 use crate::core::{Closed, ConnectionId, DatagramCommand, DatagramSocket};
@@ -92,6 +94,7 @@ pub struct Connections {
     connections: HashMap<SocketId, Connection>,
     sockets: BTreeMap<ConnectionId, SocketId>,
     listeners: BTreeMap<u16, Listener>,
+    peers: Vec<PeerOptions>,
     /// Connections with bytes that were left for the next turn.
     readable: BTreeSet<SocketId>,
     token: Token,
@@ -140,6 +143,7 @@ impl Connections {
             connections: HashMap::new(),
             sockets: BTreeMap::new(),
             listeners: BTreeMap::new(),
+            peers: Vec::new(),
             readable: BTreeSet::new(),
             token: reactor.token(),
             events: VecDeque::new(),
@@ -162,6 +166,20 @@ impl Connections {
         self.try_listen(reactor, port);
     }
 
+    /// What holds with single peers from now on, whoever opens the connection.
+    pub fn set_peers(&mut self, peers: Vec<PeerOptions>) {
+        self.peers = peers;
+        let listening: Vec<SocketId> = self.listeners.values().filter_map(|listener| listener.socket).collect();
+        listening.into_iter().for_each(|socket| self.tell_peers(socket));
+    }
+
+    fn tell_peers(&mut self, listener: SocketId) {
+        let options = Options { peers: self.peers.clone(), ..Options::default() };
+        if let Err(error) = self.library.set_options(listener, options) {
+            log::error!("what holds with single peers is not set: {error}");
+        }
+    }
+
     /// Listens no longer.
     pub fn stop_listening(&mut self, reactor: &mut Reactor, port: u16) {
         if let Some(Listener { socket: Some(socket), .. }) = self.listeners.remove(&port) {
@@ -170,7 +188,9 @@ impl Connections {
     }
 
     /// Opens a connection.
-    pub fn connect(&mut self, reactor: &mut Reactor, connection: ConnectionId, destination: Destination) {
+    pub fn connect(&mut self, reactor: &mut Reactor, connection: ConnectionId, mut destination: Destination) {
+        destination.options.peers =
+            self.peers.iter().filter(|peer| peer.peer == destination.to.ip()).cloned().collect();
         match self.library.open_socket(reactor, destination) {
             Ok(socket) => self.add(socket, connection, State::Opening),
             Err(error) => self.events.push_back(ConnectionEvent::ConnectFailed { connection, error }),
@@ -333,8 +353,11 @@ impl Connections {
                 self.library.bind(socket, (Ipv4Addr::UNSPECIFIED, port).into(), None).map(|()| socket)
             }),
         };
+        if let Ok(socket) = bound {
+            self.tell_peers(socket);
+        }
         let asked = bound.and_then(|socket| self.library.listen(reactor, socket, BACKLOG));
-        if let Err(error) = asked {
+        if let (Err(error), Some(listener)) = (asked, self.listeners.get_mut(&port)) {
             listener.state = ListenState::Failed { retry_at: Instant::now() + LISTEN_RETRY };
             self.events.push_back(ConnectionEvent::ListenFailed { port, error });
         }

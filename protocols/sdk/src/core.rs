@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use stack_api::datagram::{DatagramProtocol, ProcessMessage};
 use stack_api::interface::InterfaceState;
+use stack_api::options::PeerOptions;
 use stack_api::socket::SocketError;
 use vr_api::config::{NamedLine, Node, Objection};
 use vr_api::show::Row;
@@ -166,6 +167,9 @@ pub enum Output {
         /// The port.
         port: u16,
     },
+    /// What holds with single peers (keys, TTLs), in place of what was said before: for connections that are opened or
+    /// accepted from now on.
+    Peers(Vec<PeerOptions>),
     /// Stop listening.
     StopListening {
         /// The port.

@@ -263,6 +263,7 @@ impl<C: ProtocolCore> Shell<C> {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Listen { port } => self.connections.listen(&mut self.reactor, port),
+                Output::Peers(peers) => self.connections.set_peers(peers),
                 Output::StopListening { port } => self.connections.stop_listening(&mut self.reactor, port),
                 Output::Connect { connection, to, from, ttl } => {
                     let mut destination = Destination::new(to);

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use sockets::{Destination, LibraryEvent, Options, PeerKey, Secret, SocketError, SocketId};
+use sockets::{Destination, LibraryEvent, Options, PeerOptions, Secret, SocketError, SocketId};
 
 use crate::harness::{Process, Router, at, joined};
 
 fn with_key(peer: &str, secret: &str) -> Options {
-    let secret = Secret::new(secret.as_bytes()).unwrap();
-    Options { keys: vec![PeerKey { peer: peer.parse().unwrap(), secret }], ..Options::default() }
+    let key = Secret::new(secret.as_bytes());
+    Options { peers: vec![PeerOptions { key, ..PeerOptions::new(peer.parse().unwrap()) }], ..Options::default() }
 }
 
 /// Red opens blue's port 179 with some options.

@@ -70,19 +70,30 @@ pub struct Options {
     /// The least TTL or hop limit that a packet of the peer may have (`IP_MINTTL`, GTSM, RFC 5082); `None`: any. What has
     /// less is dropped in silence. A connection needs both ends to suit each other, on a hit too.
     pub minimum_ttl: Option<u8>,
-    /// Keys that TCP segments from and to these peers are signed with (`TCP_MD5SIG`, RFC 2385). With such a peer a segment
-    /// without a signature, or with another one, is dropped in silence; so is a signed one of any other peer. On a hit
-    /// both ends must have the same key. Settled when a connection is opened or accepted.
-    pub keys: Vec<PeerKey>,
+    /// What holds with single peers instead: of a listener that serves many, for those that it accepts.
+    pub peers: Vec<PeerOptions>,
 }
 
-/// The key that is shared with a peer.
+/// What holds with one peer.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct PeerKey {
+pub struct PeerOptions {
     /// Address of the peer.
     pub peer: IpAddr,
-    /// The key.
-    pub secret: Secret,
+    /// In place of [`Options::ttl`].
+    pub ttl: Option<u8>,
+    /// In place of [`Options::minimum_ttl`].
+    pub minimum_ttl: Option<u8>,
+    /// Key that TCP segments from and to it are signed with (`TCP_MD5SIG`, RFC 2385). With such a peer a segment without
+    /// a signature, or with another one, is dropped in silence; so is a signed one of a peer without a key. On a hit both
+    /// ends must have the same key. Whether there is one is settled when a connection is opened or accepted.
+    pub key: Option<Secret>,
+}
+
+impl PeerOptions {
+    /// A peer for which nothing special holds.
+    pub fn new(peer: IpAddr) -> Self {
+        Self { peer, ttl: None, minimum_ttl: None, key: None }
+    }
 }
 
 /// A key. Its content is not printed.
@@ -144,8 +155,8 @@ pub const MIN_BUFFER: u32 = 2304;
 /// The most that a buffer has, whatever is asked for.
 pub const MAX_BUFFER: u32 = 4 << 20;
 
-/// Keys that one socket may have.
-pub const MAX_KEYS: usize = 500;
+/// Peers that one socket may have options for.
+pub const MAX_PEERS: usize = 500;
 
 impl Default for Options {
     fn default() -> Self {
@@ -163,7 +174,7 @@ impl Default for Options {
             multicast_loop: false,
             multicast_interface: None,
             minimum_ttl: None,
-            keys: Vec::new(),
+            peers: Vec::new(),
         }
     }
 }
@@ -175,9 +186,12 @@ impl Options {
             !probing.idle.is_zero() && !probing.interval.is_zero() && (1..=127).contains(&probing.probes)
         });
         let mut peers = HashSet::new();
-        let keys = self.keys.len() <= MAX_KEYS
-            && self.keys.iter().all(|key| Secret::new(key.secret.bytes()).is_some() && peers.insert(key.peer));
-        match self.ttl != Some(0) && self.minimum_ttl != Some(0) && probing && keys {
+        let peers = self.peers.len() <= MAX_PEERS
+            && self.peers.iter().all(|peer| {
+                let key = peer.key.as_ref().is_none_or(|key| Secret::new(key.bytes()).is_some());
+                key && peer.ttl != Some(0) && peer.minimum_ttl != Some(0) && peers.insert(peer.peer)
+            });
+        match self.ttl != Some(0) && self.minimum_ttl != Some(0) && probing && peers {
             true => Ok(()),
             false => Err(SocketError::InvalidArgument),
         }
@@ -185,12 +199,21 @@ impl Options {
 
     /// The key that is shared with a peer.
     pub fn key(&self, peer: IpAddr) -> Option<&Secret> {
-        self.keys.iter().find(|key| key.peer == peer).map(|key| &key.secret)
+        self.of(peer)?.key.as_ref()
     }
 
-    /// Whether a packet with this TTL is taken (RFC 5082).
-    pub fn takes_ttl(&self, ttl: u8) -> bool {
-        self.minimum_ttl.is_none_or(|minimum| ttl >= minimum)
+    /// The least TTL that a packet of a peer may have (RFC 5082); 0: any.
+    pub fn minimum_ttl_from(&self, peer: IpAddr) -> u8 {
+        self.of(peer).and_then(|peer| peer.minimum_ttl).or(self.minimum_ttl).unwrap_or(0)
+    }
+
+    /// TTL of what goes to a peer.
+    pub fn ttl_towards(&self, peer: IpAddr) -> u8 {
+        self.of(peer).and_then(|peer| peer.ttl).unwrap_or(self.unicast_ttl())
+    }
+
+    fn of(&self, peer: IpAddr) -> Option<&PeerOptions> {
+        self.peers.iter().find(|known| known.peer == peer)
     }
 
     /// TTL of what goes to one receiver.
@@ -225,7 +248,8 @@ mod tests {
         for wrong in [
             Options { ttl: Some(0), ..Options::default() },
             Options { minimum_ttl: Some(0), ..Options::default() },
-            Options { keys: vec![key("10.0.0.1"), key("10.0.0.1")], ..Options::default() },
+            Options { peers: vec![key("10.0.0.1"), key("10.0.0.1")], ..Options::default() },
+            Options { peers: vec![PeerOptions { ttl: Some(0), ..key("10.0.0.1") }], ..Options::default() },
             Options { keepalive: Some(KeepAlive { probes: 0, ..probing }), ..Options::default() },
             Options { keepalive: Some(KeepAlive { idle: Duration::ZERO, ..probing }), ..Options::default() },
             Options { keepalive: Some(KeepAlive { interval: Duration::ZERO, ..probing }), ..Options::default() },
@@ -236,13 +260,22 @@ mod tests {
         assert_eq!((sizes.send_buffer(), sizes.receive_buffer()), (MIN_BUFFER as usize, MAX_BUFFER as usize));
     }
 
-    fn key(peer: &str) -> PeerKey {
-        PeerKey { peer: peer.parse().unwrap(), secret: Secret::new(b"hush").unwrap() }
+    fn key(peer: &str) -> PeerOptions {
+        PeerOptions { key: Secret::new(b"hush"), ..PeerOptions::new(peer.parse().unwrap()) }
+    }
+
+    #[test]
+    fn what_holds_with_a_peer_takes_the_place_of_what_holds_with_all() {
+        let near = PeerOptions { ttl: Some(255), minimum_ttl: Some(254), ..key("10.0.0.1") };
+        let options = Options { peers: vec![near], minimum_ttl: Some(2), ..Options::default() };
+        let (near, far) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        assert_eq!((options.ttl_towards(near), options.minimum_ttl_from(near)), (255, 254));
+        assert_eq!((options.ttl_towards(far), options.minimum_ttl_from(far)), (64, 2));
     }
 
     #[test]
     fn a_key_is_of_one_peer_and_not_printed() {
-        let options = Options { keys: vec![key("10.0.0.1")], ..Options::default() };
+        let options = Options { peers: vec![key("10.0.0.1")], ..Options::default() };
         assert_eq!(options.check(), Ok(()));
         assert_eq!(options.key("10.0.0.1".parse().unwrap()).map(Secret::bytes), Some(&b"hush"[..]));
         assert_eq!(options.key("10.0.0.2".parse().unwrap()), None);

@@ -11,10 +11,12 @@ use stack_api::socket::{Addresses, OptionsOf};
 use super::segment::GSO_BYTES;
 use super::tcp::{Server, TcpSocket};
 use crate::control::plane::Plane;
+use crate::counters::DropReason;
 use crate::ids::IfIndex;
 use crate::ifib::{SocketId, scope_of, unscoped};
 use crate::time::Time;
 use crate::transport::tcp::Config;
+use crate::wire::tcp::TcpView;
 
 /// What a connection towards `to`, by one interface or any, is told at its birth.
 pub(super) fn config(
@@ -44,8 +46,33 @@ pub(super) fn config(
         // As on Linux, the user timeout holds for the SYN too.
         connect_timeout: usual.connect_timeout.min(options.user_timeout.unwrap_or(usual.connect_timeout)),
         user_timeout,
-        gso_bytes: Some(GSO_BYTES),
+        // Whoever cuts a large segment cannot sign the pieces.
+        gso_bytes: options.key(to.ip()).is_none().then_some(GSO_BYTES),
+        signed: options.key(to.ip()).is_some(),
         ..usual
+    }
+}
+
+/// Whether a socket with these options takes a segment of a peer: its TTL (RFC 5082) and its signature (RFC 2385).
+pub(super) fn admit(
+    options: &Options,
+    (local, remote): (IpAddr, IpAddr),
+    ttl: u8,
+    view: &TcpView<'_>,
+) -> Result<(), DropReason> {
+    if ttl < options.minimum_ttl_from(remote) {
+        return Err(DropReason::TtlTooLow);
+    }
+    match (options.key(remote), view.repr().options.signature) {
+        (None, None) => Ok(()),
+        (None, Some(_)) => Err(DropReason::SignatureUnexpected),
+        (Some(_), None) => Err(DropReason::SignatureMissing),
+        (Some(key), Some(found)) => {
+            let expected = view.expected_signature(remote, local, key.bytes());
+            // All bytes are looked at, so that the time tells nothing of the first that differs.
+            let differs = expected.iter().zip(found).fold(0, |differs, (a, b)| differs | (a ^ b));
+            if differs == 0 { Ok(()) } else { Err(DropReason::SignatureWrong) }
+        }
     }
 }
 
@@ -103,7 +130,13 @@ impl Server {
         let user_timeout = options.user_timeout.unwrap_or(Config::default().user_timeout);
         socket.connection.set_options(now, options.nodelay, user_timeout, options.keepalive);
         socket.pipe.get_mut().set_receive_bytes(options.receive_buffer());
-        socket.options = options;
+        // Whether segments are signed was settled when it was opened; with which key, may change.
+        let peer = socket.connection.remote().ip();
+        let peers = match socket.options.key(peer).is_some() == options.key(peer).is_some() {
+            true => options.peers,
+            false => std::mem::take(&mut socket.options.peers),
+        };
+        socket.options = Options { peers, ..options };
         // What Nagle's algorithm held back may go now.
         self.pump(now, plane, reactor, id);
     }

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use ipc::VrId;
+use stack_api::options::Secret;
 
 use crate::control::plane::Plane;
 use crate::ids::IfIndex;
@@ -11,13 +12,14 @@ use crate::time::Time;
 use crate::wire::ip::IpRepr;
 use crate::wire::ipv4::protocol;
 use crate::wire::tcp::{self, TcpRepr};
+use crate::wire::tcp_options::SIGNATURE_BYTES;
 
 /// Payload of a packet that stands for several segments: with headers, what an IP packet holds.
 pub const GSO_BYTES: usize = 65_535 - 20 - 60;
 
 /// A segment without its payload, and between whom it goes.
 #[derive(Debug, Clone, Copy)]
-pub struct Segment {
+pub struct Segment<'a> {
     /// VR that sends it.
     pub vr: VrId,
     /// TTL of its packet.
@@ -34,9 +36,11 @@ pub struct Segment {
     pub repr: TcpRepr,
     /// Payload bytes of each segment that it is to be cut into; `None`: it is one.
     pub segment_bytes: Option<usize>,
+    /// Key that it is signed with (RFC 2385).
+    pub key: Option<&'a Secret>,
 }
 
-impl Segment {
+impl Segment<'_> {
     /// Sends it. One that finds no buffer is lost as on a wire: TCP sends it again. The checksum is left to whoever
     /// puts it on a wire. `scratch` is the caller's, so that no segment allocates.
     pub fn send(&self, now: Time, plane: &mut Plane, scratch: &mut Vec<u8>, payload: &[u8]) {
@@ -48,13 +52,20 @@ impl Segment {
             traffic_class: self.traffic_class,
             identification: None,
         };
-        let (ip_bytes, header_bytes) = (ip.header_bytes(), self.repr.header_bytes());
+        let mut repr = self.repr;
+        repr.options.signature = self.key.map(|_| [0; SIGNATURE_BYTES]);
+        let (ip_bytes, header_bytes) = (ip.header_bytes(), repr.header_bytes());
         scratch.clear();
         scratch.resize(ip_bytes + header_bytes, 0);
         scratch.extend_from_slice(payload);
         let emitted = ip.emit(scratch, header_bytes + payload.len()).and_then(|at| {
             let segment = scratch.get_mut(at..).unwrap_or_default();
-            self.repr.emit(segment)?;
+            repr.emit(segment)?;
+            if let Some(key) = self.key {
+                let ends = (self.local, self.remote);
+                repr.options.signature = Some(tcp::signature(segment, header_bytes, ends, key.bytes()));
+                repr.emit(segment)?;
+            }
             tcp::fill_partial_checksum(segment, self.local, self.remote)
         });
         if let Err(error) = emitted {

@@ -14,7 +14,7 @@ use stack_api::options::Options;
 use stack_api::socket::{Addresses, Connect, ConnectResult, SocketError};
 use vr_api::interface::is_link_scoped;
 
-use super::options::config;
+use super::options::{admit, config};
 use super::pipe::{Pipe, Sink, Source};
 use super::segment::{GSO_BYTES, Segment};
 use crate::control::plane::Plane;
@@ -263,6 +263,10 @@ impl Server {
         let remote = scoped(ip.source, segment.repr.source_port, packet.meta.interface);
         // The IFIB's answer may be older than the packet's handling: the tuple decides.
         let id = self.by_tuple.get(&(vr, local, remote)).copied().or(socket);
+        let options = id.and_then(|id| self.options_of(id));
+        if let Some(Err(reason)) = options.map(|options| admit(options, (local.ip(), remote.ip()), ip.ttl, &view)) {
+            return plane.discard(packet, reason);
+        }
         let came_by = packet.meta.interface;
         match id {
             Some(id) if self.sockets.get(&id).is_some_and(|socket| socket.is_bound_to(came_by)) => {
@@ -297,6 +301,11 @@ impl Server {
             log::trace!("segment of {}: {reason}", socket.connection.remote());
         }
         self.pump(now, plane, reactor, id);
+    }
+
+    fn options_of(&self, id: SocketId) -> Option<&Options> {
+        let of_listener = || self.listeners.get(&id).map(|listener| &listener.options);
+        self.sockets.get(&id).map(|socket| &socket.options).or_else(of_listener)
     }
 
     fn listener_for(&self, plane: &Plane, vr: VrId, local: SocketAddr, came_by: Option<IfIndex>) -> Option<SocketId> {
@@ -363,6 +372,7 @@ impl Server {
                 interface: scope_of(remote),
                 repr,
                 segment_bytes: None,
+                key: None,
             };
             reset.send(now, plane, &mut self.packet, &[]);
         }
@@ -466,13 +476,14 @@ impl Server {
                 let payload = self.payload.get(..out.payload_bytes).unwrap_or_default();
                 let outgoing = Segment {
                     vr: socket.vr,
-                    ttl: socket.options.unicast_ttl(),
+                    ttl: socket.options.ttl_towards(socket.connection.remote().ip()),
                     traffic_class: socket.options.tcp_tos(),
                     local: socket.connection.local().ip(),
                     remote: socket.connection.remote().ip(),
                     interface: socket.interface,
                     repr: out.repr,
                     segment_bytes: out.segment_bytes,
+                    key: socket.options.key(socket.connection.remote().ip()),
                 };
                 outgoing.send(now, plane, &mut self.packet, payload);
             }

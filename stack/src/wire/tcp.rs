@@ -4,12 +4,13 @@ use std::fmt;
 use std::net::IpAddr;
 use std::ops::{Add, BitOr, Sub};
 
+use md5::{Digest, Md5};
 use zerocopy::byteorder::network_endian::{U16, U32};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use super::checksum::pseudo_header;
 use super::ipv4::protocol;
-use super::tcp_options::TcpOptions;
+use super::tcp_options::{SIGNATURE_BYTES, TcpOptions};
 use super::{Layer, WireError, room, split_header};
 
 /// Bytes of the header without options.
@@ -176,6 +177,11 @@ impl<'a> TcpView<'a> {
         }
     }
 
+    /// The signature that the segment should bear (RFC 2385) between these addresses.
+    pub fn expected_signature(&self, source: IpAddr, destination: IpAddr, key: &[u8]) -> [u8; SIGNATURE_BYTES] {
+        signature(self.bytes, self.header_bytes, (source, destination), key)
+    }
+
     /// Sender's port.
     pub fn source_port(&self) -> u16 {
         self.header.source_port.get()
@@ -278,6 +284,46 @@ impl TcpRepr {
         fixed.copy_from_slice(header.as_bytes());
         self.options.emit(options);
         Ok(header_bytes)
+    }
+}
+
+/// The MD5 signature of a whole segment (RFC 2385 section 2.0): over pseudo-header, header without options and with its
+/// checksum zero, data, and key. What the options hold does not count, so that it can be made before they are written.
+pub fn signature(
+    segment: &[u8],
+    header_bytes: usize,
+    (source, destination): (IpAddr, IpAddr),
+    key: &[u8],
+) -> [u8; SIGNATURE_BYTES] {
+    let mut md5 = Md5::new();
+    match (source, destination) {
+        (IpAddr::V4(source), IpAddr::V4(destination)) => {
+            md5.update(source.octets());
+            md5.update(destination.octets());
+            // A segment lies in an IPv4 packet, so that its length fits.
+            md5.update([0, protocol::TCP]);
+            md5.update((segment.len() as u16).to_be_bytes());
+        }
+        (source, destination) => {
+            md5.update(to_v6(source).octets());
+            md5.update(to_v6(destination).octets());
+            md5.update((segment.len() as u32).to_be_bytes());
+            md5.update([0, 0, 0, protocol::TCP]);
+        }
+    }
+    let (before, after) = (CHECKSUM_OFFSET, CHECKSUM_OFFSET + 2);
+    md5.update(segment.get(..before).unwrap_or_default());
+    md5.update([0; 2]);
+    md5.update(segment.get(after..HEADER_BYTES).unwrap_or_default());
+    md5.update(segment.get(header_bytes..).unwrap_or_default());
+    md5.update(key);
+    md5.finalize().into()
+}
+
+fn to_v6(address: IpAddr) -> std::net::Ipv6Addr {
+    match address {
+        IpAddr::V4(address) => address.to_ipv6_mapped(),
+        IpAddr::V6(address) => address,
     }
 }
 

@@ -1,5 +1,5 @@
 //! TCP options: maximum segment size (RFC 9293 section 3.2), window scale and timestamps (RFC 7323), selective
-//! acknowledgment (RFC 2018). Others are skipped.
+//! acknowledgment (RFC 2018), MD5 signature (RFC 2385). Others are skipped.
 
 use std::fmt;
 
@@ -12,6 +12,10 @@ const WINDOW_SCALE: u8 = 3;
 const SACK_PERMITTED: u8 = 4;
 const SACK: u8 = 5;
 const TIMESTAMPS: u8 = 8;
+const MD5_SIGNATURE: u8 = 19;
+
+/// Length of a signature (RFC 2385 section 3.0).
+pub const SIGNATURE_BYTES: usize = 16;
 
 /// The largest shift that counts (RFC 7323 section 2.3); larger ones are read as this.
 pub const MAXIMUM_WINDOW_SCALE: u8 = 14;
@@ -31,6 +35,8 @@ pub struct TcpOptions {
     pub timestamps: Option<Timestamps>,
     /// What arrived out of order.
     pub sack: SackBlocks,
+    /// MD5 signature of the segment; zeros until it is made.
+    pub signature: Option<[u8; SIGNATURE_BYTES]>,
 }
 
 /// The timestamps option.
@@ -115,6 +121,7 @@ impl TcpOptions {
                     self.sack.push(SackBlock { start: SeqNumber(number(start)), end: SeqNumber(number(end)) });
                 }
             }
+            (MD5_SIGNATURE, signature) => self.signature = signature.try_into().ok().or(self.signature),
             (TIMESTAMPS, [value @ .., a, b, c, d]) if value.len() == 4 => {
                 self.timestamps = Some(Timestamps { value: number(value), echo: u32::from_be_bytes([*a, *b, *c, *d]) });
             }
@@ -139,6 +146,11 @@ impl TcpOptions {
     /// them. SACK blocks that no longer fit are left out.
     fn encode(&self) -> ([u8; 40], usize) {
         let mut writer = Writer { bytes: [NO_OPERATION; 40], length: 0 };
+        if let Some(signature) = self.signature {
+            // Its length with kind and length bytes.
+            writer.put(&[NO_OPERATION, NO_OPERATION, MD5_SIGNATURE, 18]);
+            writer.put(&signature);
+        }
         if let Some(size) = self.max_segment {
             let [a, b] = size.to_be_bytes();
             writer.put(&[MAX_SEGMENT, 4, a, b]);

@@ -307,3 +307,52 @@ proptest! {
         prop_assert_ne!(sum, pseudo_header(a, b, 6, length + 1).partial());
     }
 }
+
+/// A keepalive of BGP that is signed with "hush", as another implementation of MD5 and of RFC 2385 computes it.
+#[test]
+fn a_signature_is_that_of_rfc_2385_and_covers_all_but_options_and_checksum() {
+    let repr = TcpRepr {
+        source_port: 40_000,
+        destination_port: 179,
+        sequence: SeqNumber(1000),
+        acknowledgment: SeqNumber(2000),
+        flags: TcpFlags::PSH | TcpFlags::ACK,
+        window: 512,
+        options: TcpOptions { signature: Some([0; 16]), ..TcpOptions::default() },
+    };
+    let mut segment = vec![0; repr.header_bytes()];
+    let header_bytes = repr.emit(&mut segment).unwrap();
+    assert_eq!(header_bytes, 40, "two no-operations and 18 bytes");
+    segment.extend_from_slice(b"keepalive");
+    let v4: (IpAddr, IpAddr) = (A.into(), B.into());
+    let v6: (IpAddr, IpAddr) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+    let hex = |bytes: [u8; 16]| bytes.map(|byte| format!("{byte:02x}")).concat();
+    let sign = |segment: &[u8], ends| tcp::signature(segment, header_bytes, ends, b"hush");
+    let expected = sign(&segment, v4);
+    assert_eq!(hex(expected), "8d9492bbfa92cf7abc78c8d79b87a7b1");
+    assert_eq!(hex(sign(&segment, v6)), "30353578748540c28f5b8765d5de2543");
+
+    for at in 0..segment.len() {
+        let mut changed = segment.clone();
+        changed[at] ^= 1;
+        let is_covered = !(tcp::CHECKSUM_OFFSET..tcp::CHECKSUM_OFFSET + 2).contains(&at) && !(20..40).contains(&at);
+        assert_eq!(sign(&changed, v4) != expected, is_covered, "byte {at}");
+    }
+    assert_ne!(sign(&segment, (v4.1, v4.0)), expected, "the addresses count");
+    assert_ne!(tcp::signature(&segment, header_bytes, v4, b"hush!"), expected, "and the key");
+
+    let signed = TcpRepr { options: TcpOptions { signature: Some(expected), ..TcpOptions::default() }, ..repr };
+    signed.emit(&mut segment).unwrap();
+    let view = TcpView::parse(&segment).unwrap();
+    assert_eq!(view.repr().options.signature, Some(expected));
+    assert_eq!(view.expected_signature(v4.0, v4.1, b"hush"), expected);
+}
+
+#[test]
+fn a_signature_of_another_length_is_none() {
+    for length in [2, 17, 19] {
+        let mut bytes = [1; 40];
+        bytes[..2].copy_from_slice(&[19, length]);
+        assert_eq!(TcpOptions::parse(&bytes).signature, None, "{length}");
+    }
+}

@@ -20,7 +20,7 @@ fn routes_pings_and_traces_pass_between_a_real_neighbor_and_both_vrs() {
         return;
     }
     let lab = Lab::up("bird", NEIGHBOR_OUTSIDE);
-    let bird = Bird::start(&lab, &Bird::bgp());
+    let bird = Bird::start(&lab, &Bird::bgp(""));
     routes_reach_all(&lab, &bird);
     the_session_between_the_vrs_uses_nothing_of_the_stack(&lab);
     pings_and_traces_pass(&lab);
@@ -37,7 +37,7 @@ fn everything_passes_although_every_tenth_frame_is_lost() {
     let driver = "driver af-packet device veth0\n";
     let lossy = NEIGHBOR_OUTSIDE.replace(driver, &format!("{driver}  impair drop-every 10 seed 7\n"));
     let lab = Lab::up("lossy", &lossy);
-    let bird = Bird::start(&lab, &Bird::bgp());
+    let bird = Bird::start(&lab, &Bird::bgp(""));
     routes_reach_all(&lab, &bird);
     // Each new session meets the losses at other moments: in its handshake, its OPEN, its routes, its end.
     for _ in 0..4 {
@@ -48,6 +48,48 @@ fn everything_passes_although_every_tenth_frame_is_lost() {
     pings_and_traces_pass(&lab);
     let lost = lab.router.wait_for_row("show stack drops", &[("vr", "red"), ("reason", "impaired")]);
     assert!(lost["packets"].as_u64() > Some(10), "{lost}");
+}
+
+/// All three sessions ends guarded: red and BIRD by the kernel's TCP_MD5SIG and IP_MINTTL on BIRD's side, red and blue
+/// over the channel.
+#[test]
+fn sessions_with_a_key_and_ttl_security_come_up_and_with_another_key_they_do_not() {
+    if !can_run("sessions_with_a_key_and_ttl_security_come_up_and_with_another_key_they_do_not", &["bird"]) {
+        return;
+    }
+    let guard = |config: String, neighbor: &str, key: &str| {
+        let line = format!(" neighbor {neighbor}\n");
+        assert!(config.contains(&line), "{config}");
+        config.replace(&line, &format!("{line}   password clear {key}\n   ttl-security\n"))
+    };
+    let config = guard(NEIGHBOR_OUTSIDE.to_owned(), NEIGHBOR, "hush to all");
+    let config = guard(guard(config, "10.0.0.1", "between us"), "10.0.0.0", "between us");
+    let lab = Lab::up("guarded", &config);
+    let bird = Bird::start(&lab, &Bird::bgp("password \"hush to all\";\n ttl security on;\n"));
+    routes_reach_all(&lab, &bird);
+    the_session_between_the_vrs_uses_nothing_of_the_stack(&lab);
+    let drops =
+        |reason: &str| sum(&Value::Array(lab.router.rows("show stack drops", &[("reason", reason)])), "packets");
+    assert_eq!((drops("signature_wrong"), drops("ttl_too_low")), (0, 0));
+
+    let set_key = |vr: &str, instance: &str, neighbor: &str, key: &str| {
+        let line = format!("configure vr {vr}; router bgp {instance}; neighbor {neighbor}; password clear {key}");
+        lab.router.sh(&line);
+    };
+    let down = |vr: &str, neighbor: &str| {
+        let rows = lab.router.rows("show bgp summary", &[("vr", vr), ("neighbor", neighbor)]);
+        rows[0]["state"] != "Established"
+    };
+    set_key("red", "64501", NEIGHBOR, "another");
+    set_key("blue", "64502", "10.0.0.0", "another");
+    // BIRD tries every second: its SYNs are not heard.
+    lab.router.wait_for("show stack drops", |table| {
+        matching(table, &[("reason", "signature_wrong")]).iter().any(|row| row["packets"].as_u64() >= Some(2))
+    });
+    assert!(down("red", NEIGHBOR) && down("red", "10.0.0.1") && down("blue", "10.0.0.0"));
+    set_key("red", "64501", NEIGHBOR, "hush to all");
+    set_key("blue", "64502", "10.0.0.0", "between us");
+    routes_reach_all(&lab, &bird);
 }
 
 /// BIRD's routes are in red and, from there, in blue; those of both VRs are in BIRD and in its kernel.
@@ -151,7 +193,7 @@ impl Bird {
     }
 
     /// A metric of its own makes of each route an UPDATE of its own.
-    fn bgp() -> String {
+    fn bgp(lines: &str) -> String {
         let metrics = 1..;
         let feed: String = routes()
             .zip(metrics)
@@ -162,7 +204,7 @@ impl Bird {
              protocol static feed {{\n ipv4;\n{feed}}}\n\
              protocol kernel {{ ipv4 {{ import none; export where proto = \"red\"; }}; }}\n\
              protocol bgp red {{\n local {NEIGHBOR} as 64500;\n neighbor 10.1.0.1 as 64501;\n\
-             connect delay time 1;\n connect retry time 1;\n\
+             connect delay time 1;\n connect retry time 1;\n {lines}\
              ipv4 {{ import all; export where proto = \"feed\"; }};\n}}\n"
         )
     }

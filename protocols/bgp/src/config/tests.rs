@@ -47,3 +47,22 @@ fn the_declared_tables_begin_with_the_vr_and_the_class_is_named() {
     assert_eq!(declaration.class.as_str(), "bgp");
     assert!(declaration.tables.iter().all(|table| table.columns[0] == "vr"));
 }
+
+#[test]
+fn a_key_and_ttl_security_hold_for_their_neighbor() {
+    let lines = vec![
+        Node::new("remote-as 2", vec![]),
+        Node::new("password clear hush to all", vec![]),
+        Node::new("ttl-security", vec![]),
+    ];
+    let config = Config::read(&blocks(lines.clone(), vec![])).unwrap().instance.unwrap();
+    let (peer, key) = ("10.0.0.1".parse().unwrap(), Secret::new(b"hush to all"));
+    assert_eq!(config.peers(), [PeerOptions { peer, ttl: Some(255), minimum_ttl: Some(255), key }]);
+    assert!(!format!("{config:?}").contains("hush"));
+
+    let far = refusal([lines, vec![Node::new("ebgp-multihop 2", vec![])]].concat(), vec![]);
+    assert!(far.contains("takes nothing from so far away"), "{far}");
+    let long = format!("password clear {}", "x".repeat(81));
+    let refused = refusal(vec![Node::new("remote-as 2", vec![]), Node::new(&long, vec![])], vec![]);
+    assert!(refused.contains("a key has 1 to 80 bytes") && !refused.contains("xxx"), "{refused}");
+}

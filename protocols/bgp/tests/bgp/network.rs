@@ -252,6 +252,8 @@ impl Network {
         while let Some(output) = self.routers[router].core.poll_output() {
             match output {
                 Output::Listen { .. } => self.routers[router].listens = true,
+                // No key or TTL counts in this network.
+                Output::Peers(_) => {}
                 Output::StopListening { .. } => self.routers[router].listens = false,
                 Output::Connect { connection, to, from, .. } => self.connect(router, connection, to, from),
                 Output::Send { connection, bytes } => {

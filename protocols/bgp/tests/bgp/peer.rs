@@ -101,6 +101,7 @@ impl Peer {
                 Output::Close { .. } => done.closed = true,
                 Output::Log { level, text } => self.log.push(format!("{level} {text}")),
                 Output::Listen { .. }
+                | Output::Peers(_)
                 | Output::StopListening { .. }
                 | Output::Connect { .. }
                 | Output::Datagram { .. }

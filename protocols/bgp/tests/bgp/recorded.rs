@@ -222,6 +222,7 @@ fn bytes(words: &[&str]) -> Vec<u8> {
 fn describe(output: &Output) -> Vec<String> {
     match output {
         Output::Listen { port } => vec![format!("listen {port}")],
+        Output::Peers(peers) => peers.iter().map(|peer| format!("peer {} with {peer:?}", peer.peer)).collect(),
         Output::StopListening { port } => vec![format!("stop listening {port}")],
         Output::Connect { to, from, ttl, .. } => {
             let from = from.map(|from| format!(" from {from}")).unwrap_or_default();

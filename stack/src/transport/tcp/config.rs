@@ -19,6 +19,9 @@ pub struct Config {
     pub sack: bool,
     /// Offer timestamps (RFC 7323).
     pub timestamps: bool,
+    /// Segments bear an MD5 signature (RFC 2385), which whoever sends them makes: room is left for it, and there is none
+    /// for timestamps beside it, as on Linux.
+    pub signed: bool,
     /// The most payload that one [`super::SegmentOut`] may have. Above the MSS, the caller cuts it into segments (GSO).
     pub gso_bytes: Option<usize>,
     /// How long an acknowledgment may wait for company (RFC 9293 section 3.8.6.3: below 500 ms; Linux: 40 ms).
@@ -45,6 +48,7 @@ impl Default for Config {
             window_scaling: true,
             sack: true,
             timestamps: true,
+            signed: false,
             gso_bytes: None,
             delayed_ack: Duration::from_millis(40),
             minimum_rto: Duration::from_millis(200),

@@ -162,7 +162,11 @@ impl Connection {
             send: Send::new(iss, max_segment, config.minimum_rto),
             receive: Receive::new(config.receive_bytes, max_segment, shift),
             timers,
-            offer: Offer { window_scaling: config.window_scaling, sack: config.sack, timestamps: config.timestamps },
+            offer: Offer {
+                window_scaling: config.window_scaling,
+                sack: config.sack,
+                timestamps: config.timestamps && !config.signed,
+            },
             syn_pending: true,
             probe_pending: false,
             reset_pending: None,

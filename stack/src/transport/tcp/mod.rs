@@ -18,7 +18,7 @@
 //!
 //! Read first: `state.rs`, then `input.rs` downwards.
 //!
-//! Not built: urgent data (the bit is ignored, RFC 6093), TCP Fast Open, ECN, D-SACK, timestamps-based undo, MD5 and TCP-AO.
+//! Not built: urgent data (the bit is ignored, RFC 6093), TCP Fast Open, ECN, D-SACK, timestamps-based undo, TCP-AO. MD5 signatures (RFC 2385) are made and checked by the server, which has the keys.
 
 pub mod config;
 mod congestion;

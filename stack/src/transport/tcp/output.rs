@@ -7,7 +7,7 @@ use super::state::{State, Transition};
 use super::timers::Timer;
 use crate::time::Time;
 use crate::wire::tcp::{SeqNumber, TcpFlags, TcpRepr};
-use crate::wire::tcp_options::{TcpOptions, Timestamps};
+use crate::wire::tcp_options::{SIGNATURE_BYTES, TcpOptions, Timestamps};
 
 /// A segment to send; its payload is in the buffer that was given.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,6 +68,7 @@ impl Connection {
                 window_scale: self.offer.window_scaling.then_some(self.receive.shift),
                 sack_permitted: self.offer.sack,
                 timestamps: self.timestamps_option(now),
+                signature: self.signature_option(),
                 ..TcpOptions::default()
             },
         };
@@ -214,7 +215,13 @@ impl Connection {
 
     fn options(&self, now: Time) -> TcpOptions {
         let sack = if self.offer.sack { self.receive.sack_blocks() } else { Default::default() };
-        TcpOptions { timestamps: self.timestamps_option(now), sack, ..TcpOptions::default() }
+        let (timestamps, signature) = (self.timestamps_option(now), self.signature_option());
+        TcpOptions { timestamps, sack, signature, ..TcpOptions::default() }
+    }
+
+    /// Room for the signature.
+    fn signature_option(&self) -> Option<[u8; SIGNATURE_BYTES]> {
+        self.config.signed.then_some([0; SIGNATURE_BYTES])
     }
 
     fn timestamps_option(&self, now: Time) -> Option<Timestamps> {
