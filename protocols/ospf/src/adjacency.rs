@@ -10,16 +10,44 @@ use crate::config::MtuCheck;
 use crate::drops::Drop;
 use crate::fsm::{self, InterfaceEvent, NeighborEvent, NeighborState};
 use crate::instance::Ospf;
-use crate::interface::Interface;
+use crate::interface::{Interface, RefusedPacket};
 use crate::lsdb::Place;
-use crate::neighbor::{LastDescription, Neighbor, Role};
+use crate::neighbor::{Exchange, LastDescription, Neighbor, Role};
 use crate::packet::{
     DatabaseDescription, DescriptionFlags, LSA_HEADER_LEN, LinkStateRequest, LsaHeader, LsaKey, LsaType, Options,
-    PacketKind, Recency,
+    PacketKind, Recency, RouterId,
 };
 
 /// Bytes of a description before its LSA headers.
 const DESCRIPTION_LEN: usize = 8;
+
+/// Which role a description in ExStart leaves to this router, if any: the router with the higher ID is master.
+fn negotiated_role(neighbor: &Neighbor, own: RouterId, description: &DatabaseDescription<'_>) -> Option<Role> {
+    let has = |flag| description.flags.contains(flag);
+    let (init, more, master) =
+        (has(DescriptionFlags::INIT), has(DescriptionFlags::MORE), has(DescriptionFlags::MASTER));
+    if init && more && master && description.is_empty() && neighbor.router > own {
+        return Some(Role::Slave);
+    }
+    let answers_us = !init && !master && description.sequence == neighbor.exchange.sequence;
+    (answers_us && neighbor.router < own).then_some(Role::Master)
+}
+
+/// Whether a description is the next of an exchange: RFC 2328 section 10.6.
+fn is_next(exchange: &Exchange, this: &LastDescription) -> bool {
+    let (expected, says_master) = match exchange.role {
+        Role::Master => (exchange.sequence, false),
+        Role::Slave => (exchange.sequence.wrapping_add(1), true),
+    };
+    this.flags.contains(DescriptionFlags::MASTER) == says_master
+        && !this.flags.contains(DescriptionFlags::INIT)
+        && exchange.last.is_none_or(|last| last.options == this.options)
+        && this.sequence == expected
+}
+
+/// Bytes of LSAs that are asked for at once: two Ethernet packets. A longer burst may find the receiver's buffer full, and
+/// what is lost is asked for only after the retransmission interval.
+const ANSWER_LEN: usize = 2800;
 
 impl Ospf {
     pub(crate) fn neighbor(&self, name: &InterfaceName, key: Ipv4Addr) -> Option<(&Interface, &Neighbor)> {
@@ -141,32 +169,19 @@ impl Ospf {
         if self.neighbor(name, key).is_some_and(|(_, neighbor)| neighbor.state == NeighborState::Init) {
             self.neighbor_event(now, name, key, NeighborEvent::TwoWayReceived);
         }
-        let (Some((interface, neighbor)), Some(own)) = (self.neighbor(name, key), self.router_id) else {
+        self.check_mtu(name, key, description)?;
+        let (Some((_, neighbor)), Some(own)) = (self.neighbor(name, key), self.router_id) else {
             return Err(Drop::NoConversation);
         };
-        if usize::from(description.mtu) > interface.mtu && interface.config.mtu_check == MtuCheck::Check {
-            let text = format!("MTU {} there, {} here", description.mtu, interface.mtu);
-            let address = neighbor.address;
-            self.refuse(name, address, text);
-            return Err(Drop::MtuMismatch);
-        }
         let this =
             LastDescription { flags: description.flags, options: description.options, sequence: description.sequence };
         let exchange = &neighbor.exchange;
-        let says_master = description.flags.contains(DescriptionFlags::MASTER);
-        let says_init = description.flags.contains(DescriptionFlags::INIT);
         match neighbor.state {
             NeighborState::Down | NeighborState::Init | NeighborState::TwoWay => return Err(Drop::NoConversation),
             NeighborState::ExStart => {
-                let all_flags = says_init && says_master && description.flags.contains(DescriptionFlags::MORE);
-                let we_are_slave = all_flags && description.is_empty() && neighbor.router > own;
-                let answers_us = !says_init && !says_master && description.sequence == exchange.sequence;
-                let we_are_master = answers_us && neighbor.router < own;
-                if !we_are_slave && !we_are_master {
-                    return Ok(());
-                }
-                self.negotiated(now, name, key, &this, if we_are_slave { Role::Slave } else { Role::Master });
-                if we_are_slave {
+                let Some(role) = negotiated_role(neighbor, own, description) else { return Ok(()) };
+                self.negotiated(now, name, key, &this, role);
+                if role == Role::Slave {
                     self.next_description(now, name, key);
                     return Ok(());
                 }
@@ -179,15 +194,7 @@ impl Ospf {
                 return Ok(());
             }
             NeighborState::Exchange => {
-                let expected = match exchange.role {
-                    Role::Master => exchange.sequence,
-                    Role::Slave => exchange.sequence.wrapping_add(1),
-                };
-                let fits = says_master == (exchange.role == Role::Slave)
-                    && !says_init
-                    && exchange.last.is_none_or(|last| last.options == this.options)
-                    && description.sequence == expected;
-                if !fits {
+                if !is_next(exchange, &this) {
                     self.neighbor_event(now, name, key, NeighborEvent::SeqNumberMismatch);
                     return Ok(());
                 }
@@ -198,6 +205,26 @@ impl Ospf {
             }
         }
         self.accept_description(now, name, key, this, description);
+        Ok(())
+    }
+
+    /// A neighbor with a larger MTU would send what does not get here.
+    fn check_mtu(
+        &mut self,
+        name: &InterfaceName,
+        key: Ipv4Addr,
+        description: &DatabaseDescription<'_>,
+    ) -> Result<(), Drop> {
+        let Some((interface, neighbor)) = self.neighbor(name, key) else { return Err(Drop::NoConversation) };
+        let (address, mtu) = (neighbor.address, interface.mtu);
+        if usize::from(description.mtu) > mtu && interface.config.mtu_check == MtuCheck::Check {
+            let text = format!("MTU {} there, {mtu} here", description.mtu);
+            self.refuse(name, address, RefusedPacket::Description, text);
+            return Err(Drop::MtuMismatch);
+        }
+        if let Some(interface) = self.interfaces.get_mut(name) {
+            interface.take_back_refusal(address, RefusedPacket::Description);
+        }
         Ok(())
     }
 
@@ -286,7 +313,14 @@ impl Ospf {
             return;
         }
         let room = interface.room() / LinkStateRequest::ENTRY_LEN;
-        let keys: Vec<LsaKey> = neighbor.requests.keys().take(room).copied().collect();
+        let mut answer = 0;
+        let fits = |header: &&LsaHeader| {
+            answer += usize::from(header.length);
+            answer <= ANSWER_LEN
+        };
+        // One that is larger is asked for by itself.
+        let count = neighbor.requests.values().take(room).take_while(fits).count().max(1);
+        let keys: Vec<LsaKey> = neighbor.requests.keys().take(count).copied().collect();
         if keys.is_empty() {
             if neighbor.state == NeighborState::Loading {
                 self.neighbor_event(now, name, key, NeighborEvent::LoadingDone);

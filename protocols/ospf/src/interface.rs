@@ -24,6 +24,24 @@ const IP_HEADER: usize = 20;
 /// Every IPv4 link takes packets of this size: RFC 2328 section A.1.
 const MIN_MTU: usize = 576;
 
+/// Which packet of a neighbor was refused: a good one of that kind takes the refusal back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RefusedPacket {
+    /// Its hello.
+    Hello,
+    /// Its database description.
+    Description,
+}
+
+/// Why a neighbor is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Which packet.
+    pub packet: RefusedPacket,
+    /// Why, for the operator.
+    pub reason: String,
+}
+
 /// An interface.
 #[derive(Debug)]
 pub struct Interface {
@@ -63,8 +81,8 @@ pub struct Interface {
     pub lsdb: Lsdb,
     /// Number of the last packet with a digest.
     pub auth_sequence: u32,
-    /// The last hello that was refused: from where, and why.
-    pub refused: Option<(Ipv4Addr, String)>,
+    /// Neighbors that are refused, by address.
+    pub refused: BTreeMap<Ipv4Addr, Refusal>,
     /// Whether this router has joined [`ALL_D_ROUTERS`].
     pub is_in_d_routers: bool,
     /// How often the state changed.
@@ -93,7 +111,7 @@ impl Interface {
             to_flood: BTreeSet::new(),
             lsdb: Lsdb::default(),
             auth_sequence: 0,
-            refused: None,
+            refused: BTreeMap::new(),
             is_in_d_routers: false,
             events: 0,
         }
@@ -185,6 +203,13 @@ impl Interface {
     /// Neighbors whose databases are the same as ours.
     pub fn full(&self) -> impl Iterator<Item = &Neighbor> {
         self.neighbors.values().filter(|neighbor| neighbor.state == NeighborState::Full)
+    }
+
+    /// A packet of a neighbor was good: a refusal of such a packet is over.
+    pub fn take_back_refusal(&mut self, from: Ipv4Addr, packet: RefusedPacket) {
+        if self.refused.get(&from).is_some_and(|refusal| refusal.packet == packet) {
+            self.refused.remove(&from);
+        }
     }
 
     /// Neighbors by address.

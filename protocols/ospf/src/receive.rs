@@ -10,9 +10,12 @@ use sdk::core::Time;
 use crate::drops::Drop;
 use crate::fsm::{InterfaceEvent, InterfaceState, NeighborEvent, NeighborState, NetworkType};
 use crate::instance::Ospf;
-use crate::interface::{ALL_D_ROUTERS, ALL_SPF_ROUTERS, Interface};
+use crate::interface::{ALL_D_ROUTERS, ALL_SPF_ROUTERS, Interface, Refusal, RefusedPacket};
 use crate::neighbor::Neighbor;
 use crate::packet::{Body, Frame, Hello, Options, RouterId};
+
+/// Refused neighbors that an interface remembers: whoever invents addresses fills neither memory nor the log.
+const MAX_REFUSED: usize = 32;
 
 impl Ospf {
     /// A packet came.
@@ -34,11 +37,12 @@ impl Ospf {
         // Only now it is known who says so; before, anybody could fill the log.
         if frame.area != interface.area {
             let text = format!("area {} there, {} here", frame.area, interface.area);
-            self.refuse(name, from, text);
+            self.refuse(name, from, RefusedPacket::Hello, text);
             return Err(Drop::AreaMismatch);
         }
         if frame.router == router {
-            self.refuse(name, from, format!("its router ID {router} is this router's own"));
+            let text = format!("its router ID {router} is this router's own");
+            self.refuse(name, from, RefusedPacket::Hello, text);
             return Err(Drop::DuplicateRouterId);
         }
         let body = Body::parse(&frame)?;
@@ -75,14 +79,14 @@ impl Ospf {
         let Some(interface) = self.interfaces.get(name) else { return Err(Drop::InterfaceNotUsed) };
         let options = self.areas.get(&interface.area).map(|area| area.hello_options()).unwrap_or_default();
         if let Some(mismatch) = mismatch(interface, options, hello) {
-            self.refuse(name, from, mismatch);
+            self.refuse(name, from, RefusedPacket::Hello, mismatch);
             return Err(Drop::HelloMismatch);
         }
         let key = interface.neighbor_key(router, from);
         let (own, own_address) = (self.router_id, interface.address.addr());
         let dead = Duration::from_secs(interface.config.dead_seconds.into());
         let Some(interface) = self.interfaces.get_mut(name) else { return Err(Drop::InterfaceNotUsed) };
-        interface.refused.take_if(|(address, _)| *address == from);
+        interface.take_back_refusal(from, RefusedPacket::Hello);
         let neighbor = interface.neighbors.entry(key).or_insert_with(|| Neighbor::new(now, router, from));
         let is_new = neighbor.state == NeighborState::Down;
         neighbor.inactive_at = now + dead;
@@ -115,14 +119,16 @@ impl Ospf {
     }
 
     /// Says once why a neighbor is refused, and shows it until it is not refused any longer.
-    pub(crate) fn refuse(&mut self, name: &InterfaceName, from: Ipv4Addr, reason: String) {
+    pub(crate) fn refuse(&mut self, name: &InterfaceName, from: Ipv4Addr, packet: RefusedPacket, reason: String) {
         let Some(interface) = self.interfaces.get_mut(name) else { return };
-        let refused = Some((from, reason));
-        if interface.refused != refused {
-            let text = refused.iter().map(|(from, reason)| format!("neighbor {from} on {name} refused: {reason}"));
-            text.for_each(|text| self.outbox.log(Level::Warn, text));
-            interface.refused = refused;
+        let known = interface.refused.get(&from);
+        if known.is_some_and(|known| known.reason == reason)
+            || (known.is_none() && interface.refused.len() >= MAX_REFUSED)
+        {
+            return;
         }
+        self.outbox.log(Level::Warn, format!("neighbor {from} on {name} refused: {reason}"));
+        interface.refused.insert(from, Refusal { packet, reason });
     }
 }
 

@@ -177,7 +177,8 @@ fn areas(ospf: &Ospf) -> Vec<Row> {
 fn interface(interface: &Interface) -> Row {
     let address = |address: Option<std::net::Ipv4Addr>| address.map(Value::text).unwrap_or(Value::Null);
     let is_up = interface.state != InterfaceState::Down;
-    let (refused, because) = interface.refused.clone().unzip();
+    let refused = interface.refused.first_key_value();
+    let because = refused.map(|(_, refusal)| refusal.reason.clone());
     vec![
         Value::text(&interface.name),
         Value::text(interface.area),
@@ -195,7 +196,7 @@ fn interface(interface: &Interface) -> Row {
         interface.mtu.into(),
         Ospf::is_silent(interface).into(),
         interface.config.authentication.name().into(),
-        address(refused),
+        address(refused.map(|(address, _)| *address)),
         because.into(),
     ]
 }

@@ -100,8 +100,11 @@ fn section_10_6_a_neighbor_with_a_larger_mtu_is_refused_and_taken_if_told_to() {
     let mut conversation = Conversation::new(&config(""));
     conversation.interface(1400, true);
     conversation.hello();
-    conversation.describe("IMS", 100, &[]);
-    assert_eq!((conversation.state(), conversation.drops("MTU mismatch")), ("ExStart".to_owned(), 1));
+    for _ in 0..3 {
+        conversation.describe("IMS", 100, &[]);
+        conversation.hello();
+    }
+    assert_eq!((conversation.state(), conversation.drops("MTU mismatch")), ("ExStart".to_owned(), 3));
     assert_eq!(conversation.log, ["WARN neighbor 10.0.0.1 on link refused: MTU 1500 there, 1400 here"]);
     let mut conversation = Conversation::new(&config("mtu-ignore enable"));
     conversation.interface(1400, true);
@@ -145,6 +148,32 @@ fn section_10_9_what_is_new_is_asked_for_until_it_comes() {
     conversation.said();
     conversation.millis(11_000);
     assert!(!conversation.said().contains(&request));
+}
+
+#[test]
+fn section_10_9_no_more_is_asked_for_at_once_than_two_packets_carry() {
+    let lsas: Vec<Lsa> = (0..60)
+        .map(|number| {
+            let key = LsaKey::new(LsaType::OpaqueArea, Ipv4Addr::new(200, 0, 0, number), PEER);
+            Lsa::originate(key, Options::E, SequenceNumber(1), &[0; 80]).unwrap()
+        })
+        .collect();
+    let headers: Vec<_> = lsas.iter().map(|lsa| lsa.header).collect();
+    let mut conversation = Conversation::new(&config(""));
+    conversation.hello();
+    conversation.describe("IMS", 100, &[]);
+    conversation.describe("S", 101, &headers);
+    let asked = |said: Vec<String>| -> usize {
+        said.iter().filter(|said| said.starts_with("request")).map(|said| said.matches(" of ").count()).sum()
+    };
+    assert_eq!(asked(conversation.said()), 28);
+    conversation.update(&lsas[..27]);
+    assert_eq!(asked(conversation.said()), 0);
+    conversation.update(&lsas[27..28]);
+    assert_eq!(asked(conversation.said()), 28);
+    conversation.update(&lsas[28..56]);
+    conversation.update(&lsas[56..]);
+    assert_eq!(conversation.state(), "Full");
 }
 
 #[test]
