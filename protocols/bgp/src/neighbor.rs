@@ -517,9 +517,12 @@ impl Neighbor {
             Phase::Before => "no session",
         };
         outbox.log(level, format!("neighbor {}: {what}: {reason}", self.address));
-        // Of two connections that crossed one goes: no error.
+        // Of two connections that crossed one goes, however it ends: no error.
         let crossed = matches!(&reason, DownReason::Sent(sent) | DownReason::Received(sent) if *sent == collision);
-        if !crossed && (level != Level::Debug || self.last_error.is_none()) {
+        let superseded = [Which::Main, Which::Rival]
+            .into_iter()
+            .any(|which| self.slot(which).is_some_and(|slot| slot.fsm.established().is_some()));
+        if !crossed && !superseded && (level != Level::Debug || self.last_error.is_none()) {
             self.last_error = Some(reason.to_string());
         }
     }

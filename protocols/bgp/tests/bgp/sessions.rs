@@ -66,6 +66,10 @@ fn whatever_the_order_of_starting_exactly_one_session_results() {
         let since = network.up_since(0, "10.0.0.1");
         network.run(600);
         assert_eq!(network.up_since(0, "10.0.0.1"), since, "head start {head_start}");
+        for (router, neighbor) in [(0, "10.0.0.1"), (1, "10.0.0.0")] {
+            let error = network.cell(router, "bgp summary", "", ("neighbor", neighbor), "last_error");
+            assert_eq!(error, Value::Null, "head start {head_start}: the connection that went is no error");
+        }
     }
 }
 
