@@ -167,7 +167,7 @@ enum Empty {
 impl Channel {
     /// Takes over an end. Its memory is checked before it is mapped.
     pub fn from_parts(parts: ChannelParts) -> Result<Self, ChannelError> {
-        let memory = Arc::new(Memory::map(parts.memory.as_fd(), CHANNEL_BYTES)?);
+        let memory = Arc::new(Memory::map_near(parts.memory.as_fd(), CHANNEL_BYTES)?);
         let writes_ring = match parts.side {
             Side::Opener => 0,
             Side::Listener => 1,

@@ -57,6 +57,8 @@ pub fn create_sealed_named(name: &str, length: usize) -> Result<OwnedFd, MemoryE
 pub struct Memory {
     base: NonNull<u8>,
     length: usize,
+    /// A second mapping of its first bytes.
+    near: Option<Near>,
 }
 
 // SAFETY: The mapping belongs to the process, not to a thread, and stands until drop.
@@ -81,7 +83,18 @@ impl Memory {
         let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
         // SAFETY: A new mapping at an address that the kernel chooses overlaps nothing of ours.
         let base = unsafe { mmap(None, mapped, protection, MapFlags::MAP_SHARED, fd, 0) };
-        Ok(Self { base: base.map_err(kernel("map a memfd"))?.cast(), length })
+        Ok(Self { base: base.map_err(kernel("map a memfd"))?.cast(), length, near: None })
+    }
+
+    /// As [`map`](Self::map), for memory of which mostly the first [`NEAR_BYTES`] are used: those are mapped a second time,
+    /// beside those of other such memory, and used there. A page table then serves 170 of them; in the large mapping each
+    /// would need one of its own, a page in each process.
+    pub(crate) fn map_near(fd: BorrowedFd<'_>, length: usize) -> Result<Self, MemoryError> {
+        let mut memory = Self::map(fd, length)?;
+        if length >= NEAR_BYTES {
+            memory.near = Some(Near::map(fd)?);
+        }
+        Ok(memory)
     }
 
     /// Zeroed memory that forked children will share.
@@ -90,7 +103,7 @@ impl Memory {
         // SAFETY: A new mapping at an address that the kernel chooses overlaps nothing of ours.
         let base = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_SHARED) };
         let base = base.map_err(|error| MemoryError::Kernel { what: "map memory", error: error.into() })?;
-        Ok(Self { base: base.cast(), length: length.get() })
+        Ok(Self { base: base.cast(), length: length.get(), near: None })
     }
 
     /// Size in bytes.
@@ -145,8 +158,12 @@ impl Memory {
     #[inline]
     fn range(&self, offset: usize, length: usize) -> *mut u8 {
         assert!(offset <= self.length && length <= self.length - offset, "offset outside of shared memory");
-        // SAFETY: `offset` is at most the mapping's length, just checked.
-        unsafe { self.base.as_ptr().add(offset) }
+        let base = match &self.near {
+            Some(near) if offset + length <= NEAR_BYTES => near.base,
+            Some(_) | None => self.base,
+        };
+        // SAFETY: `offset` is at most the mapping's length, just checked; or with `length` at most that of the near one.
+        unsafe { base.as_ptr().add(offset) }
     }
 }
 
@@ -157,6 +174,72 @@ impl Drop for Memory {
             log::error!("unmap {} bytes: {error}", self.length);
         }
     }
+}
+
+/// Bytes at the start of a memory that [`Memory::map_near`] maps twice.
+pub(crate) const NEAR_BYTES: usize = 3 * PAGE_BYTES;
+
+/// Places for near mappings are reserved so many at a time: what the entries of one page table cover, 2 MiB.
+const NEARS_PER_AREA: usize = (512 * PAGE_BYTES) / NEAR_BYTES;
+
+/// The first bytes of a memory, mapped beside those of others.
+#[derive(Debug)]
+struct Near {
+    base: NonNull<u8>,
+}
+
+/// Reserved places that nothing is mapped at, by address. A forked child has its own copies of the places and of this.
+static PLACES: Mutex<Vec<usize>> = Mutex::new(Vec::new());
+
+impl Near {
+    fn map(fd: BorrowedFd<'_>) -> Result<Self, MemoryError> {
+        const LENGTH: NonZeroUsize = NonZeroUsize::new(NEAR_BYTES).unwrap();
+        let place = take_place()?;
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: Replaces a place of ours that was just taken from `PLACES`: nobody else uses it, and nothing is there.
+        let base = unsafe { mmap(Some(place), LENGTH, protection, MapFlags::MAP_SHARED | MapFlags::MAP_FIXED, fd, 0) };
+        match base {
+            Ok(base) => Ok(Self { base: base.cast() }),
+            Err(error) => {
+                give_place_back(place);
+                Err(MemoryError::Kernel { what: "map a memfd's first pages", error: error.into() })
+            }
+        }
+    }
+}
+
+impl Drop for Near {
+    fn drop(&mut self) {
+        const LENGTH: NonZeroUsize = NonZeroUsize::new(NEAR_BYTES).unwrap();
+        let place = NonZeroUsize::from(self.base.addr());
+        let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE | MapFlags::MAP_FIXED;
+        // SAFETY: Replaces what `map` mapped there; every view holds an `Arc` of the memory that this is a part of.
+        match unsafe { mmap_anonymous(Some(place), LENGTH, ProtFlags::PROT_NONE, flags) } {
+            Ok(_) => give_place_back(place),
+            // The place is lost, and what lies there stays mapped.
+            Err(error) => log::error!("unmap {NEAR_BYTES} bytes: {error}"),
+        }
+    }
+}
+
+fn take_place() -> Result<NonZeroUsize, MemoryError> {
+    let mut places = PLACES.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(place) = places.pop().and_then(NonZeroUsize::new) {
+        return Ok(place);
+    }
+    const LENGTH: NonZeroUsize = NonZeroUsize::new(NEARS_PER_AREA * NEAR_BYTES).unwrap();
+    let flags = MapFlags::MAP_PRIVATE | MapFlags::MAP_NORESERVE;
+    // SAFETY: A new mapping at an address that the kernel chooses overlaps nothing of ours.
+    let area = unsafe { mmap_anonymous(None, LENGTH, ProtFlags::PROT_NONE, flags) };
+    let area = area.map_err(|error| MemoryError::Kernel { what: "reserve addresses", error: error.into() })?;
+    let first = NonZeroUsize::from(area.addr());
+    // Lowest addresses last: they are taken first.
+    places.extend((1..NEARS_PER_AREA).rev().map(|n| first.get() + n * NEAR_BYTES));
+    Ok(first)
+}
+
+fn give_place_back(place: NonZeroUsize) {
+    PLACES.lock().unwrap_or_else(PoisonError::into_inner).push(place.get());
 }
 
 /// A structure of atomics at a fixed place in shared memory.

@@ -28,7 +28,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
-use crate::memory::{Memory, PAGE_BYTES, SLOT_BYTES, Shared, Slot, View};
+use crate::memory::{Memory, NEAR_BYTES, PAGE_BYTES, SLOT_BYTES, Shared, Slot, View};
 
 use self::barrier::Barriers;
 use self::protocol::State;
@@ -65,6 +65,9 @@ const HEADER_OFFSETS: [usize; 2] = [0, size_of::<RingHeader>()];
 pub const CHANNEL_BYTES: usize =
     PAGE_BYTES + 2 * (WINDOW_BYTES[0] + WINDOW_BYTES[1] + WINDOW_BYTES[2] + WINDOW_BYTES[3]);
 
+// All that an idle channel touches is mapped near.
+const _: () = assert!(PAGE_BYTES + 2 * WINDOW_BYTES[0] == NEAR_BYTES);
+
 /// Offset of a window of a ring in a channel's memory.
 const fn window_offset(ring: usize, window: usize) -> usize {
     let mut offset = PAGE_BYTES;
@@ -75,6 +78,17 @@ const fn window_offset(ring: usize, window: usize) -> usize {
     }
     offset + ring * WINDOW_BYTES[window]
 }
+
+/// All of them: each copy needs one.
+const WINDOW_OFFSETS: [[usize; 4]; 2] = {
+    let mut offsets = [[0; 4]; 2];
+    let mut at = 0;
+    while at < 8 {
+        offsets[at / 4][at % 4] = window_offset(at / 4, at % 4);
+        at += 1;
+    }
+    offsets
+};
 
 /// The writer's flag: no byte follows the tail.
 const FIN: u64 = 1;
@@ -287,7 +301,7 @@ impl Ring {
     #[inline]
     fn put(&self, window: usize, position: u64, bytes: &[u8]) {
         let window = window & 3;
-        let (base, size) = (window_offset(self.index, window), WINDOW_BYTES[window]);
+        let (base, size) = (WINDOW_OFFSETS[self.index & 1][window], WINDOW_BYTES[window]);
         let at = position as usize & (size - 1);
         let (first, rest) = bytes.split_at(bytes.len().min(size - at));
         self.memory().copy_in(base + at, first);
@@ -300,7 +314,7 @@ impl Ring {
     #[inline]
     fn get(&self, window: usize, position: u64, into: &mut [u8]) {
         let window = window & 3;
-        let (base, size) = (window_offset(self.index, window), WINDOW_BYTES[window]);
+        let (base, size) = (WINDOW_OFFSETS[self.index & 1][window], WINDOW_BYTES[window]);
         let at = position as usize & (size - 1);
         let first = into.len().min(size - at);
         let (first, rest) = into.split_at_mut(first);
@@ -312,7 +326,7 @@ impl Ring {
 
     fn punch(&self, window: usize) {
         let window = window & 3;
-        let base = window_offset(self.index, window);
+        let base = WINDOW_OFFSETS[self.index & 1][window];
         if let Err(error) = self.memory().punch(base..base + WINDOW_BYTES[window]) {
             log::debug!("give back a window of {} bytes: {error}", WINDOW_BYTES[window]);
         }

@@ -325,3 +325,102 @@ fn mio_wakes_for_bytes_for_room_and_for_death() {
     poll.registry().deregister(&mut a).unwrap();
     assert!(a.as_fd().as_raw_fd() >= 0);
 }
+
+#[test]
+fn a_turn_of_the_loop_hears_of_busy_channels_only_however_many_stand_idle() {
+    let mut pairs: Vec<_> = (0..200).map(|_| Channel::pair().unwrap()).collect();
+    let mut poll = Poll::new().unwrap();
+    for (n, (_, b)) in pairs.iter_mut().enumerate() {
+        poll.registry().register(b, Token(n), Interest::READABLE).unwrap();
+        assert!(b.arm_read().unwrap());
+    }
+    let mut events = Events::with_capacity(pairs.len());
+    poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+    assert!(events.is_empty(), "nothing has happened");
+    for _ in 0..3 {
+        pairs[77].0.write(b"x").unwrap();
+        poll.poll(&mut events, SOON).unwrap();
+        let heard: Vec<_> = events.iter().map(|event| event.token()).collect();
+        assert_eq!(heard, [Token(77)]);
+        let busy = &mut pairs[77].1;
+        assert!(busy.acknowledge_bell().unwrap());
+        assert_eq!(busy.read(&mut [0; 8]).unwrap(), 1);
+        assert!(busy.arm_read().unwrap());
+        poll.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        assert!(events.is_empty(), "and nothing more");
+    }
+}
+
+#[test]
+fn whoever_was_alert_is_woken_when_it_sleeps_after_all() {
+    const BURST: usize = 50;
+    let (mut a, mut b) = Channel::pair().unwrap();
+    let echo = thread::spawn(move || {
+        let mut buffer = [0; 1];
+        while b.wait_readable(SOON).unwrap() {
+            match b.read(&mut buffer).unwrap() {
+                0 if b.is_finished() => return,
+                0 => {}
+                _ => assert_eq!(b.write(&buffer).unwrap(), 1),
+            }
+        }
+        panic!("not woken");
+    });
+    let mut buffer = [0; 1];
+    for turn in 0..100 {
+        // Whoever finds something in each look becomes alert; whoever waits then sleeps.
+        for _ in 0..BURST {
+            a.write(&[turn]).unwrap();
+            while a.read(&mut buffer).unwrap() == 0 {
+                thread::yield_now();
+            }
+            assert_eq!(buffer, [turn]);
+        }
+        a.write(&[turn]).unwrap();
+        assert!(a.wait_readable(SOON).unwrap(), "not woken");
+        assert_eq!(a.read(&mut buffer).unwrap(), 1);
+    }
+    a.close();
+    echo.join().unwrap();
+}
+
+#[test]
+fn two_on_the_same_cpu_that_make_way_for_each_other_both_get_on() {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+    let here = nix::unistd::Pid::from_raw(0);
+    let (mut a, mut b) = Channel::pair().unwrap();
+    let both = move || {
+        let allowed = sched_getaffinity(here).unwrap();
+        let first = (0..CpuSet::count()).find(|cpu| allowed.is_set(*cpu).unwrap()).unwrap();
+        let mut one = CpuSet::new();
+        one.set(first).unwrap();
+        sched_setaffinity(here, &one).unwrap();
+    };
+    a.set_spin(Duration::from_micros(50));
+    b.set_spin(Duration::from_micros(50));
+    let answers = thread::spawn(move || {
+        both();
+        let mut buffer = [0; 1];
+        loop {
+            assert!(b.wait_readable(SOON).unwrap());
+            match b.read(&mut buffer).unwrap() {
+                0 => return,
+                _ => assert_eq!(b.write(&buffer).unwrap(), 1),
+            }
+        }
+    });
+    let asks = thread::spawn(move || {
+        both();
+        let mut buffer = [0; 1];
+        for turn in 0..200 {
+            a.write(&[turn]).unwrap();
+            while a.read(&mut buffer).unwrap() == 0 {
+                assert!(a.wait_readable(SOON).unwrap());
+            }
+            assert_eq!(buffer, [turn]);
+        }
+        a.close();
+    });
+    asks.join().unwrap();
+    answers.join().unwrap();
+}

@@ -53,6 +53,35 @@ fn two_mappings_share_bytes_and_punched_pages_read_as_zeros() {
 }
 
 #[test]
+fn what_is_mapped_near_is_the_same_memory() {
+    let fds: Vec<_> = (0..2 * NEARS_PER_AREA).map(|_| create_sealed(2 * NEAR_BYTES).unwrap()).collect();
+    let near: Vec<_> = fds.iter().map(|fd| Memory::map_near(fd.as_fd(), 2 * NEAR_BYTES).unwrap()).collect();
+    for (n, (fd, memory)) in fds.iter().zip(&near).enumerate() {
+        // At the start, across the end of the near part, behind it.
+        let at = [0, NEAR_BYTES - 4, NEAR_BYTES];
+        at.into_iter().for_each(|offset| memory.copy_in(offset, &n.to_ne_bytes()));
+        let whole = Memory::map(fd.as_fd(), 2 * NEAR_BYTES).unwrap();
+        let mut into = [0; 4];
+        for (offset, expected) in [(0, n as u32), (NEAR_BYTES - 4, n as u32), (NEAR_BYTES, n as u32)] {
+            whole.copy_out(offset, &mut into);
+            assert_eq!(u32::from_ne_bytes(into), expected, "at {offset}");
+        }
+        memory.copy_out(0, &mut into);
+        assert_eq!(u32::from_ne_bytes(into), n as u32);
+        whole.punch(0..PAGE_BYTES).unwrap();
+        memory.copy_out(0, &mut into);
+        assert_eq!(into, [0; 4]);
+    }
+    drop(near);
+    // Where others lay before.
+    let again = Memory::map_near(fds[0].as_fd(), 2 * NEAR_BYTES).unwrap();
+    again.copy_in(0, b"new");
+    let mut into = [0; 3];
+    Memory::map(fds[0].as_fd(), 2 * NEAR_BYTES).unwrap().copy_out(0, &mut into);
+    assert_eq!(&into, b"new");
+}
+
+#[test]
 #[should_panic(expected = "offset outside of shared memory")]
 fn a_copy_past_the_end_is_stopped() {
     let fd = create_sealed(4096).unwrap();
