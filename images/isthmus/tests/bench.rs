@@ -46,6 +46,7 @@ fn bench_inter_vr_measures_every_case_and_the_channel_costs_the_stack_no_packet(
         ("throughput_64B", "1/s"),
         ("throughput_1KiB", "1/s"),
         ("throughput_64KiB", "B/s"),
+        ("datagram_64B", "1/s"),
         ("cpu_per_GiB", "s/GiB"),
         ("syscalls_per_message", "1"),
         ("open", "s"),

@@ -23,6 +23,8 @@ pub enum Kind {
     RoundTrip(Waiting),
     /// A stream of messages of so many bytes.
     Throughput(usize),
+    /// Datagrams of so many bytes, of which some may get lost.
+    Datagrams(usize),
     /// Connections, up to the first byte.
     Open,
     /// System calls a message, in a stream of messages of so many bytes.
@@ -70,7 +72,7 @@ use Subject::{AfUnix, Eventfd, InterVr, KernelTcp, Stack};
 const CARRY_DATA: &[Subject] = &[InterVr, Stack, KernelTcp, AfUnix];
 const WAKE: &[Subject] = &[InterVr, Stack, KernelTcp, AfUnix, Eventfd];
 
-pub const CASES: [Case; 12] = [
+pub const CASES: [Case; 13] = [
     Case {
         name: RTT_P50,
         unit: Unit::Seconds,
@@ -125,6 +127,15 @@ pub const CASES: [Case; 12] = [
         &[("kernel-tcp", Some(5.0)), ("af-unix", None), ("stack", None), (MEMCPY, None)],
     ),
     Case {
+        name: "datagram_64B",
+        unit: Unit::PerSecond,
+        better: Higher,
+        placement: Apart,
+        kind: Kind::Datagrams(SMALL),
+        subjects: CARRY_DATA,
+        against: &[("af-unix", Some(10.0)), ("kernel-tcp", None), ("stack", None)],
+    },
+    Case {
         name: "open",
         unit: Unit::Seconds,
         better: Lower,
@@ -173,6 +184,7 @@ impl Case {
             }
             Kind::Throughput(message_bytes) => Workload::Stream { message_bytes, duration },
             Kind::SystemCalls(message_bytes) => Workload::Stream { message_bytes, duration: duration / 3 },
+            Kind::Datagrams(message_bytes) => Workload::Datagrams { message_bytes, duration },
             Kind::Open => Workload::Open { connections },
         }
     }

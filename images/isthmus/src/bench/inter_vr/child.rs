@@ -92,9 +92,11 @@ mod tests {
 
     #[test]
     fn replies_come_in_the_order_in_which_they_were_given() {
-        let mut endpoint = endpoint(r#"echo '"Joined"'; echo '{"Served":{"cpu_seconds":0.5}}'; cat >/dev/null"#);
+        let mut endpoint = endpoint(
+            r#"echo '"Joined"'; echo '{"Served":{"datagrams_per_second":null,"cpu_seconds":0.5}}'; cat >/dev/null"#,
+        );
         assert_eq!(endpoint.reply().unwrap(), Reply::Joined);
-        assert_eq!(endpoint.reply().unwrap(), Reply::Served { cpu_seconds: 0.5 });
+        assert_eq!(endpoint.reply().unwrap(), Reply::Served { datagrams_per_second: None, cpu_seconds: 0.5 });
     }
 
     #[test]

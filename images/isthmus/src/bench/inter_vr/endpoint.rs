@@ -17,6 +17,7 @@ use sockets::blocking::Process;
 use crate::bench::footprint::Footprint;
 use crate::bench::machine::pin;
 
+use super::datagram::DatagramEnd;
 use super::transport::{Connection, Listener, Subject, Waiting, connect};
 use super::workload::{Measurement, Workload};
 
@@ -96,6 +97,8 @@ pub enum Reply {
     },
     /// To [`Order::Serve`], when the workload is over.
     Served {
+        /// Of [`Workload::Datagrams`]: so many came in a second.
+        datagrams_per_second: Option<f64>,
         /// What this process used for it.
         cpu_seconds: f64,
     },
@@ -134,16 +137,21 @@ pub fn run() -> Result<()> {
 struct Endpoint {
     process: Process,
     listeners: BTreeMap<Subject, Listener>,
+    /// Beside the listeners.
+    datagrams: BTreeMap<Subject, DatagramEnd>,
     held: Vec<Box<dyn Connection>>,
 }
 
 fn obey(endpoint: &mut Option<Endpoint>, order: Order) -> Result<Reply> {
     if let Order::Join { control_socket, vr } = &order {
         let link = Link::attach(control_socket, Some(VrName::new(vr)?), ServiceName::new("bench")?)?;
-        *endpoint = Some(Endpoint { process: Process::new(link)?, listeners: BTreeMap::new(), held: Vec::new() });
+        let (listeners, datagrams) = (BTreeMap::new(), BTreeMap::new());
+        *endpoint = Some(Endpoint { process: Process::new(link)?, listeners, datagrams, held: Vec::new() });
         return Ok(Reply::Joined);
     }
-    let Some(Endpoint { process, listeners, held }) = endpoint else { bail!("an order before any VR was joined") };
+    let Some(Endpoint { process, listeners, datagrams, held }) = endpoint else {
+        bail!("an order before any VR was joined")
+    };
     match order {
         Order::Join { .. } => Ok(Reply::Joined),
         Order::Nothing => Ok(Reply::Done),
@@ -151,6 +159,8 @@ fn obey(endpoint: &mut Option<Endpoint>, order: Order) -> Result<Reply> {
         Order::Listen { subject, address } => {
             let (listener, address) = Listener::bind(process, subject, &address)?;
             listeners.insert(subject, listener);
+            let end = DatagramEnd::bind(process, subject, &address).with_context(|| format!("datagrams, {subject}"))?;
+            datagrams.extend(end.map(|end| (subject, end)));
             Ok(Reply::Listening { address })
         }
         Order::HoldOpened { subject, address, connections } => {
@@ -169,12 +179,25 @@ fn obey(endpoint: &mut Option<Endpoint>, order: Order) -> Result<Reply> {
             Ok(Reply::Done)
         }
         Order::Footprint => Ok(Reply::Footprint(Footprint::own()?)),
+        Order::Serve { subject, workload: Workload::Datagrams { message_bytes, .. } } => {
+            let end = datagrams.get(&subject).with_context(|| format!("no datagrams of {subject}"))?;
+            let before = cpu_seconds()?;
+            let datagrams_per_second = Some(end.serve(message_bytes).with_context(|| format!("serve {subject}"))?);
+            Ok(Reply::Served { datagrams_per_second, cpu_seconds: cpu_seconds()? - before })
+        }
+        Order::Drive { subject, address, workload: Workload::Datagrams { message_bytes, duration } } => {
+            let failed = || format!("measure {subject}");
+            let before = cpu_seconds()?;
+            let end = DatagramEnd::connect(process, subject, &address).with_context(failed)?;
+            let measurement = Measurement::Sent(end.drive(message_bytes, duration).with_context(failed)?);
+            Ok(Reply::Measured { measurement, cpu_seconds: cpu_seconds()? - before })
+        }
         Order::Serve { subject, workload } => {
             let listener = listener(listeners, subject)?;
             let before = cpu_seconds()?;
             let accept = || listener.accept(workload.waiting());
             workload.serve(accept).with_context(|| format!("serve {subject}"))?;
-            Ok(Reply::Served { cpu_seconds: cpu_seconds()? - before })
+            Ok(Reply::Served { datagrams_per_second: None, cpu_seconds: cpu_seconds()? - before })
         }
         Order::Drive { subject, address, workload } => {
             let before = cpu_seconds()?;

@@ -13,6 +13,7 @@
 
 pub mod case;
 mod child;
+mod datagram;
 pub mod endpoint;
 pub mod pair;
 pub mod router;
@@ -173,6 +174,7 @@ impl Field {
                 }
             }
             (Measurement::Opens { p50 }, _) => self.add(case.name, name, p50),
+            (Measurement::Datagrams(rate), _) => self.add(case.name, name, rate),
             (Measurement::Rate { messages, seconds }, Kind::Throughput(size)) => {
                 let (rate, bytes) = (messages as f64 / seconds, messages as f64 * size as f64);
                 let is_flow = case.unit == Unit::BytesPerSecond;

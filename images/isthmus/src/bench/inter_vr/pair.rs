@@ -74,7 +74,11 @@ impl Pair {
         let drive = Order::Drive { subject, address: address.to_owned(), workload };
         let replies = self.both(drive, Order::Serve { subject, workload });
         match replies.with_context(|| format!("{subject}, {workload:?}"))? {
-            (Reply::Measured { measurement, cpu_seconds }, Reply::Served { cpu_seconds: theirs }) => {
+            (
+                Reply::Measured { measurement, cpu_seconds },
+                Reply::Served { datagrams_per_second, cpu_seconds: theirs },
+            ) => {
+                let measurement = datagrams_per_second.map_or(measurement, Measurement::Datagrams);
                 Ok((measurement, cpu_seconds + theirs))
             }
             other => bail!("two endpoints were told to measure and said {other:?}"),

@@ -32,6 +32,7 @@ fn a_report_has_every_case_of_the_channel_and_says_what_is_wanted() {
         ("throughput_64B_one_core", "kernel-tcp", 80.0),
         ("throughput_1KiB_one_core", "kernel-tcp", 20.0),
         ("throughput_64KiB_one_core", "kernel-tcp", 5.0),
+        ("datagram_64B", "af-unix", 10.0),
         ("syscalls_per_message", "bound", 1.0),
         ("cpu_per_GiB", "kernel-tcp", 1.0 / 3.0),
         ("rtt_64B_p99", "kernel-tcp", 0.05),

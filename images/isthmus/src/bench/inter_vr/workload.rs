@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Result, bail, ensure};
 use serde::{Deserialize, Serialize};
 
 use crate::bench::report::percentile;
@@ -36,6 +36,13 @@ pub enum Workload {
         /// How long.
         duration: Duration,
     },
+    /// Datagrams in one direction.
+    Datagrams {
+        /// Their size.
+        message_bytes: usize,
+        /// How long.
+        duration: Duration,
+    },
     /// Connections, one after the other: from the call until the first byte of the accepting side has arrived.
     Open {
         /// How many.
@@ -60,6 +67,10 @@ pub enum Measurement {
         /// How long they took.
         seconds: f64,
     },
+    /// Of [`Workload::Datagrams`]: how many were sent. The other side knows how many came.
+    Sent(u64),
+    /// Of [`Workload::Datagrams`]: so many came in a second.
+    Datagrams(f64),
     /// Of [`Workload::Open`], in seconds.
     Opens {
         /// The median.
@@ -72,7 +83,7 @@ impl Workload {
     pub fn waiting(self) -> Waiting {
         match self {
             Self::PingPong { waiting, .. } => waiting,
-            Self::Stream { .. } | Self::Open { .. } => Waiting::Spinning,
+            Self::Stream { .. } | Self::Datagrams { .. } | Self::Open { .. } => Waiting::Spinning,
         }
     }
 
@@ -84,6 +95,7 @@ impl Workload {
             }
             Self::Stream { message_bytes, duration } => drive_stream(&mut *connect()?, message_bytes, duration),
             Self::Open { connections } => drive_opens(connect, connections),
+            Self::Datagrams { .. } => bail!("datagrams have no connection"),
         }
     }
 
@@ -93,6 +105,7 @@ impl Workload {
             Self::PingPong { message_bytes, .. } => serve_ping_pong(&mut *accept()?, message_bytes),
             Self::Stream { .. } => serve_stream(&mut *accept()?),
             Self::Open { connections } => serve_opens(accept, connections),
+            Self::Datagrams { .. } => bail!("datagrams have no connection"),
         }
     }
 }
@@ -133,7 +146,7 @@ fn serve_ping_pong(connection: &mut dyn Connection, message_bytes: usize) -> Res
         while let Some(rest) = message.get_mut(filled..).filter(|rest| !rest.is_empty()) {
             match connection.read(rest)? {
                 0 if filled == 0 => return Ok(()),
-                0 => anyhow::bail!("a message ended after {filled} of {message_bytes} bytes"),
+                0 => bail!("a message ended after {filled} of {message_bytes} bytes"),
                 read => filled += read,
             }
         }
