@@ -226,6 +226,12 @@ impl<S: Serialize, R: DeserializeOwned> ServiceServer<S, R> {
         }
     }
 
+    /// Looks at every client before [`poll`](Self::poll) says `None` again, whether or not it rang: for a server whose
+    /// answer to one depends on what others have said, or died, before.
+    pub fn look_at_all(&mut self) {
+        self.hot.extend(self.clients.keys());
+    }
+
     /// What clients did since the last call. Call until `None`.
     pub fn poll(&mut self, reactor: &mut Reactor) -> Option<ServerEvent<R>> {
         while let Some(&id) = self.hot.last() {

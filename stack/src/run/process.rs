@@ -12,7 +12,7 @@ use ipc::{Pathname, ServiceName};
 use stack_api::fib::{FibReply, FibRequest};
 use stack_api::interface::{InterfaceEvent, InterfaceState, Nothing};
 use stack_api::probe::{Probe, ProbeResult};
-use stack_api::socket::{SocketReply, SocketRequest};
+use stack_api::socket::{SocketError, SocketReply, SocketRequest};
 use stack_api::{Terms, fib, interface, probe, socket};
 use vr_api::config::{self, ConfigUpdate, Node, Subscribe, Verdict};
 use vr_api::show::{self, ROWS_PER_REPLY, ShowReply, ShowRequest};
@@ -192,12 +192,7 @@ impl Process {
         while let Some(event) = self.config.poll(reactor) {
             self.handle_config(reactor, event)?;
         }
-        while let Some(event) = self.sockets.poll(reactor) {
-            match event {
-                ServerEvent::Message { client, message } => self.handle_request(reactor, client, message),
-                ServerEvent::Gone { identity, .. } => self.server.library_gone(&mut self.plane, &identity),
-            }
-        }
+        self.poll_sockets(reactor);
         while let Some(event) = self.fibs.poll(reactor) {
             if let ServerEvent::Message { client, message } = event {
                 self.handle_download(client, message)?;
@@ -216,6 +211,32 @@ impl Process {
             }
         }
         Ok(())
+    }
+
+    /// Requests of socket libraries. A port that is in use may have been given back, or its process be dead, with the word
+    /// of it still unread in another library's channel: before one is refused, everything that was said is read.
+    fn poll_sockets(&mut self, reactor: &mut Reactor) {
+        let mut held_back: Vec<(ClientId, SocketRequest)> = Vec::new();
+        while let Some(event) = self.sockets.poll(reactor) {
+            match event {
+                // What a client says later waits with what was held back.
+                ServerEvent::Message { client, message } if held_back.iter().any(|(held, _)| *held == client) => {
+                    held_back.push((client, message));
+                }
+                ServerEvent::Message { client, message } => match self.request(reactor, client, message.clone()) {
+                    Some(SocketReply::Failed { error: SocketError::AddressInUse, .. }) => {
+                        held_back.push((client, message));
+                        self.sockets.look_at_all();
+                    }
+                    reply => self.reply(client, reply),
+                },
+                ServerEvent::Gone { identity, .. } => self.server.library_gone(&mut self.plane, &identity),
+            }
+        }
+        for (client, message) in held_back {
+            let reply = self.request(reactor, client, message);
+            self.reply(client, reply);
+        }
     }
 
     fn handle_config(&mut self, reactor: &mut Reactor, event: ClientEvent<ConfigUpdate>) -> Result<(), RunError> {
@@ -290,10 +311,14 @@ impl Process {
         Ok(())
     }
 
-    fn handle_request(&mut self, reactor: &mut Reactor, client: ClientId, request: SocketRequest) {
-        let Some(who) = self.sockets.identity(client).cloned() else { return };
+    fn request(&mut self, reactor: &mut Reactor, client: ClientId, request: SocketRequest) -> Option<SocketReply> {
+        let who = self.sockets.identity(client).cloned()?;
         let now = self.now();
-        if let Some(reply) = self.server.request(now, &mut self.plane, reactor, &who, request) {
+        self.server.request(now, &mut self.plane, reactor, &who, request)
+    }
+
+    fn reply(&mut self, client: ClientId, reply: Option<SocketReply>) {
+        if let Some(reply) = reply {
             self.sockets.send(client, &reply);
         }
     }

@@ -644,6 +644,7 @@ impl TcpSocket {
 fn socket_error(error: ConnectionError) -> SocketError {
     match error {
         ConnectionError::Reset | ConnectionError::Aborted => SocketError::ConnectionReset,
+        ConnectionError::ResetAfterEnd => SocketError::BrokenPipe,
         ConnectionError::Refused | ConnectionError::Unreachable(Unreachability::Port) => SocketError::ConnectionRefused,
         ConnectionError::TimedOut => SocketError::TimedOut,
         ConnectionError::Unreachable(Unreachability::Network) => SocketError::NetworkUnreachable,

@@ -39,6 +39,8 @@ pub enum Event {
 pub enum ConnectionError {
     /// The peer reset it: `ECONNRESET`.
     Reset,
+    /// The peer, which had sent its end before, reset it: it does not take what we still send. `EPIPE`, as on Linux.
+    ResetAfterEnd,
     /// The peer, or its host, refused to open it: `ECONNREFUSED`.
     Refused,
     /// The peer stopped answering: `ETIMEDOUT`.

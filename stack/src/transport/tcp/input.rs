@@ -217,11 +217,11 @@ impl Connection {
             | State::Established
             | State::FinWait1
             | State::FinWait2
-            | State::CloseWait
             | State::SynSent
             | State::Closing
             | State::LastAck
             | State::Closed => self.fail(ConnectionError::Reset),
+            State::CloseWait => self.fail(ConnectionError::ResetAfterEnd),
             // RFC 1337: a reset must not cut TIME-WAIT short.
             State::TimeWait => {}
         }

@@ -69,6 +69,23 @@ fn rfc9293_figure_12_an_orderly_close_by_the_peer() {
 }
 
 #[test]
+fn a_reset_after_the_peers_end_is_a_broken_pipe() {
+    run(
+        plain(),
+        &opened(
+            "10  < F. 1 ack 1
+             10  > . 1 ack 2
+             10  end-of-file
+             10  event RemoteFinished
+             20  write 5
+             20  > P. 1..6 ack 2
+             30  < R 2
+             30  event Failed(ResetAfterEnd)",
+        ),
+    );
+}
+
+#[test]
 fn rfc9293_figure_13_both_close_at_once() {
     run(
         plain(),
