@@ -189,6 +189,11 @@ impl Link {
         self.send(&Request::Cancel { ticket })
     }
 
+    /// Listens no longer under an endpoint of this process: whoever opens it after this call is refused.
+    pub fn withdraw(&mut self, pathname: Pathname) -> Result<(), LinkError> {
+        self.send(&Request::Withdraw { pathname })
+    }
+
     /// Asks about the router.
     pub fn ask(&mut self, question: Question) -> Result<Ticket, LinkError> {
         self.request(|ticket| Request::Ask { ticket, question })

@@ -85,6 +85,12 @@ pub enum Request {
         /// Name of the service.
         name: ServiceName,
     },
+    /// This process listens no longer under an endpoint of its own: opens are refused from now on, also those that the
+    /// VR connection manager has not heard of yet. Not answered.
+    Withdraw {
+        /// The endpoint.
+        pathname: Pathname,
+    },
     /// Open a pathname. Answered by `Opened` or `Refused`. The open of a service that is not there yet waits for it;
     /// that of an endpoint is refused at once.
     Open {

@@ -82,6 +82,8 @@ pub(crate) struct Router<'a> {
     ending: Ending,
     /// The machine whose first process this is.
     machine: Option<Buttons>,
+    /// A link is read out of turn.
+    is_hearing: bool,
     /// Why the router cannot be started.
     start_failed: Option<String>,
 }
@@ -136,6 +138,7 @@ impl<'a> Router<'a> {
             stopping: false,
             ending: Ending::Stop,
             machine: parts.machine,
+            is_hearing: false,
             start_failed: None,
         })
     }

@@ -19,7 +19,12 @@ impl Router<'_> {
                 let done = self.publish(key, name);
                 self.answer_done(key, ticket, done);
             }
+            Request::Withdraw { pathname } => match self.processes.owner(&pathname) {
+                Some(owner) if owner == key => drop(self.withdraw_endpoint(pathname)),
+                Some(_) | None => self.fault(key, &format!("a withdrawal of {pathname}, which is not its own")),
+            },
             Request::Open { ticket, pathname, generation, terms } => {
+                self.hear_owner(key, &pathname);
                 let Some(process) = self.processes.get(key) else { return };
                 let opener_vr = process.identity.vr;
                 let open = Open { opener: key, opener_vr, ticket, pathname, generation, terms };
@@ -144,12 +149,36 @@ impl Router<'_> {
         backlog: u16,
         clauses: Vec<Clause>,
     ) -> Result<(), Refusal> {
+        if let Some(owner) = self.processes.owner(&pathname) {
+            self.hear(owner);
+        }
         let owner = self.processes.owner(&pathname).and_then(|key| Some((key, self.processes.get(key)?)));
         let Some((owner, process)) = owner else { return Err(Refusal::NoProcess(pathname)) };
         let owner = (owner, &process.identity);
         self.directory.publish_endpoint(pathname.clone(), owner, generation, backlog, clauses)?;
         self.broker.published(&self.directory, &self.vrs, &pathname);
         Ok(())
+    }
+
+    /// An endpoint is opened: what its process said before, or that it died before, counts before. Else a connection to a
+    /// listener that has closed would be made, and then reset.
+    fn hear_owner(&mut self, opener: ProcessKey, pathname: &Pathname) {
+        let owner = self.processes.owner(pathname).filter(|owner| *owner != opener);
+        if let Some(owner) = owner.filter(|_| matches!(pathname, Pathname::Endpoint { .. })) {
+            self.hear(owner);
+        }
+    }
+
+    /// Takes what lies on a process's link. Not while another link is being heard out of turn: two processes that open each
+    /// other's endpoints must not nest without end.
+    fn hear(&mut self, key: ProcessKey) {
+        let link = self.processes.get(key).and_then(|process| process.link.as_ref());
+        let Some((_, token)) = link.filter(|_| !self.is_hearing) else { return };
+        let token = *token;
+        self.is_hearing = true;
+        self.handle_link(key, token);
+        self.settle();
+        self.is_hearing = false;
     }
 
     fn withdraw_endpoint(&mut self, pathname: Pathname) -> Result<(), Refusal> {
@@ -161,6 +190,8 @@ impl Router<'_> {
                 self.broker.withdrawn(owner, &pathname);
                 Ok(())
             }
+            // Its process was faster.
+            None if endpoint => Ok(()),
             Some(_) | None => Err(Refusal::NotPublished(pathname)),
         }
     }
