@@ -61,6 +61,11 @@ pub(crate) enum Authority {
 }
 
 impl Listening {
+    /// Whether a connection waits to be accepted.
+    pub fn has_waiting(&self) -> bool {
+        !self.queue.is_empty()
+    }
+
     fn has_room(&self) -> bool {
         self.queue.len() < usize::from(self.listener.backlog)
     }
@@ -192,7 +197,7 @@ impl Library {
     }
 
     /// Takes a listener back on both paths. Connections that nobody accepted are reset.
-    pub(crate) fn stop_listening(&mut self, socket: SocketId, listening: Listening) {
+    pub(crate) fn stop_listening(&mut self, reactor: &mut Reactor, socket: SocketId, listening: Listening) {
         let Listener { criteria, local, .. } = listening.listener;
         if let Some(sockets) = self.listeners.get_mut(&criteria) {
             sockets.retain(|known| *known != socket);
@@ -201,6 +206,12 @@ impl Library {
             }
         }
         let listener = Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
+        // procmgr first: a connect that still hits is refused from here on. The vrFIBs learn it from the manager.
+        if !self.listeners.contains_key(&criteria)
+            && let Err(error) = reactor.link.withdraw(listener.clone())
+        {
+            log::debug!("{error}");
+        }
         self.manager.send(&LibraryRequest::Withdraw { criteria, local });
         self.server.send(&SocketRequest::Unlisten { listener, local });
         for stream in listening.queue {

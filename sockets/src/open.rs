@@ -15,7 +15,7 @@ use stack_api::Terms;
 use stack_api::options::Options;
 use stack_api::socket::{Addresses, Connect, ConnectResult, OptionsOf, SocketError, SocketRequest};
 use vr_api::interface::is_link_scoped;
-use vr_api::manager::VrFibEntry;
+use vr_api::manager::{InterVrInterface, VrFibEntry};
 
 use crate::error::{error_of_link, error_of_refusal};
 use crate::library::{Library, LibraryEvent};
@@ -157,6 +157,10 @@ impl Library {
         entry: Arc<VrFibEntry>,
     ) -> Result<Stage, SocketError> {
         let own = to.local.address.unwrap_or(entry.source);
+        let is_own = |interface: &InterVrInterface| own == entry.source || interface.own_addresses.contains(&own);
+        if !self.vrfib.interface(&entry.interface).is_some_and(is_own) {
+            return Err(SocketError::AddressNotAvailable);
+        }
         let port = match to.port {
             Some(port) => port.get(),
             None => match self.take_port() {

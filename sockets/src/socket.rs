@@ -11,7 +11,7 @@ use stack_api::socket::{Addresses, SocketError};
 use crate::library::{Library, LibraryEvent};
 use crate::listen::Listening;
 use crate::open::Opening;
-use crate::stream::{Gate, Path, Readiness, Received, Shutdown, Stream};
+use crate::stream::{Gate, News, Path, Received, Shutdown, Stream};
 
 /// Number of a socket of this process; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -196,19 +196,19 @@ impl Library {
     pub(crate) fn ready(&mut self, reactor: &mut Reactor, socket: SocketId) {
         match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => {
-                let readiness = stream.readiness();
-                self.tell(socket, readiness);
+                let news = stream.news();
+                self.tell(socket, news);
             }
             Some(Socket::Opening(_)) => self.handshake(reactor, socket),
             Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
         }
     }
 
-    fn tell(&mut self, socket: SocketId, readiness: Readiness) {
-        if readiness.writable {
+    fn tell(&mut self, socket: SocketId, news: News) {
+        if news.writable {
             self.events.push_back(LibraryEvent::Writable { socket });
         }
-        if readiness.readable {
+        if news.readable {
             self.events.push_back(LibraryEvent::Readable { socket });
         }
     }
@@ -236,8 +236,8 @@ impl Library {
         }
         stream.set_gate(Instant::now(), gate);
         if gate == Gate::Open {
-            let readiness = stream.readiness();
-            self.tell(socket, readiness);
+            let news = stream.news();
+            self.tell(socket, news);
         }
         self.keep_time(socket);
     }
@@ -280,7 +280,7 @@ impl Library {
         }
         match self.sockets.remove(&socket) {
             None | Some(Socket::Unbound | Socket::Bound(_)) => {}
-            Some(Socket::Listening(listening)) => self.stop_listening(socket, listening),
+            Some(Socket::Listening(listening)) => self.stop_listening(reactor, socket, listening),
             Some(Socket::Opening(opening)) => self.give_up(reactor, opening),
             Some(Socket::Connected { mut stream, token }) => {
                 self.forget_channel(reactor, stream.channel(), token);

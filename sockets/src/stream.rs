@@ -10,6 +10,7 @@ use stack_api::options::KeepAlive;
 use stack_api::socket::{Addresses, ConnectResult, SocketError};
 
 use crate::counters::Traffic;
+use crate::readiness::Readiness;
 
 /// A writer that found no room is woken for this much, or for what it has left: being woken for every few bytes that
 /// the reader takes would cost a switch of processes each.
@@ -57,9 +58,9 @@ pub(crate) enum Gate {
     Closed,
 }
 
-/// What a stream's channel allows at this moment.
+/// What a stream's user is to be told after its bell rang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Readiness {
+pub(crate) struct News {
     pub readable: bool,
     /// Only where a send found no room before.
     pub writable: bool,
@@ -87,6 +88,8 @@ pub(crate) struct Stream {
     /// Whether the inter-VR interface has once led to the peer's address.
     led_there: bool,
     failure: Option<Failure>,
+    /// The peer's process is gone, and had read all: an end of file, as if it had closed.
+    peer_died: bool,
     read_shut: bool,
     write_shut: bool,
     room_wanted: bool,
@@ -109,6 +112,7 @@ impl Stream {
             unsent_since: None,
             led_there: false,
             failure: None,
+            peer_died: false,
             read_shut: false,
             write_shut: false,
             room_wanted: false,
@@ -135,7 +139,8 @@ impl Stream {
         Traffic { connections: 1, bytes_sent: self.bytes_sent, bytes_received: self.bytes_received }
     }
 
-    /// Sends what fits. If that is not all, the bell is armed for more room.
+    /// Sends what fits. If that is not all, the bell is armed for more room. What is sent to a peer that has closed is
+    /// lost, as on a wire, and the next call says so: the peer's reset comes after it.
     pub fn send(&mut self, bytes: &[u8]) -> Result<usize, SocketError> {
         let mut sent = self.put(bytes)?;
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
@@ -144,8 +149,18 @@ impl Stream {
                     self.room_wanted = true;
                     break;
                 }
-                Ok(false) => sent += self.put(rest)?,
-                Err(error) => return Err(self.fail_sending(error)),
+                Ok(false) => match self.put(rest) {
+                    Ok(more) => sent += more,
+                    // The part that went is said; the next call says the error.
+                    Err(error) => {
+                        self.failure = Some(Failure::Untold(error));
+                        break;
+                    }
+                },
+                Err(error) => {
+                    self.break_off(&error);
+                    break;
+                }
             }
         }
         Ok(sent)
@@ -154,7 +169,7 @@ impl Stream {
     /// As [`send`](Self::send), without arming the bell: for a caller that waits on the channel itself.
     #[inline]
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize, SocketError> {
-        self.tell_failure(SocketError::BrokenPipe)?;
+        self.tell_failure()?;
         if self.write_shut {
             return Err(SocketError::BrokenPipe);
         }
@@ -164,7 +179,10 @@ impl Stream {
             match self.channel.write(rest) {
                 Ok(0) => break,
                 Ok(written) => sent += written,
-                Err(error) => return Err(self.fail_sending(error)),
+                Err(error) => {
+                    self.bytes_sent += sent as u64;
+                    return self.failed_sending(&error, sent, bytes.len());
+                }
             }
         }
         self.bytes_sent += sent as u64;
@@ -175,44 +193,58 @@ impl Stream {
     pub fn receive(&mut self, into: &mut [u8]) -> Result<Received, SocketError> {
         loop {
             match self.take(into)? {
-                Received::NothingYet if into.is_empty() => return Ok(Received::NothingYet),
                 Received::NothingYet => {}
                 received @ (Received::Bytes(_) | Received::EndOfFile) => return Ok(received),
             }
             match self.channel.arm_read() {
-                Ok(true) => return Ok(Received::NothingYet),
-                Ok(false) => {}
-                Err(error) => return self.end_of_receiving(error),
+                Ok(false) if !into.is_empty() => {}
+                Ok(_) => return Ok(Received::NothingYet),
+                Err(error) => self.break_off(&error),
             }
         }
     }
 
     /// As [`receive`](Self::receive), without arming the bell: for a caller that waits on the channel itself.
     pub fn take(&mut self, into: &mut [u8]) -> Result<Received, SocketError> {
-        if self.read_shut {
-            return Ok(Received::EndOfFile);
-        }
-        match self.channel.read(into) {
-            Ok(0) => {}
-            Ok(bytes) => {
-                self.bytes_received += bytes as u64;
-                return Ok(Received::Bytes(bytes));
+        loop {
+            match self.channel.read(into) {
+                // What ends a channel is looked at below, where the whole story is known.
+                Ok(0) | Err(ChannelError::PeerGone | ChannelError::Reset(_) | ChannelError::Closed) => {}
+                Ok(bytes) => {
+                    self.bytes_received += bytes as u64;
+                    return Ok(Received::Bytes(bytes));
+                }
+                Err(error) => {
+                    self.break_off(&error);
+                    return self.end_of_receiving();
+                }
             }
-            Err(error) => return self.end_of_receiving(error),
+            self.notice_end();
+            let has_ended = self.read_shut || self.peer_ended() || self.failure.is_some();
+            // After the look at the ends: whoever ends has written before.
+            match self.has_unread() {
+                true if into.is_empty() => return Ok(Received::Bytes(0)),
+                true if has_ended => {}
+                false if has_ended => return self.end_of_receiving(),
+                true | false => return Ok(Received::NothingYet),
+            }
         }
+    }
+
+    /// What is told where nothing more comes. As on Linux: behind an end of file there is nothing, whatever became of the
+    /// other direction; an error is told once, and is an end of file from then on.
+    fn end_of_receiving(&mut self) -> Result<Received, SocketError> {
         match self.failure {
-            Some(Failure::Untold(error)) => {
+            Some(Failure::Untold(error)) if !self.peer_ended() && !self.read_shut => {
                 self.failure = Some(Failure::Told);
                 Err(error)
             }
-            Some(Failure::Told) => Ok(Received::EndOfFile),
-            None if self.channel.is_finished() => Ok(Received::EndOfFile),
-            None => Ok(Received::NothingYet),
+            Some(Failure::Untold(_) | Failure::Told) | None => Ok(Received::EndOfFile),
         }
     }
 
     /// Whether the bell, which may have rung, means something to this stream's user. Arms it for what it does not.
-    pub fn readiness(&mut self) -> Readiness {
+    pub fn news(&mut self) -> News {
         // An error here is one that receiving meets too, and tells.
         let is_sound = self.channel.acknowledge_bell().is_ok();
         let has_failed = matches!(self.failure, Some(Failure::Untold(_)));
@@ -220,12 +252,33 @@ impl Stream {
         let readable = !self.read_shut && (has_failed || !armed);
         let writable = self.room_wanted && !matches!(self.channel.arm_write(ROOM_WORTH_WAKING_FOR), Ok(true));
         self.room_wanted &= !writable;
-        Readiness { readable, writable }
+        News { readable, writable }
+    }
+
+    /// What it allows now. Arms its bell for what it does not.
+    pub fn readiness(&mut self) -> Readiness {
+        if let Err(error) = self.channel.acknowledge_bell() {
+            self.break_off(&error);
+        }
+        self.notice_end();
+        match self.failure {
+            Some(Failure::Untold(_)) => return Readiness::over(true),
+            Some(Failure::Told) => return Readiness::over(false),
+            None => {}
+        }
+        let read_closed = self.read_shut || self.peer_ended();
+        let readable = read_closed || !matches!(self.channel.arm_read(), Ok(true));
+        self.room_wanted = matches!(self.channel.arm_write(ROOM_WORTH_WAKING_FOR), Ok(true));
+        let writable = self.write_shut || !self.room_wanted;
+        Readiness { readable, writable, read_closed, hung_up: read_closed && self.write_shut, failed: false }
     }
 
     /// Ends one direction, or both.
     pub fn shutdown(&mut self, how: Shutdown) -> Result<(), SocketError> {
-        self.tell_failure(SocketError::NotConnected)?;
+        self.notice_end();
+        if self.failure.is_some() {
+            return Err(SocketError::NotConnected);
+        }
         if matches!(how, Shutdown::Write | Shutdown::Both) {
             self.write_shut = true;
             self.channel.close_write();
@@ -298,17 +351,14 @@ impl Stream {
 
     /// Why the connection is over, if it is and nobody was told.
     pub fn take_error(&mut self) -> Option<SocketError> {
-        let error = match self.failure {
-            Some(Failure::Told) => None,
-            Some(Failure::Untold(error)) => Some(error),
-            // Through a cut wire no reset arrives.
-            None if self.gate == Gate::Closed => None,
-            None => self.channel.rx.reset_by_peer().map(SocketError::from_code),
-        };
-        if error.is_some() {
-            self.failure = Some(Failure::Told);
+        self.notice_end();
+        match self.failure {
+            Some(Failure::Untold(error)) => {
+                self.failure = Some(Failure::Told);
+                Some(error)
+            }
+            Some(Failure::Told) | None => None,
         }
-        error
     }
 
     /// Whether the peer has not taken all that was sent.
@@ -318,75 +368,99 @@ impl Stream {
 
     /// Waits until [`receive`](Self::receive) finds something, at most for `limit`. `false`: it does not.
     pub fn wait_readable(&mut self, limit: Duration) -> Result<bool, SocketError> {
-        self.channel.wait_readable(Some(limit)).or_else(|error| self.end_of_receiving(error).map(|_| true))
+        // An error is one that receiving meets, and tells.
+        Ok(self.channel.wait_readable(Some(limit)).unwrap_or(true))
     }
 
     /// Waits until [`send`](Self::send) finds room for a part of `bytes`, at most for `limit`. `false`: it does not.
     pub fn wait_writable(&mut self, bytes: usize, limit: Duration) -> Result<bool, SocketError> {
         let room = bytes.min(ROOM_WORTH_WAKING_FOR);
-        self.channel.wait_writable(room, Some(limit)).map_err(|error| self.fail_sending(error))
+        Ok(self.channel.wait_writable(room, Some(limit)).unwrap_or(true))
     }
 
     /// Whether nothing that was sent is still to be acknowledged. Over an inter-VR interface what lies in the ring is,
-    /// while bytes pass.
+    /// while bytes pass. Who is gone acknowledges nothing more.
     pub fn is_acknowledged(&self) -> bool {
-        (self.path != Path::Stack && self.gate == Gate::Open) || !self.has_unsent()
+        (self.path != Path::Stack && self.gate == Gate::Open) || !self.has_unsent() || self.channel.peer_closed()
     }
 
     /// Waits until the other end of the channel has taken everything, at most for `limit`. `false`: it has not.
     pub fn wait_taken(&mut self, limit: Duration) -> Result<bool, SocketError> {
-        self.channel.wait_writable(usize::MAX, Some(limit)).map_err(|error| self.fail_sending(error))
+        self.channel.wait_writable(usize::MAX, Some(limit)).map_err(|error| {
+            self.break_off(&error);
+            SocketError::ConnectionReset
+        })
     }
 
-    /// Tells why the connection is over, once; from then on `afterwards`.
-    fn tell_failure(&mut self, afterwards: SocketError) -> Result<(), SocketError> {
+    fn has_unread(&self) -> bool {
+        self.gate == Gate::Open && self.channel.rx.available().is_ok_and(|bytes| bytes > 0)
+    }
+
+    /// Whether the peer sends no more: it said so, or its kernel would have said so for it.
+    fn peer_ended(&self) -> bool {
+        self.gate == Gate::Open && (self.channel.rx.peer_closed() || self.peer_died)
+    }
+
+    /// Takes note if the connection is over for a reason that lies in the channel.
+    fn notice_end(&mut self) {
+        if self.failure.is_some() || self.gate == Gate::Closed {
+            return;
+        }
+        // In this order: who resets and then dies has reset.
+        let gone = self.channel.peer_closed();
+        let reset = self.channel.rx.reset_by_peer().or(self.channel.tx.reset_by_peer());
+        let error = match (reset, &self.path) {
+            (Some(code), _) => SocketError::from_code(code),
+            (None, Path::Stack) if gone && !self.channel.rx.peer_closed() => SocketError::NetworkDown,
+            (None, Path::InterVr(_)) if gone && self.has_unsent() => SocketError::ConnectionReset,
+            (None, Path::InterVr(_)) => {
+                self.peer_died |= gone;
+                return;
+            }
+            (None, Path::Stack) => return,
+        };
+        self.failure = Some(Failure::Untold(error));
+    }
+
+    /// Tells why the connection is over, once; from then on that it is.
+    fn tell_failure(&mut self) -> Result<(), SocketError> {
         match self.failure {
             None => Ok(()),
             Some(Failure::Untold(error)) => {
                 self.failure = Some(Failure::Told);
                 Err(error)
             }
-            Some(Failure::Told) => Err(afterwards),
+            Some(Failure::Told) => Err(SocketError::BrokenPipe),
         }
     }
 
-    fn fail_sending(&mut self, error: ChannelError) -> SocketError {
-        let error = match error {
-            ChannelError::PeerGone if self.path == Path::Stack => SocketError::NetworkDown,
-            ChannelError::PeerGone if self.has_unsent() => SocketError::ConnectionReset,
-            ChannelError::PeerGone | ChannelError::PeerClosedReading | ChannelError::Closed => SocketError::BrokenPipe,
-            other => self.broken(other),
-        };
-        self.failure = Some(Failure::Told);
-        error
-    }
-
-    /// Nothing more comes. As on Linux, a peer that died is an end of file unless it left bytes unread.
-    fn end_of_receiving(&mut self, error: ChannelError) -> Result<Received, SocketError> {
-        if self.failure == Some(Failure::Told) {
-            return Ok(Received::EndOfFile);
-        }
-        let error = match error {
-            ChannelError::PeerGone if self.path == Path::Stack => SocketError::NetworkDown,
-            ChannelError::PeerGone if self.has_unsent() => SocketError::ConnectionReset,
-            ChannelError::PeerGone | ChannelError::PeerClosedReading | ChannelError::Closed => {
-                return Ok(Received::EndOfFile);
+    /// The channel ended before all of `wanted` bytes were sent. What goes to a peer that has closed, or died, is lost on
+    /// the way. Else the part that went is said, and the next call says the error.
+    #[cold]
+    fn failed_sending(&mut self, error: &ChannelError, sent: usize, wanted: usize) -> Result<usize, SocketError> {
+        self.notice_end();
+        match error {
+            ChannelError::PeerGone | ChannelError::PeerClosedReading if self.failure.is_none() => {
+                self.failure = Some(Failure::Untold(SocketError::BrokenPipe));
+                return Ok(wanted);
             }
-            other => self.broken(other),
-        };
-        self.failure = Some(Failure::Told);
-        Err(error)
+            ChannelError::PeerGone | ChannelError::PeerClosedReading | ChannelError::Closed => {
+                self.failure.get_or_insert(Failure::Untold(SocketError::BrokenPipe));
+            }
+            other => self.break_off(other),
+        }
+        if sent > 0 { Ok(sent) } else { self.tell_failure().map(|()| sent) }
     }
 
-    /// A reset says why; a channel that lies or fails is broken off.
-    fn broken(&mut self, error: ChannelError) -> SocketError {
-        if let ChannelError::Reset(code) = error {
-            return SocketError::from_code(code);
+    /// A channel that lies or fails is broken off.
+    fn break_off(&mut self, error: &ChannelError) {
+        if self.failure.is_some() {
+            return;
         }
         let Addresses { source, destination } = self.addresses;
         log::warn!("connection {source} to {destination} broken off: {error}");
         self.channel.reset(SocketError::ConnectionReset.code());
-        SocketError::ConnectionReset
+        self.failure = Some(Failure::Untold(SocketError::ConnectionReset));
     }
 }
 

@@ -11,6 +11,7 @@ fn interface(peer: u16, up: bool) -> InterVrInterface {
         peer_vr: VrId(peer),
         peer_name: VrName::new(&format!("vr{peer}")).unwrap(),
         addresses: vec![address(0)],
+        own_addresses: vec![address(0)],
         peer_addresses: vec![address(peer as u8)],
         lost: vec![],
         lost_from: vec![],

@@ -245,6 +245,9 @@ impl Router {
                 self.waiting.retain(|(opener, waiting, ..)| (*opener, *waiting) != (index, ticket));
                 self.cancelled.push(ticket);
             }
+            Request::Withdraw { pathname } => {
+                assert!(self.directory.remove(&pathname).is_some(), "{pathname} is withdrawn, and was not published");
+            }
             Request::Taken { .. } | Request::Ready => {}
             other => panic!("the library asked procmgr {other:?}"),
         }
@@ -382,6 +385,7 @@ impl Router {
             peer_vr: VrId(peer),
             peer_name: VrName::new(&format!("vr{peer}")).unwrap(),
             addresses: addresses(vr),
+            own_addresses: addresses(vr),
             peer_addresses: addresses(peer),
             lost: if up { vec![] } else { addresses(peer) },
             lost_from: if up { vec![] } else { addresses(vr) },

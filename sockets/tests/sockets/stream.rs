@@ -63,12 +63,12 @@ fn half_closed_it_still_carries_the_other_direction() {
 }
 
 #[test]
-fn shut_for_reading_it_reads_as_ended() {
+fn shut_for_reading_it_gives_what_came_and_then_the_end() {
     let (mut router, mut red, mut blue, socket, accepted) = connected();
     red.library.shutdown(socket, Shutdown::Read).unwrap();
-    blue.library.send(accepted, b"unheard").unwrap();
+    blue.library.send(accepted, b"heard").unwrap();
     router.run(&mut [&mut red, &mut blue]);
-    assert_eq!(red.read(socket), (vec![], END));
+    assert_eq!(red.read(socket), (b"heard".to_vec(), END));
 }
 
 #[test]
@@ -79,7 +79,9 @@ fn a_close_delivers_what_was_sent_and_then_the_end() {
     router.run(&mut [&mut red, &mut blue]);
     assert_eq!(blue.take_events(), [LibraryEvent::Readable { socket: accepted }]);
     assert_eq!(blue.read(accepted), (b"bye".to_vec(), END));
+    assert_eq!(blue.library.send(accepted, b"lost"), Ok(4), "as on a wire, where the reset comes after it");
     assert_eq!(blue.library.send(accepted, b"x"), Err(SocketError::BrokenPipe));
+    assert_eq!(blue.read(accepted), (vec![], END));
     assert_eq!(red.library.send(socket, b"x"), Err(SocketError::InvalidArgument));
 }
 

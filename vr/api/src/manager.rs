@@ -155,6 +155,8 @@ pub struct InterVrInterface {
     pub peer_name: VrName,
     /// Own addresses on it.
     pub addresses: Vec<IpAddr>,
+    /// Addresses that this VR may use as a source of connections over it: all of its own.
+    pub own_addresses: Vec<IpAddr>,
     /// Addresses that the other VR may use as a source of connections over it.
     pub peer_addresses: Vec<IpAddr>,
     /// Addresses of the other VR that no route of this one leads to, whichever way: channels to them stand still.

@@ -200,6 +200,7 @@ impl Database {
                 peer_vr: peer,
                 peer_name: peer_router.name.clone(),
                 addresses: own.all().collect(),
+                own_addresses: self.addresses(vr).chain(own.link_local.map(IpAddr::V6)).collect(),
                 peer_addresses: self.addresses(peer).chain(far.link_local.map(IpAddr::V6)).collect(),
                 lost: self.lost(vr, peer),
                 lost_from: self.lost(peer, vr),

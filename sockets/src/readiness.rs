@@ -1,0 +1,49 @@
+//! What a socket allows at this moment, whoever asks and however often: poll(2) over channels.
+
+use ipc::reactor::Reactor;
+use stack_api::socket::SocketError;
+
+use crate::library::Library;
+use crate::socket::{Socket, SocketId};
+
+/// What a socket allows, as poll(2) says it of a socket of Linux.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Readiness {
+    /// Bytes, an end, an error or a connection is there to fetch (POLLIN).
+    pub readable: bool,
+    /// There is room to send, or sending fails (POLLOUT).
+    pub writable: bool,
+    /// The peer sends no more (POLLRDHUP).
+    pub read_closed: bool,
+    /// Both directions are over (POLLHUP).
+    pub hung_up: bool,
+    /// There is an error that no call has told (POLLERR).
+    pub failed: bool,
+}
+
+impl Readiness {
+    /// Of a connection that is over; `failed`: its error was not told.
+    pub(crate) fn over(failed: bool) -> Self {
+        Self { readable: true, writable: true, read_closed: true, hung_up: true, failed }
+    }
+}
+
+impl Library {
+    /// What a TCP socket allows now. Unlike [`LibraryEvent`](crate::LibraryEvent)s, which tell changes, this tells the
+    /// state; what it denies, an event announces.
+    pub fn readiness(&mut self, reactor: &mut Reactor, socket: SocketId) -> Result<Readiness, SocketError> {
+        self.apply_updates(reactor);
+        Ok(match self.sockets.get_mut(&socket) {
+            Some(Socket::Connected { stream, .. }) => stream.readiness(),
+            Some(Socket::Listening(listening)) => {
+                Readiness { readable: listening.has_waiting(), ..Readiness::default() }
+            }
+            Some(Socket::Opening(_)) => Readiness::default(),
+            // As Linux has it: neither connected nor about to be.
+            Some(Socket::Unbound | Socket::Bound(_)) => {
+                Readiness { writable: true, hung_up: true, ..Readiness::default() }
+            }
+            None => return Err(SocketError::InvalidArgument),
+        })
+    }
+}
