@@ -1,0 +1,34 @@
+//! The cases, a file for each part of what sockets do.
+
+mod tcp_data;
+mod tcp_end;
+mod tcp_open;
+
+pub use tcp_data::connection;
+
+use crate::scene::Scene;
+
+/// A case: a script that is played in each column.
+#[derive(Debug, Clone, Copy)]
+pub struct Case {
+    /// Part of what sockets do; a heading of the page.
+    pub room: &'static str,
+    /// A sentence.
+    pub name: &'static str,
+    /// The script.
+    pub play: fn(&Scene<'_>),
+}
+
+/// A room's cases, each named like its function.
+macro_rules! cases {
+    ($room:literal: $($case:ident),* $(,)?) => {
+        pub const CASES: &[$crate::cases::Case] =
+            &[$($crate::cases::Case { room: $room, name: stringify!($case), play: $case }),*];
+    };
+}
+use cases;
+
+/// All cases, in the order of the page.
+pub fn all() -> Vec<Case> {
+    [tcp_open::CASES, tcp_data::CASES, tcp_end::CASES].concat()
+}

@@ -1,0 +1,153 @@
+//! What a socket program can do, over whichever sockets: the small trait that every case is written against.
+//!
+//! Calls do not wait, except where they say so; then they wait for an event, at most for [`PATIENCE`]. Errors are the
+//! names of errno, so that the three columns speak one language.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// How long an event may take to come. Only a broken column needs it.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// How long is listened for what must not come: too short a time can only hide a difference, never make one up.
+pub const SILENCE: Duration = Duration::from_millis(150);
+
+/// Number of a socket within its process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Handle(pub u32);
+
+/// Why a call failed: the name of its errno.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Errno(pub String);
+
+impl Errno {
+    /// Nothing now; try again.
+    pub fn again() -> Self {
+        Self("EAGAIN".to_owned())
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a call gives.
+pub type Outcome<T> = Result<T, Errno>;
+
+/// Where a connection is to lead, and what its own end is bound to.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub struct Wanted {
+    /// The peer.
+    pub to: SocketAddr,
+    /// Own address, or any.
+    pub from: Option<IpAddr>,
+    /// Own port, or any.
+    pub port: Option<u16>,
+}
+
+/// Which direction ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum How {
+    /// Nothing more is received.
+    Read,
+    /// Nothing more is sent.
+    Write,
+    /// Both.
+    Both,
+}
+
+/// What was received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Got {
+    /// Bytes, as text.
+    Bytes(String),
+    /// The end of file.
+    End,
+}
+
+/// What poll(2) says of a socket.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ready {
+    /// POLLIN.
+    pub readable: bool,
+    /// POLLOUT.
+    pub writable: bool,
+    /// POLLRDHUP.
+    pub read_closed: bool,
+    /// POLLHUP.
+    pub hung_up: bool,
+    /// POLLERR.
+    pub failed: bool,
+}
+
+impl fmt::Display for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let words = [
+            (self.readable, "IN"),
+            (self.writable, "OUT"),
+            (self.read_closed, "RDHUP"),
+            (self.hung_up, "HUP"),
+            (self.failed, "ERR"),
+        ];
+        let said: Vec<&str> = words.iter().filter(|(set, _)| *set).map(|(_, word)| *word).collect();
+        f.write_str(if said.is_empty() { "-".to_owned() } else { said.join("|") }.as_str())
+    }
+}
+
+/// What is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Until {
+    /// Something to receive, or to accept.
+    Readable,
+    /// Room to send.
+    Writable,
+    /// The peer's end.
+    ReadClosed,
+    /// The end of both directions.
+    HungUp,
+}
+
+impl Until {
+    /// Whether it has come.
+    pub fn is_met(self, ready: Ready) -> bool {
+        match self {
+            Until::Readable => ready.readable,
+            Until::Writable => ready.writable,
+            Until::ReadClosed => ready.read_closed,
+            Until::HungUp => ready.hung_up,
+        }
+    }
+}
+
+/// The sockets of one process.
+pub trait Host {
+    /// Creates, binds and listens; waits until peers can connect.
+    fn listen(&mut self, at: SocketAddr, backlog: u16) -> Outcome<Handle>;
+    /// Begins to connect.
+    fn connect(&mut self, wanted: Wanted) -> Outcome<Handle>;
+    /// How a connect went, waited for at most so long; EINPROGRESS: it still goes on.
+    fn connected(&mut self, socket: Handle, patience: Duration) -> Outcome<()>;
+    /// The next connection of a listener.
+    fn accept(&mut self, listener: Handle) -> Outcome<Handle>;
+    /// Own address and the peer's.
+    fn addresses(&mut self, socket: Handle) -> Outcome<(SocketAddr, SocketAddr)>;
+    /// Sends; how much was taken.
+    fn send(&mut self, socket: Handle, bytes: &[u8]) -> Outcome<usize>;
+    /// Receives into a buffer; how much, 0 at the end of file.
+    fn receive(&mut self, socket: Handle, into: &mut [u8]) -> Outcome<usize>;
+    /// Ends a direction.
+    fn shutdown(&mut self, socket: Handle, how: How) -> Outcome<()>;
+    /// Closes.
+    fn close(&mut self, socket: Handle);
+    /// Closes with a reset: SO_LINGER with a time of 0.
+    fn abort(&mut self, socket: Handle);
+    /// What poll(2) says now.
+    fn ready(&mut self, socket: Handle) -> Outcome<Ready>;
+    /// The same once something has come, or when the time is over.
+    fn wait(&mut self, socket: Handle, until: Until, patience: Duration) -> Outcome<Ready>;
+}

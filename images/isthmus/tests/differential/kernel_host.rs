@@ -1,0 +1,170 @@
+//! The judge: the Linux kernel's own sockets.
+
+use std::collections::BTreeMap;
+use std::io::{self, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno as Number;
+use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
+use socket2::{Domain, Protocol, SockAddr, Socket, Type};
+
+use crate::host::{Errno, Handle, Host, How, Outcome, Ready, Until, Wanted};
+
+/// Sockets of this process's network namespace.
+#[derive(Debug, Default)]
+pub struct KernelHost {
+    sockets: BTreeMap<Handle, Socket>,
+    last: u32,
+}
+
+impl KernelHost {
+    fn put(&mut self, socket: Socket) -> Handle {
+        self.last += 1;
+        let handle = Handle(self.last);
+        self.sockets.insert(handle, socket);
+        handle
+    }
+
+    fn get(&self, socket: Handle) -> Outcome<&Socket> {
+        self.sockets.get(&socket).ok_or_else(|| Errno("EBADF".to_owned()))
+    }
+}
+
+impl Host for KernelHost {
+    fn listen(&mut self, at: SocketAddr, backlog: u16) -> Outcome<Handle> {
+        let socket = stream(at)?;
+        // As every server does: a port in TIME-WAIT may be listened on.
+        socket.set_reuse_address(true).map_err(|error| errno(&error))?;
+        socket.bind(&SockAddr::from(at)).map_err(|error| errno(&error))?;
+        socket.listen(i32::from(backlog)).map_err(|error| errno(&error))?;
+        Ok(self.put(socket))
+    }
+
+    fn connect(&mut self, wanted: Wanted) -> Outcome<Handle> {
+        let socket = stream(wanted.to)?;
+        if wanted.from.is_some() || wanted.port.is_some() {
+            let any = any_of(wanted.to);
+            let from = SocketAddr::new(wanted.from.unwrap_or(any), wanted.port.unwrap_or(0));
+            socket.bind(&SockAddr::from(from)).map_err(|error| errno(&error))?;
+        }
+        match socket.connect(&SockAddr::from(wanted.to)) {
+            Err(error) if error.raw_os_error() != Some(Number::EINPROGRESS as i32) => Err(errno(&error)),
+            Ok(()) | Err(_) => Ok(self.put(socket)),
+        }
+    }
+
+    fn connected(&mut self, socket: Handle, patience: Duration) -> Outcome<()> {
+        if !self.wait(socket, Until::Writable, patience)?.writable {
+            return Err(Errno("EINPROGRESS".to_owned()));
+        }
+        match self.get(socket)?.take_error().map_err(|error| errno(&error))? {
+            Some(error) => Err(errno(&error)),
+            None => Ok(()),
+        }
+    }
+
+    fn accept(&mut self, listener: Handle) -> Outcome<Handle> {
+        let (socket, _) = self.get(listener)?.accept().map_err(|error| errno(&error))?;
+        socket.set_nonblocking(true).map_err(|error| errno(&error))?;
+        Ok(self.put(socket))
+    }
+
+    fn addresses(&mut self, socket: Handle) -> Outcome<(SocketAddr, SocketAddr)> {
+        let socket = self.get(socket)?;
+        let own = socket.local_addr().map_err(|error| errno(&error))?;
+        let peer = socket.peer_addr().map_err(|error| errno(&error))?;
+        Ok((inet(&own)?, inet(&peer)?))
+    }
+
+    fn send(&mut self, socket: Handle, bytes: &[u8]) -> Outcome<usize> {
+        let mut socket = self.get(socket)?;
+        socket.write(bytes).map_err(|error| errno(&error))
+    }
+
+    fn receive(&mut self, socket: Handle, into: &mut [u8]) -> Outcome<usize> {
+        let mut socket = self.get(socket)?;
+        socket.read(into).map_err(|error| errno(&error))
+    }
+
+    fn shutdown(&mut self, socket: Handle, how: How) -> Outcome<()> {
+        let how = match how {
+            How::Read => Shutdown::Read,
+            How::Write => Shutdown::Write,
+            How::Both => Shutdown::Both,
+        };
+        self.get(socket)?.shutdown(how).map_err(|error| errno(&error))
+    }
+
+    fn close(&mut self, socket: Handle) {
+        self.sockets.remove(&socket);
+    }
+
+    fn abort(&mut self, socket: Handle) {
+        if let Some(socket) = self.sockets.remove(&socket) {
+            socket.set_linger(Some(Duration::ZERO)).expect("a socket takes SO_LINGER");
+        }
+    }
+
+    fn ready(&mut self, socket: Handle) -> Outcome<Ready> {
+        let all = EpollFlags::EPOLLIN | EpollFlags::EPOLLOUT | EpollFlags::EPOLLRDHUP;
+        Ok(look(self.get(socket)?.as_fd(), all, Duration::ZERO))
+    }
+
+    fn wait(&mut self, socket: Handle, until: Until, patience: Duration) -> Outcome<Ready> {
+        let wanted = match until {
+            Until::Readable => EpollFlags::EPOLLIN,
+            Until::Writable => EpollFlags::EPOLLOUT,
+            Until::ReadClosed => EpollFlags::EPOLLRDHUP,
+            Until::HungUp => EpollFlags::empty(),
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            look(self.get(socket)?.as_fd(), wanted, left);
+            let ready = self.ready(socket)?;
+            if until.is_met(ready) || Instant::now() >= deadline {
+                return Ok(ready);
+            }
+        }
+    }
+}
+
+/// A TCP socket for an address's family that does not block.
+fn stream(of: SocketAddr) -> Outcome<Socket> {
+    let socket = Socket::new(Domain::for_address(of), Type::STREAM.nonblocking(), Some(Protocol::TCP));
+    socket.map_err(|error| errno(&error))
+}
+
+fn any_of(address: SocketAddr) -> IpAddr {
+    if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
+}
+
+fn inet(address: &SockAddr) -> Outcome<SocketAddr> {
+    address.as_socket().ok_or_else(|| Errno("EAFNOSUPPORT".to_owned()))
+}
+
+/// What poll(2) says, after at most so long. Asked by epoll, since nix's poll does not know POLLRDHUP.
+fn look(fd: BorrowedFd<'_>, wanted: EpollFlags, patience: Duration) -> Ready {
+    let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("a set to wait with");
+    epoll.add(fd, EpollEvent::new(wanted, 0)).expect("a socket can be waited for");
+    let mut events = [EpollEvent::empty()];
+    let timeout = EpollTimeout::try_from(patience).expect("not longer than a month");
+    let count = epoll.wait(&mut events, timeout).expect("no signal is handled here");
+    let said = if count > 0 { events[0].events() } else { EpollFlags::empty() };
+    Ready {
+        readable: said.contains(EpollFlags::EPOLLIN),
+        writable: said.contains(EpollFlags::EPOLLOUT),
+        read_closed: said.contains(EpollFlags::EPOLLRDHUP),
+        hung_up: said.contains(EpollFlags::EPOLLHUP),
+        failed: said.contains(EpollFlags::EPOLLERR),
+    }
+}
+
+fn errno(error: &io::Error) -> Errno {
+    Errno(match error.raw_os_error() {
+        Some(number) => format!("{:?}", Number::from_raw(number)),
+        None => error.to_string(),
+    })
+}

@@ -1,0 +1,51 @@
+//! One set of socket programs, three ways to run it: over the inter-VR channel, over our stack across a cable, and over
+//! the Linux kernel's own sockets between two network namespaces. All that a program can observe is recorded and
+//! compared; the kernel is the judge. A difference is a failing test, unless `differences` lists it with its reason.
+//!
+//! ```text
+//!   cases ──▶ scene: a script, and its transcript       report: three transcripts ──▶ docs/differential.md
+//!               │ one order at a time, a line of JSON
+//!               ▼
+//!             endpoint: a process of a column
+//!               └─ host: the trait ─┬─ library_host: a process of a VR ── channel, or stack and cable
+//!                                   └─ kernel_host: Linux, in a network namespace
+//! ```
+//!
+//! `cargo test -p isthmus --test differential [PART OF A NAME]…` plays all cases, or some. `ISTHMUS_BLESS=1` before it
+//! writes docs/differential.md anew, to be reviewed; without it a page that is not what the cases show is a failure.
+//! The kernel's column needs root; without it the other two are compared with each other.
+
+mod cases;
+mod column;
+mod differences;
+mod endpoint;
+mod host;
+mod kernel_host;
+mod library_host;
+mod report;
+mod scene;
+mod suite;
+
+// Of what the tests of the whole router share, this suite uses a part.
+#[allow(dead_code)]
+#[path = "../router/namespace.rs"]
+mod namespace;
+#[allow(dead_code)]
+#[path = "../router/support.rs"]
+mod support;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    if let Ok(place) = std::env::var(endpoint::PLACE) {
+        endpoint::play(&place);
+        return ExitCode::SUCCESS;
+    }
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let (options, filters): (Vec<String>, Vec<String>) = arguments.into_iter().partition(|a| a.starts_with('-'));
+    if options.iter().any(|option| option == "--list") {
+        cases::all().iter().for_each(|case| println!("{}: test", case.name));
+        return ExitCode::SUCCESS;
+    }
+    if suite::run(&filters) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
