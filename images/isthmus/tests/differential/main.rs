@@ -26,7 +26,10 @@ mod report;
 mod scene;
 mod suite;
 
-// Of what the tests of the whole router share, this suite uses a part.
+// Of what the tests of the whole router share, this suite uses a part; the tests among it need the other harness.
+#[allow(dead_code, unused_imports)]
+#[path = "../router/disk.rs"]
+mod disk;
 #[allow(dead_code)]
 #[path = "../router/namespace.rs"]
 mod namespace;
