@@ -67,6 +67,7 @@ impl Scene {
             peer_vr: VrId(1),
             peer_name: "vr1".parse().expect("a name"),
             addresses: vec![IpAddr::from([10, 0, 0, 2])],
+            own_addresses: vec![IpAddr::from([10, 0, 0, 2])],
             peer_addresses: vec![IpAddr::from([10, 0, 0, 1])],
             lost: vec![],
             lost_from: vec![],

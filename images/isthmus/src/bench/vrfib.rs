@@ -95,6 +95,7 @@ fn table(entries: u16) -> Result<VrFib> {
             peer_vr: VrId(peer + 1),
             peer_name: VrName::new(&name(peer))?,
             addresses: vec![OWN],
+            own_addresses: vec![OWN],
             peer_addresses: vec![address(peer)],
             lost: Vec::new(),
             lost_from: Vec::new(),
