@@ -3,6 +3,7 @@
 mod tcp_data;
 mod tcp_end;
 mod tcp_open;
+mod tcp_reset;
 
 pub use tcp_data::connection;
 
@@ -30,5 +31,5 @@ use cases;
 
 /// All cases, in the order of the page.
 pub fn all() -> Vec<Case> {
-    [tcp_open::CASES, tcp_data::CASES, tcp_end::CASES].concat()
+    [tcp_open::CASES, tcp_data::CASES, tcp_end::CASES, tcp_reset::CASES].concat()
 }
