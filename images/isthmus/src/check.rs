@@ -17,9 +17,10 @@ use crate::classes;
 type Read = fn(&[Node]) -> Result<(), Objection>;
 
 /// Of each VR, what these classes subscribe to.
-const IN_VRS: [(&str, Read); 2] = [
+const IN_VRS: [(&str, Read); 3] = [
     (classes::RIB, |blocks| rib::config::read(blocks).map(drop).map_err(|error| error.objection())),
     (classes::BGP, |blocks| bgp::Bgp::read_config(blocks).map(drop).map_err(|error| error.objection())),
+    (classes::OSPF, |blocks| ospf::Ospf::read_config(blocks).map(drop).map_err(|error| error.objection())),
 ];
 
 /// Validates a configuration file; says what it holds, or all that is wrong with it.
