@@ -86,20 +86,23 @@ mod tests {
     fn each_system_call_is_counted() {
         // Copies byte by byte: a read and a write each.
         let mut child = Command::new("dd")
-            .args(["bs=1", "count=501", "status=none"])
+            .args(["bs=1", "count=502", "status=none"])
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
-        let counter = Counter::start(Pid::from_raw(child.id() as i32)).unwrap();
         let (mut input, mut output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
+        // Once the first byte is through, its start is behind it, which takes calls too.
+        input.write_all(&[0]).unwrap();
+        output.read_exact(&mut [0]).unwrap();
+        let counter = Counter::start(Pid::from_raw(child.id() as i32)).unwrap();
         input.write_all(&[0; 500]).unwrap();
         output.read_exact(&mut [0; 500]).unwrap();
         counter.stop();
         input.write_all(&[0]).unwrap();
         let count = counter.count().unwrap();
-        // Some more while it started.
-        assert!((999..1200).contains(&count), "{count}");
+        // The call that it was in may be counted or not, at either end.
+        assert!((998..=1002).contains(&count), "{count}");
         child.wait().unwrap();
     }
 
