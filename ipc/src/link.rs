@@ -194,6 +194,12 @@ impl Link {
         self.send(&Request::Withdraw { pathname })
     }
 
+    /// Says that a channel that came by an endpoint of this process was accepted, or dropped: until then it counts in
+    /// the endpoint's backlog.
+    pub fn accepted(&mut self, pathname: Pathname) -> Result<(), LinkError> {
+        self.send(&Request::Accepted { pathname })
+    }
+
     /// Asks about the router.
     pub fn ask(&mut self, question: Question) -> Result<Ticket, LinkError> {
         self.request(|ticket| Request::Ask { ticket, question })

@@ -108,10 +108,15 @@ pub enum Request {
         /// Of the open.
         ticket: Ticket,
     },
-    /// So many ends of `Incoming` were taken from the link.
+    /// So many ends of `Incoming` were taken from the link. Those of an endpoint are in its backlog until `Accepted`.
     Taken {
         /// How many.
         count: u32,
+    },
+    /// A channel that came by an endpoint of this process has left its backlog: there is room for one more.
+    Accepted {
+        /// The endpoint.
+        pathname: Pathname,
     },
     /// A question or an order about the router. Answered by one or more `Answer`, or by `Refused`.
     Ask {

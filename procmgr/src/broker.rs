@@ -1,8 +1,10 @@
 //! Opens: from the request to the moment when each side has its end of a channel.
 //!
-//! An end is handed to a listener on credit: at most its backlog per pathname and [`MAX_UNTAKEN`] in all may lie on its
-//! link without it having taken them. Opens beyond that wait here, in order, in silence; so do opens of services that
-//! nobody has published yet, and those whose terms are not what the publication asks for. What waits is bounded by its opener, so that nobody can fill procmgr's memory.
+//! An end is handed to a listener on credit: at most [`MAX_UNTAKEN`] in all may lie on its link without it having taken
+//! them, and at most its backlog of those that came by one pathname: of an endpoint until it has accepted them, of a
+//! service until it has taken them. Opens beyond that wait here, in order, in silence; so do opens of services that nobody
+//! has published yet, and those whose terms are not what the publication asks for. What waits is bounded by its opener, so
+//! that nobody can fill procmgr's memory.
 //!
 //! The broker decides and holds no descriptor: [`next_effect`](Broker::next_effect) says what to do.
 
@@ -42,13 +44,13 @@ pub(crate) enum Effect {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 struct OpenId(u64);
 
-/// What lies on a listener's link.
+/// What a listener has to do.
 #[derive(Debug, Default)]
 struct Credit {
-    /// Pathnames of the untaken ends, oldest first.
+    /// Pathnames of the ends that lie on its link, oldest first.
     untaken: VecDeque<Pathname>,
-    /// How many of them each pathname has.
-    by_pathname: HashMap<Pathname, u32>,
+    /// How many ends are in the backlog of each pathname.
+    backlogs: HashMap<Pathname, u32>,
     /// Pathnames of this listener that opens wait for.
     wanted: BTreeSet<Pathname>,
 }
@@ -119,6 +121,7 @@ impl Broker {
         }
         if let Some(credit) = self.credits.get_mut(&listener) {
             credit.wanted.remove(pathname);
+            credit.backlogs.remove(pathname);
         }
         let waits = |open: &Open| matches!(open.pathname, Pathname::Service { .. }) && open.generation.is_none();
         self.refuse_where(pathname, |open| !waits(open));
@@ -138,13 +141,24 @@ impl Broker {
         let mut left = count;
         while left > 0 {
             let Some(pathname) = credit.untaken.pop_front() else { break };
-            credit.free(&pathname);
+            if matches!(pathname, Pathname::Service { .. }) {
+                credit.free(&pathname);
+            }
             left -= 1;
         }
         for pathname in credit.wanted.clone() {
             self.serve(directory, vrs, &pathname);
         }
         left
+    }
+
+    /// A listener accepted, or dropped, what came by an endpoint of its own. What it claims beyond that gains it nothing
+    /// but work: its link takes no more than [`MAX_UNTAKEN`].
+    pub(crate) fn accepted(&mut self, directory: &Directory, vrs: &Vrs, listener: ProcessKey, pathname: &Pathname) {
+        if let Some(credit) = self.credits.get_mut(&listener) {
+            credit.free(pathname);
+        }
+        self.serve(directory, vrs, pathname);
     }
 
     /// A handed-out end did not reach the listener: no channel could be made.
@@ -248,21 +262,21 @@ fn take_from(queues: &mut HashMap<Pathname, BTreeSet<OpenId>>, pathname: &Pathna
 impl Credit {
     /// Takes one credit; `false`: there is none left.
     fn take(&mut self, pathname: &Pathname, backlog: u32) -> bool {
-        let of_pathname = self.by_pathname.get(pathname).copied().unwrap_or(0);
-        if self.untaken.len() >= MAX_UNTAKEN as usize || of_pathname >= backlog {
+        let waiting = self.backlogs.get(pathname).copied().unwrap_or(0);
+        if self.untaken.len() >= MAX_UNTAKEN as usize || waiting >= backlog {
             return false;
         }
         self.untaken.push_back(pathname.clone());
-        self.by_pathname.insert(pathname.clone(), of_pathname + 1);
+        self.backlogs.insert(pathname.clone(), waiting + 1);
         true
     }
 
     /// Gives one credit of `pathname` back.
     fn free(&mut self, pathname: &Pathname) {
-        match self.by_pathname.get_mut(pathname) {
+        match self.backlogs.get_mut(pathname) {
             Some(count) if *count > 1 => *count -= 1,
             _ => {
-                self.by_pathname.remove(pathname);
+                self.backlogs.remove(pathname);
             }
         }
     }

@@ -203,8 +203,9 @@ impl Library {
                 match criteria {
                     Criteria::Udp(..) | Criteria::Raw(..) => {
                         self.datagram_incoming(reactor, criteria, channel, &peer, &terms);
+                        self.left_backlog(reactor, criteria);
                     }
-                    Criteria::Tcp(..) | Criteria::Osi(_) => self.incoming(criteria, channel, &peer, &terms),
+                    Criteria::Tcp(..) | Criteria::Osi(_) => self.incoming(reactor, criteria, channel, &peer, &terms),
                 }
             }
             Event::Link(_) => return Some(event),

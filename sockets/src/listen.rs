@@ -109,6 +109,8 @@ impl Library {
             return Err(SocketError::InvalidArgument);
         };
         let Some(stream) = listening.queue.pop_front() else { return Ok(None) };
+        let criteria = listening.listener.criteria;
+        self.left_backlog(reactor, criteria);
         let socket = self.new_id();
         let addresses = reversed(stream.addresses());
         self.keep_options(socket, self.options_of(listener));
@@ -216,11 +218,27 @@ impl Library {
         self.server.send(&SocketRequest::Unlisten { listener, local });
         for stream in listening.queue {
             stream.abort();
+            self.left_backlog(reactor, criteria);
+        }
+    }
+
+    /// Tells procmgr, which holds opens back while a backlog is full, that there is room for one more.
+    pub(crate) fn left_backlog(&self, reactor: &mut Reactor, criteria: Criteria) {
+        let listener = Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
+        if let Err(error) = reactor.link.accepted(listener) {
+            log::debug!("{error}");
         }
     }
 
     /// Somebody opened an endpoint of this process: the library of a peer, or the socket server.
-    pub(crate) fn incoming(&mut self, criteria: Criteria, mut channel: Channel, peer: &Identity, terms: &[u8]) {
+    pub(crate) fn incoming(
+        &mut self,
+        reactor: &mut Reactor,
+        criteria: Criteria,
+        mut channel: Channel,
+        peer: &Identity,
+        terms: &[u8],
+    ) {
         let admitted = self.admit(criteria, peer, terms).and_then(|(listener, addresses, path)| {
             match self.sockets.get_mut(&listener) {
                 Some(Socket::Listening(listening)) if listening.has_room() => {
@@ -239,6 +257,7 @@ impl Library {
                 log::debug!("connection of {peer} to {criteria} dropped: {reason}");
                 self.drops.count(reason);
                 channel.reset(SocketError::ConnectionReset.code());
+                self.left_backlog(reactor, criteria);
             }
         }
     }

@@ -77,6 +77,10 @@ impl Scene {
         self.broker.taken(&self.directory, &self.vrs, LISTENER, count)
     }
 
+    fn accepted(&mut self, pathname: &str) {
+        self.broker.accepted(&self.directory, &self.vrs, LISTENER, &pathname.parse().unwrap());
+    }
+
     /// Tickets handed out and tickets refused since the last call.
     fn outcome(&mut self) -> (Vec<Ticket>, Vec<(Ticket, Refusal)>) {
         let (mut handed_out, mut refused) = (vec![], vec![]);
@@ -131,15 +135,18 @@ fn opens_of_a_service_wait_until_it_is_published_and_again_after_its_death() {
 }
 
 #[test]
-fn a_full_backlog_is_silence_until_the_listener_takes() {
+fn a_full_backlog_is_silence_until_the_listener_accepts() {
     let mut scene = Scene::new();
     scene.listen(BGP, 1, 2);
     let tickets: Vec<Ticket> = (0..4).map(|_| scene.open(BGP)).collect();
     assert_eq!(scene.outcome(), (tickets[..2].to_vec(), vec![]));
-    scene.taken(1);
+    scene.taken(2);
+    assert_eq!(scene.outcome(), (vec![], vec![]), "what was taken from the link is still in the backlog");
+    scene.accepted(BGP);
     assert_eq!(scene.outcome(), (vec![tickets[2]], vec![]));
     scene.broker.cancel(OPENER, tickets[3]);
-    scene.taken(2);
+    scene.accepted(BGP);
+    scene.accepted(BGP);
     assert_eq!(scene.outcome(), (vec![], vec![]), "a cancelled open is not handed out");
 }
 
@@ -219,9 +226,12 @@ fn a_listener_that_claims_more_than_it_got_gains_nothing() {
     scene.open(BGP);
     assert_eq!(scene.taken(5), 4);
     for _ in 0..5 {
+        scene.accepted(BGP);
+    }
+    for _ in 0..5 {
         scene.open(BGP);
     }
-    assert_eq!(scene.outcome().0.len(), 3, "one taken, two in the backlog");
+    assert_eq!(scene.outcome().0.len(), 3, "one accepted, two in the backlog");
 }
 
 #[test]
@@ -242,7 +252,7 @@ fn access_is_checked_when_asked_and_again_when_served() {
     let (a, b) = (scene.open(BGP), scene.open(BGP));
     scene.vrs.join(VrId(1), VrId(2), false).unwrap();
     let c = scene.open(BGP);
-    scene.taken(1);
+    scene.accepted(BGP);
     assert_eq!(scene.outcome(), (vec![a], vec![(c, access.clone()), (b, access)]));
     let d = scene.open_as(2, BGP, None);
     assert_eq!(scene.outcome(), (vec![d], vec![]), "the refused one used no credit");

@@ -37,6 +37,10 @@ impl Router<'_> {
                     self.fault(key, &format!("word that it took {surplus} channels more than it got"));
                 }
             }
+            Request::Accepted { pathname } => match self.processes.owner(&pathname) {
+                Some(owner) if owner == key => self.broker.accepted(&self.directory, &self.vrs, key, &pathname),
+                Some(_) | None => self.fault(key, &format!("word that it accepted from {pathname}, not its own")),
+            },
             Request::Ask { ticket, question } => self.ask(key, ticket, question),
             Request::Manage { ticket, order } => {
                 let done = self.manage(key, order);

@@ -327,6 +327,7 @@ fn an_open_that_names_an_earlier_publication_misses() {
         assert_eq!(refusal(&mut red), Refusal::NotPublished(endpoint.clone()), "generation {stale}");
     }
     assert!(matches!(answer(&mut blue), LinkEvent::Incoming { .. }));
+    blue.accepted(endpoint.clone()).unwrap();
     red.open(&endpoint, Some(Generation(6)), b"").unwrap();
     assert!(matches!(answer(&mut red), LinkEvent::Opened { .. }));
 }
@@ -343,6 +344,7 @@ fn an_open_that_waits_is_denied_when_the_vrs_are_separated_meanwhile() {
     assert!(matches!(answer(&mut red), LinkEvent::Opened { .. }));
     assert_eq!(house.router.order("separate 1 2"), "done");
     assert!(matches!(answer(&mut blue), LinkEvent::Incoming { .. }));
+    blue.accepted(endpoint.clone()).unwrap();
     assert_eq!(refusal(&mut red), Refusal::Access { pathname: endpoint, caller: VrId(1) });
 }
 
@@ -361,6 +363,7 @@ fn nobody_gives_up_the_open_of_another() {
     let mut events = [answer(&mut blue), answer(&mut blue)];
     events.sort_by_key(|event| matches!(event, LinkEvent::Done { .. }));
     assert!(matches!(events, [LinkEvent::Incoming { .. }, LinkEvent::Done { .. }]), "{events:?}");
+    blue.accepted(endpoint).unwrap();
     for wanted in [first, second] {
         assert!(matches!(answer(&mut red), LinkEvent::Opened { ticket, .. } if ticket == wanted));
     }

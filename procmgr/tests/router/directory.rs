@@ -154,7 +154,7 @@ fn what_an_attached_process_published_goes_with_it() {
 }
 
 #[test]
-fn a_full_backlog_is_silence_and_taking_ends_it() {
+fn a_full_backlog_is_silence_and_accepting_ends_it() {
     let (router, _) = Router::up(&[MANAGER]);
     let (mut red, mut blue) = (router.attach(Some("red"), "client"), router.attach(Some("blue"), "server"));
     let endpoint = pathname(&format!("/2/{}/ipv4/tcp/179", blue.identity().pid));
@@ -169,6 +169,7 @@ fn a_full_backlog_is_silence_and_taking_ends_it() {
     red.publish(name("mark")).unwrap();
     done(&mut red);
     assert!(matches!(answer(&mut blue), LinkEvent::Incoming { .. }));
+    blue.accepted(endpoint).unwrap();
     assert!(matches!(answer(&mut red), LinkEvent::Opened { .. }));
 }
 

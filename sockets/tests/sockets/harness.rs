@@ -248,7 +248,7 @@ impl Router {
             Request::Withdraw { pathname } => {
                 assert!(self.directory.remove(&pathname).is_some(), "{pathname} is withdrawn, and was not published");
             }
-            Request::Taken { .. } | Request::Ready => {}
+            Request::Taken { .. } | Request::Accepted { .. } | Request::Ready => {}
             other => panic!("the library asked procmgr {other:?}"),
         }
     }
