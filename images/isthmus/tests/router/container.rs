@@ -97,9 +97,13 @@ impl Container<'_> {
 
     /// The router's first process, as the host knows it.
     fn first_process(&self) -> i32 {
+        self.engine_child().unwrap()
+    }
+
+    fn engine_child(&self) -> Option<i32> {
         let engine = self.engine.id();
-        let children = fs::read_to_string(format!("/proc/{engine}/task/{engine}/children")).unwrap();
-        children.trim().parse().unwrap()
+        let children = fs::read_to_string(format!("/proc/{engine}/task/{engine}/children")).ok()?;
+        children.trim().parse().ok()
     }
 
     /// A command inside, as an engine executes one.
@@ -113,6 +117,10 @@ impl Container<'_> {
 
 impl Drop for Container<'_> {
     fn drop(&mut self) {
+        // With the first process go all others. It would outlive its parent: a change of user clears the order to die.
+        if let Some(first) = self.engine_child() {
+            let _ = kill(Pid::from_raw(first), Signal::SIGKILL);
+        }
         let _ = self.engine.kill();
         let _ = self.engine.wait();
     }
