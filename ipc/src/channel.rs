@@ -402,6 +402,15 @@ impl Channel {
         Ok(self.tx.arm(minimum)?)
     }
 
+    /// Prepares to sleep until the peer has left no more than `unread` bytes unread. `true`: armed, and there is really
+    /// more: the bell rings. `false`: there is not, or the peer is gone.
+    pub fn arm_unread(&mut self, unread: usize) -> Result<bool, ChannelError> {
+        if self.doorbell.peer_gone() {
+            return Ok(false);
+        }
+        Ok(self.tx.arm_unread(unread)?)
+    }
+
     /// As [`arm_write`](Self::arm_write), until a record of `length` bytes can be written.
     pub fn arm_write_record(&mut self, length: usize) -> Result<bool, ChannelError> {
         if self.doorbell.peer_gone() || self.tx.is_closed() {

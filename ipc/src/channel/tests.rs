@@ -273,6 +273,19 @@ fn a_reader_that_keeps_going_to_sleep_wakes_a_waiting_writer_once() {
 }
 
 #[test]
+fn a_writer_may_wait_until_little_is_unread_though_there_is_room() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    a.write(&[1; 1000]).unwrap();
+    assert!(!a.arm_unread(1000).unwrap(), "no more than that is there");
+    assert!(a.arm_unread(400).unwrap());
+    b.consume(500).unwrap();
+    assert!(!a.acknowledge_bell().unwrap());
+    b.consume(100).unwrap();
+    assert!(a.acknowledge_bell().unwrap());
+    assert!(!a.arm_unread(400).unwrap());
+}
+
+#[test]
 fn a_full_bell_is_rung_enough() {
     let (mut a, b) = Channel::pair().unwrap();
     for _ in 0..10_000 {

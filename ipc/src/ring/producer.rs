@@ -140,13 +140,24 @@ impl Producer {
         self.arm_for(record_bytes(length.min(MAX_RECORD)))
     }
 
+    /// Prepares to sleep until the peer has left no more than `unread` bytes unconsumed. `true`: armed, and there is really
+    /// more: the peer rings, once it has got so far or when it goes to sleep itself. `false`: it has, or reads no longer.
+    pub(crate) fn arm_unread(&mut self, unread: usize) -> Result<bool, PeerFault> {
+        let enough = self.tail().saturating_sub(unread as u64);
+        self.sleep_until(enough, enough)
+    }
+
     fn arm_for(&mut self, minimum: usize) -> Result<bool, PeerFault> {
         let enough = self.head_wanted(minimum);
+        let window_bytes = WINDOW_BYTES[self.switch().window() & 3];
+        self.sleep_until(enough, self.head_wanted(minimum.max(window_bytes / WAKE_FRACTION)))
+    }
+
+    /// Sleeps unless the peer's head is at `enough`; is woken when it is at `wanted`.
+    fn sleep_until(&mut self, enough: u64, wanted: u64) -> Result<bool, PeerFault> {
         if enough <= self.head() {
             return Ok(false);
         }
-        let window_bytes = WINDOW_BYTES[self.switch().window() & 3];
-        let wanted = self.head_wanted(minimum.max(window_bytes / WAKE_FRACTION));
         let wakefulness = &self.ring.cursors.tx.wakefulness;
         let state = wakefulness.fall_asleep(wanted);
         let asleep = protocol::sleep_unless(&self.ring.header.state.writer_wants, state, wanted, || {

@@ -68,6 +68,7 @@ fn use_all(channel: &mut Channel, random: &mut Random) -> Result<(), ChannelErro
     note(channel.arm_peek(ahead).map(drop));
     note(channel.arm_write(ahead).map(drop));
     note(channel.arm_write_record(ahead).map(drop));
+    note(channel.arm_unread(ahead).map(drop));
     note(channel.unread_by_peer().map(drop));
     note(channel.notify());
     note(channel.wait_bell(Some(Duration::ZERO)).map(drop));

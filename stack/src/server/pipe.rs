@@ -8,6 +8,18 @@ use ipc::error::ChannelError;
 
 use crate::transport::tcp::{ReceiveSink, SendSource};
 
+/// What a connection found in its pipe when it last looked. It goes to sleep over that and nothing newer: what the process
+/// does after the look is a reason to look again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Found {
+    /// Bytes that the process has written and the peer has not acknowledged.
+    written: usize,
+    /// The process writes no more.
+    ended: bool,
+    /// Bytes that the process has not read.
+    unread: usize,
+}
+
 /// A socket's channel, once there is one, and what did not fit it yet. What the connection promised the peer as window
 /// is always taken: the ring grows only while its reader follows.
 #[derive(Debug)]
@@ -18,8 +30,6 @@ pub struct Pipe {
     overflow: VecDeque<u8>,
     /// The peer sends no more.
     finished: bool,
-    /// The process writes no more, and the connection has seen all that it wrote.
-    ended: bool,
     /// The channel cannot be used any more.
     broken: bool,
 }
@@ -27,8 +37,7 @@ pub struct Pipe {
 impl Pipe {
     /// A pipe whose channel is to come.
     pub fn empty(receive_bytes: usize) -> Self {
-        let (channel, overflow, finished, ended, broken) = (None, VecDeque::new(), false, false, false);
-        Self { receive_bytes, channel, overflow, finished, ended, broken }
+        Self { receive_bytes, channel: None, overflow: VecDeque::new(), finished: false, broken: false }
     }
 
     /// A pipe over a channel.
@@ -88,21 +97,31 @@ impl Pipe {
         }
     }
 
-    /// Goes to sleep until the process writes more or makes room: `true`, or `false` if there is more to do now.
-    pub fn arm(&mut self) -> bool {
-        let wants_room = !self.overflow.is_empty() || self.unread() > self.receive_bytes / 2;
+    /// What is there now. To be called before the connection takes it, and handed to [`arm`](Self::arm) after that.
+    pub fn look(&self) -> Found {
+        // The end first: who ends has written before.
+        let ended = self.channel.as_ref().is_some_and(|channel| channel.rx.writer_closed());
+        let written = self.channel.as_ref().and_then(|channel| channel.rx.available().ok());
+        Found { written: written.unwrap_or(0), ended, unread: self.unread() }
+    }
+
+    /// Goes to sleep until the process writes more than was found, or makes room: `true`, or `false` if it has.
+    pub fn arm(&mut self, found: Found) -> bool {
+        let enough_read = self.receive_bytes / 2;
         let Some(channel) = &mut self.channel else { return true };
-        if channel.rx.writer_closed() && !std::mem::replace(&mut self.ended, true) {
-            return false;
-        }
-        let available = channel.rx.available().unwrap_or(0);
-        // Behind the end nothing comes; what the peer has not acknowledged stays in the ring meanwhile.
-        let quiet = if self.ended { Ok(true) } else { channel.arm_peek(available) };
-        let armed = quiet.and_then(|quiet| {
-            let full = !wants_room || channel.arm_write(self.receive_bytes)?;
+        let mut arm = || {
+            // Behind the end nothing comes; what the peer has not acknowledged stays in the ring meanwhile.
+            let quiet = found.ended || channel.arm_peek(found.written)?;
+            let full = if !self.overflow.is_empty() {
+                channel.arm_write(self.overflow.len())?
+            } else if found.unread > enough_read && !self.finished && !channel.tx.peer_closed_reading() {
+                channel.arm_unread(enough_read)?
+            } else {
+                true
+            };
             Ok(quiet && full)
-        });
-        armed.unwrap_or_else(|error| {
+        };
+        arm().unwrap_or_else(|error| {
             note(&error);
             self.broken = true;
             true
@@ -172,5 +191,83 @@ impl ReceiveSink for Sink<'_> {
         let mut pipe = self.0.borrow_mut();
         pipe.finished = true;
         pipe.flush();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const RECEIVE_BYTES: usize = 8 << 10;
+
+    fn pipe() -> (Channel, Pipe) {
+        let (process, own) = Channel::pair().unwrap();
+        (process, Pipe::over(own, RECEIVE_BYTES))
+    }
+
+    fn rung(pipe: &mut Pipe) -> bool {
+        pipe.channel().unwrap().acknowledge_bell().unwrap()
+    }
+
+    #[test]
+    fn what_the_process_writes_after_the_look_is_a_reason_to_look_again() {
+        let (mut process, mut pipe) = pipe();
+        let found = pipe.look();
+        process.write(b"x").unwrap();
+        assert!(!pipe.arm(found));
+        assert!(pipe.arm(pipe.look()), "the connection has seen it");
+        assert!(!rung(&mut pipe));
+        process.write(b"y").unwrap();
+        assert!(rung(&mut pipe));
+    }
+
+    #[test]
+    fn an_end_after_the_look_is_a_reason_to_look_again_and_behind_it_nothing_comes() {
+        let (mut process, mut pipe) = pipe();
+        let found = pipe.look();
+        process.close_write();
+        assert!(!pipe.arm(found));
+        assert!(pipe.arm(pipe.look()));
+    }
+
+    #[test]
+    fn room_that_the_process_makes_after_the_look_is_a_reason_to_look_again() {
+        let (mut process, mut pipe) = pipe();
+        pipe.overflow.extend(vec![1; 3 * RECEIVE_BYTES / 4]);
+        pipe.flush();
+        let found = pipe.look();
+        assert_eq!(process.read(&mut [0; RECEIVE_BYTES]).unwrap(), 3 * RECEIVE_BYTES / 4);
+        assert!(!pipe.arm(found));
+        assert!(pipe.arm(pipe.look()));
+    }
+
+    #[test]
+    fn a_full_pipe_sleeps_until_half_of_it_is_read_though_the_ring_has_room() {
+        let (mut process, mut pipe) = pipe();
+        pipe.overflow.extend(vec![1; 3 * RECEIVE_BYTES / 4]);
+        pipe.flush();
+        assert!(pipe.arm(pipe.look()));
+        process.read(&mut [0; RECEIVE_BYTES / 8]).unwrap();
+        assert!(!rung(&mut pipe));
+        process.read(&mut [0; RECEIVE_BYTES / 8]).unwrap();
+        assert!(rung(&mut pipe));
+    }
+
+    #[test]
+    fn after_the_peers_end_nobody_waits_for_room() {
+        let (_process, mut pipe) = pipe();
+        pipe.overflow.extend(vec![1; 3 * RECEIVE_BYTES / 4]);
+        pipe.finished = true;
+        pipe.flush();
+        assert!(pipe.arm(pipe.look()));
+    }
+
+    #[test]
+    fn a_process_that_reads_no_longer_is_not_waited_for() {
+        let (mut process, mut pipe) = pipe();
+        pipe.overflow.extend(vec![1; 3 * RECEIVE_BYTES / 4]);
+        pipe.flush();
+        process.close_read();
+        assert!(pipe.arm(pipe.look()));
     }
 }

@@ -429,11 +429,6 @@ impl Server {
     ) -> bool {
         let Some(id) = self.by_ticket.remove(&ticket) else { return false };
         let Some(socket) = self.sockets.get_mut(&id) else { return true };
-        if let Origin::Passive { listener } = socket.origin
-            && let Some(entry) = self.listeners.get_mut(&listener)
-        {
-            entry.pending = entry.pending.saturating_sub(1);
-        }
         match channel {
             Some(mut channel) => {
                 socket.token = reactor.register(&mut channel).ok();
@@ -441,6 +436,9 @@ impl Server {
                     self.by_token.insert(token, id);
                 }
                 socket.pipe.get_mut().attach(channel);
+                if let Origin::Passive { listener } = socket.origin {
+                    self.left_pending(listener);
+                }
             }
             None => socket.connection.abort(),
         }
@@ -469,6 +467,7 @@ impl Server {
         loop {
             let Some(socket) = self.sockets.get_mut(&id) else { return };
             socket.pipe.get_mut().flush();
+            let found = socket.pipe.get_mut().look();
             socket.follow_process(now);
             socket.connection.handle_drained(now, &mut Sink(&socket.pipe));
             self.payload.resize(GSO_BYTES, 0);
@@ -493,7 +492,7 @@ impl Server {
                 }
                 continue;
             }
-            if socket.orphaned || socket.pipe.get_mut().arm() {
+            if socket.orphaned || socket.pipe.get_mut().arm(found) {
                 break;
             }
         }
@@ -565,12 +564,14 @@ impl Server {
         let attached = socket.pipe.get_mut().channel().map(|channel| reactor.deregister(channel)).is_some();
         match socket.origin {
             Origin::Active { port, .. } => self.release(vr, local, port),
-            Origin::Passive { listener } if !attached => {
-                if let Some(entry) = self.listeners.get_mut(&listener) {
-                    entry.pending = entry.pending.saturating_sub(1);
-                }
-            }
+            Origin::Passive { listener } if !attached => self.left_pending(listener),
             Origin::Passive { .. } => {}
+        }
+    }
+
+    fn left_pending(&mut self, listener: SocketId) {
+        if let Some(entry) = self.listeners.get_mut(&listener) {
+            entry.pending = entry.pending.saturating_sub(1);
         }
     }
 

@@ -102,8 +102,9 @@ impl Connection {
         if !matches!(self.state, State::Established | State::CloseWait) {
             return None;
         }
-        let unsent = source.available().saturating_sub(self.send.in_flight());
+        // The end first: an application that ends has written before, and all of it goes before FIN.
         let finishing = self.closing || source.finished();
+        let unsent = source.available().saturating_sub(self.send.in_flight());
         if unsent == 0 && !finishing {
             return None;
         }

@@ -1,7 +1,11 @@
 //! Closing: RFC 9293 section 3.6, TIME-WAIT, aborts.
 
+use std::cell::Cell;
+
 use super::script::{parse, plain, run};
-use crate::wire::tcp::TcpSegment;
+use crate::time::Time;
+use crate::transport::tcp::SendSource;
+use crate::wire::tcp::{TcpFlags, TcpSegment};
 
 /// An open at 0 ms, so that scripts start with what they are about.
 pub fn opened(rest: &str) -> String {
@@ -225,4 +229,41 @@ fn a_close_before_the_handshake_ends_at_once() {
          5  state CLOSED
          5  event Closed",
     );
+}
+
+/// An application that writes its last bytes and ends between two looks at it.
+#[derive(Default)]
+struct EndsMeanwhile {
+    looks: Cell<usize>,
+}
+
+impl EndsMeanwhile {
+    fn has_ended(&self) -> bool {
+        self.looks.replace(self.looks.get() + 1) > 0
+    }
+}
+
+impl SendSource for EndsMeanwhile {
+    fn available(&self) -> usize {
+        if self.has_ended() { 5 } else { 0 }
+    }
+    fn copy(&self, ahead: usize, into: &mut [u8]) -> usize {
+        into.len().min(5usize.saturating_sub(ahead))
+    }
+    fn consume(&mut self, _: usize) {}
+    fn finished(&self) -> bool {
+        self.has_ended()
+    }
+}
+
+#[test]
+fn bytes_that_are_written_just_before_the_end_go_before_the_fin() {
+    let mut connection = run(plain(), &opened(""));
+    let (source, mut payload) = (EndsMeanwhile::default(), [0; 100]);
+    let mut sent = Vec::new();
+    while let Some(out) = connection.poll_transmit(Time::ZERO, &source, &mut payload) {
+        sent.push((out.payload_bytes, out.repr.flags.contains(TcpFlags::FIN)));
+    }
+    assert_eq!(sent.iter().map(|(bytes, _)| bytes).sum::<usize>(), 5, "{sent:?}");
+    assert_eq!(sent.iter().rposition(|(_, fin)| *fin), Some(sent.len() - 1), "{sent:?}");
 }
