@@ -38,15 +38,23 @@ pub struct Peer {
     pub core: Bgp,
     pub now: Time,
     pub log: Vec<String>,
+    /// The core's latest attempt at a connection of its own.
+    pub dialed: Option<ConnectionId>,
 }
 
 impl Peer {
-    /// A core with this configuration and an accepted connection: its OPEN is sent.
-    pub fn connected(config: &str) -> Self {
-        let mut peer = Self { core: Bgp::new(), now: Time::ZERO, log: Vec::new() };
+    /// A core with this configuration.
+    pub fn new(config: &str) -> Self {
+        let mut peer = Self { core: Bgp::new(), now: Time::ZERO, log: Vec::new(), dialed: None };
         let config = Bgp::read_config(&tree(config)).unwrap();
         peer.core.configure(peer.now, config).unwrap();
         peer.drain();
+        peer
+    }
+
+    /// The same with an accepted connection: its OPEN is sent.
+    pub fn connected(config: &str) -> Self {
+        let mut peer = Self::new(config);
         assert_eq!(peer.accept(CONNECTION).sent, ["OPEN"]);
         peer
     }
@@ -100,10 +108,10 @@ impl Peer {
                 }
                 Output::Close { .. } => done.closed = true,
                 Output::Log { level, text } => self.log.push(format!("{level} {text}")),
+                Output::Connect { connection, .. } => self.dialed = Some(connection),
                 Output::Listen { .. }
                 | Output::Peers(_)
                 | Output::StopListening { .. }
-                | Output::Connect { .. }
                 | Output::Datagram { .. }
                 | Output::Rib(_) => {}
             }

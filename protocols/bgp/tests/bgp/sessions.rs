@@ -1,11 +1,15 @@
 //! Sessions between cores: how they come up, collide, break, and what moves them.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
-use sdk::core::{Input, ProtocolCore};
+use isthmus_bgp::packet::Open;
+use sdk::core::{Closed, Input, ProtocolCore};
+use stack_api::socket::SocketError;
 use vr_api::show::Value;
 
 use crate::network::Network;
+use crate::peer::{CONNECTION, EXTERNAL, Peer, keepalive, written};
 
 pub const POLICY: &str = "route-policy ALL\n pass\n";
 
@@ -66,11 +70,30 @@ fn whatever_the_order_of_starting_exactly_one_session_results() {
         let since = network.up_since(0, "10.0.0.1");
         network.run(600);
         assert_eq!(network.up_since(0, "10.0.0.1"), since, "head start {head_start}");
-        for (router, neighbor) in [(0, "10.0.0.1"), (1, "10.0.0.0")] {
-            let error = network.cell(router, "bgp summary", "", ("neighbor", neighbor), "last_error");
-            assert_eq!(error, Value::Null, "head start {head_start}: the connection that went is no error");
-        }
     }
+}
+
+#[test]
+fn a_second_connection_that_breaks_is_no_error_of_the_session_that_stands() {
+    let config = EXTERNAL.replace("  session-open-mode passive-only\n", "");
+    let mut peer = Peer::new(&config);
+    peer.pass(10);
+    // Both sides connect at once: both connections stand.
+    let (ours, end) =
+        (peer.dialed.expect("an attempt"), |address: &str| (address.parse::<IpAddr>().unwrap(), 179).into());
+    let (local, remote) = (end("10.0.0.0"), end("10.0.0.1"));
+    peer.core.handle_input(peer.now, Input::Connected { connection: ours, local, remote });
+    assert_eq!(peer.accept(CONNECTION).sent, ["OPEN", "OPEN"]);
+    let open = written(|into| Open::ours(64502, 90, "10.0.0.1".parse().unwrap()).encode(into));
+    for bytes in [open, keepalive()] {
+        peer.core.handle_input(peer.now, Input::Received { connection: ours, bytes: &bytes });
+    }
+    let closed = Closed::Failed(SocketError::ConnectionReset);
+    peer.core.handle_input(peer.now, Input::Closed { connection: CONNECTION, closed });
+    let columns = &isthmus_bgp::show::tables()[0].columns;
+    let rows = peer.core.show(peer.now, "bgp summary", &[]).unwrap();
+    let cell = |name| &rows[0][columns.iter().position(|column| column == name).unwrap() - 1];
+    assert_eq!((cell("state"), cell("last_error")), (&Value::Text("Established".into()), &Value::Null));
 }
 
 #[test]
