@@ -7,10 +7,13 @@
 //! ```
 //!
 //! A connection keeps no send buffer: what a process wrote stays in the ring of its channel until it is acknowledged.
-//! Read first: `tcp`, then `pipe`; `requests` is for listeners and ports, `options` for what a socket was
+//! Read first: `tcp`, then `pipe`; `connect` and `listener` are how connections begin, `requests` is what libraries ask for
+//! beside connections, `options` for what a socket was
 //! told to do otherwise, `datagram` for sockets without connections.
 
+mod connect;
 mod datagram;
+mod listener;
 mod options;
 mod pipe;
 mod requests;

@@ -8,7 +8,8 @@ use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, VrId};
 use stack_api::options::Options;
 use stack_api::socket::{SocketError, SocketReply, SocketRequest};
 
-use super::tcp::{Listener, Server};
+use super::listener::Listener;
+use super::tcp::Server;
 use crate::control::plane::Plane;
 use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
 use crate::policer::PolicerClass;

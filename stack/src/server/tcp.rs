@@ -2,36 +2,35 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use ipc::channel::Channel;
-use ipc::protocol::{Identity, Ticket};
+use ipc::protocol::Ticket;
 use ipc::reactor::Reactor;
-use ipc::{Family, InterfaceName, Pathname, Pid, VrId};
+use ipc::{Pid, VrId};
 use mio::Token;
-use stack_api::datagram::DEFAULT_TTL;
 use stack_api::options::Options;
-use stack_api::socket::{Addresses, Connect, ConnectResult, SocketError};
-use vr_api::interface::is_link_scoped;
+use stack_api::socket::{ConnectResult, SocketError};
 
-use super::options::{admit, config};
+use super::listener::Listener;
+use super::options::admit;
 use super::pipe::{Pipe, Sink, Source};
 use super::segment::{GSO_BYTES, Segment};
 use crate::control::plane::Plane;
 use crate::ids::IfIndex;
-use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId, scope_of, scoped, unscoped};
+use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId, scoped};
 use crate::packet::{ChecksumState, Packet};
 use crate::policer::PolicerClass;
 use crate::time::Time;
 use crate::transport::ports::PortSpace;
-use crate::transport::tcp::{Connection, ConnectionError, Event, IsnGenerator, Unreachability, reset_for};
+use crate::transport::tcp::{Connection, ConnectionError, Event, IsnGenerator, Unreachability};
 use crate::wire::icmpv4::Unreachable;
 use crate::wire::ip::IpView;
 use crate::wire::ipv4::protocol;
-use crate::wire::tcp::{SeqNumber, TcpFlags, TcpSegment, TcpView};
+use crate::wire::tcp::{SeqNumber, TcpSegment, TcpView};
 
 /// Sequence numbers of different VRs have nothing to do with each other.
-fn isn_space(vr: VrId) -> u32 {
+pub(super) fn isn_space(vr: VrId) -> u32 {
     vr.0.into()
 }
 
@@ -39,7 +38,7 @@ pub(super) type Tuple = (VrId, SocketAddr, SocketAddr);
 
 /// Who wanted a connection.
 #[derive(Debug, Clone)]
-enum Origin {
+pub(super) enum Origin {
     /// A process of ours; its port is given back at the end.
     Active { told: bool, port: OwnPort },
     /// A peer; the process that listens gets its end once the handshake is done.
@@ -47,7 +46,7 @@ enum Origin {
 }
 
 #[derive(Debug, Clone, Copy)]
-enum OwnPort {
+pub(super) enum OwnPort {
     Ephemeral,
     Bound(Pid),
 }
@@ -58,39 +57,14 @@ pub(super) struct TcpSocket {
     /// The process that it is for.
     pub owner: Pid,
     /// The one interface that it is bound to, or that its link-local peer is on.
-    interface: Option<IfIndex>,
+    pub interface: Option<IfIndex>,
     pub options: Options,
     pub connection: Connection,
     pub pipe: RefCell<Pipe>,
-    token: Option<Token>,
-    origin: Origin,
-    deadline: Option<Time>,
-    orphaned: bool,
-}
-
-/// The two ends of a connection to be; link-local addresses carry their interface.
-struct Ends {
-    vr: VrId,
-    local: SocketAddr,
-    remote: SocketAddr,
-    interface: Option<IfIndex>,
-    port: OwnPort,
-}
-
-/// A port that a process listens on.
-#[derive(Debug)]
-pub(super) struct Listener {
-    pub vr: VrId,
-    pub owner: Pid,
-    pub pathname: Pathname,
-    pub family: Family,
-    pub local: Option<IpAddr>,
-    pub interface: Option<InterfaceName>,
-    pub port: u16,
-    pub backlog: usize,
-    pub options: Options,
-    /// Handshakes, and connections whose end procmgr has not delivered.
-    pub pending: usize,
+    pub token: Option<Token>,
+    pub origin: Origin,
+    pub deadline: Option<Time>,
+    pub orphaned: bool,
 }
 
 /// A row of `show tcp`.
@@ -112,14 +86,14 @@ pub struct Server {
     pub(super) sockets: HashMap<SocketId, TcpSocket>,
     pub(super) listeners: HashMap<SocketId, Listener>,
     pub(super) by_tuple: HashMap<Tuple, SocketId>,
-    by_token: HashMap<Token, SocketId>,
-    by_ticket: HashMap<Ticket, SocketId>,
+    pub(super) by_token: HashMap<Token, SocketId>,
+    pub(super) by_ticket: HashMap<Ticket, SocketId>,
     timers: BTreeSet<(Time, SocketId)>,
     ports: BTreeMap<VrId, PortSpace>,
-    isn: IsnGenerator,
+    pub(super) isn: IsnGenerator,
     next_id: u64,
     payload: Vec<u8>,
-    packet: Vec<u8>,
+    pub(super) packet: Vec<u8>,
 }
 
 impl Server {
@@ -136,98 +110,7 @@ impl Server {
         SocketId(self.next_id)
     }
 
-    /// A process wants a connection; `channel` is its socket.
-    pub fn connect(
-        &mut self,
-        now: Time,
-        plane: &mut Plane,
-        reactor: &mut Reactor,
-        peer: &Identity,
-        mut channel: Channel,
-        wanted: &Connect,
-    ) {
-        let opened = self.local_end(plane, peer, wanted);
-        let Ends { vr, local, remote, interface, port } = match opened {
-            Ok(opened) => opened,
-            Err(error) => {
-                tell(&mut channel, &ConnectResult::Failed(error));
-                return;
-            }
-        };
-        let iss = self.isn.next(now, isn_space(vr), local, remote);
-        let config = config(now, plane, (vr, remote, interface), &wanted.options);
-        let connection = Connection::connect(now, config, local, remote, iss);
-        let token = reactor.register(&mut channel).ok();
-        let socket = TcpSocket {
-            vr,
-            owner: peer.pid,
-            interface,
-            pipe: RefCell::new(Pipe::over(channel, wanted.options.receive_buffer())),
-            options: wanted.options.clone(),
-            connection,
-            token,
-            origin: Origin::Active { told: false, port },
-            deadline: None,
-            orphaned: false,
-        };
-        let id = self.insert(plane, socket);
-        self.pump(now, plane, reactor, id);
-    }
-
-    /// The ends of a connection that a process wants, with an own address and port.
-    fn local_end(&mut self, plane: &Plane, peer: &Identity, wanted: &Connect) -> Result<Ends, SocketError> {
-        let vr = peer.vr_name.as_ref().and_then(|name| plane.topology.vr(name)).ok_or(SocketError::NetworkDown)?;
-        let to = wanted.to.ip();
-        wanted.options.check()?;
-        if wanted.to.port() == 0 || to.is_unspecified() || to.is_multicast() || to == IpAddr::V4(Ipv4Addr::BROADCAST) {
-            return Err(SocketError::InvalidArgument);
-        }
-        let interface = match (&wanted.interface, is_link_scoped(to)) {
-            // Nobody can tell which link.
-            (None, true) => return Err(SocketError::InvalidArgument),
-            (None, false) => None,
-            (Some(name), is_on_link) => {
-                let index = plane.topology.interface(vr, name).ok_or(SocketError::AddressNotAvailable)?.index;
-                if !is_on_link && plane.way_over(vr, to, index).is_none() {
-                    return Err(SocketError::NetworkUnreachable);
-                }
-                Some(index)
-            }
-        };
-        let from = match (wanted.from, interface) {
-            (Some(from), _) if Family::of(from) != Family::of(to) => return Err(SocketError::InvalidArgument),
-            (Some(from), _) if plane.topology.is_local_on(vr, from, interface) => from,
-            (Some(_), _) => return Err(SocketError::AddressNotAvailable),
-            (None, Some(interface)) => plane.topology.source(interface, to).ok_or(SocketError::AddressNotAvailable)?,
-            (None, None) => plane.source_towards(vr, to)?,
-        };
-        let in_use = |_| SocketError::AddressInUse;
-        let ports = self.ports(vr);
-        let (port, own) = match wanted.from_port {
-            Some(port) => {
-                ports.bind(peer.pid, Family::of(from), Some(from), port).map_err(in_use)?;
-                (port, OwnPort::Bound(peer.pid))
-            }
-            None => (ports.allocate(peer.pid).map_err(|_| SocketError::AddressNotAvailable)?, OwnPort::Ephemeral),
-        };
-        let (local, remote) = (scoped(from, port, interface), scoped(to, wanted.to.port(), interface));
-        if self.by_tuple.contains_key(&(vr, local, remote)) {
-            self.release(vr, local, own);
-            return Err(SocketError::AddressNotAvailable);
-        }
-        Ok(Ends { vr, local, remote, interface, port: own })
-    }
-
-    fn release(&mut self, vr: VrId, local: SocketAddr, port: OwnPort) {
-        match port {
-            OwnPort::Ephemeral => self.ports(vr).release(local.port()),
-            OwnPort::Bound(owner) => {
-                self.ports(vr).unbind(owner, Family::of(local.ip()), Some(local.ip()), local.port());
-            }
-        }
-    }
-
-    fn insert(&mut self, plane: &mut Plane, socket: TcpSocket) -> SocketId {
+    pub(super) fn insert(&mut self, plane: &mut Plane, socket: TcpSocket) -> SocketId {
         let id = self.new_id();
         let (vr, local, remote) = (socket.vr, socket.connection.local(), socket.connection.remote());
         let key = IfibKey::Connection { vr, protocol: protocol::TCP, local, remote };
@@ -308,76 +191,6 @@ impl Server {
         self.sockets.get(&id).map(|socket| &socket.options).or_else(of_listener)
     }
 
-    fn listener_for(&self, plane: &Plane, vr: VrId, local: SocketAddr, came_by: Option<IfIndex>) -> Option<SocketId> {
-        let fits = |listener: &Listener, address| {
-            let bound = listener.port == local.port() && listener.local == address;
-            let here = listener.vr == vr && listener.is_bound_to(plane, came_by);
-            here && bound && listener.family == Family::of(local.ip())
-        };
-        let find = |address| self.listeners.iter().find(|(_, listener)| fits(listener, address)).map(|(id, _)| *id);
-        find(Some(local.ip())).or_else(|| find(None))
-    }
-
-    fn hand_to_listener(
-        &mut self,
-        now: Time,
-        plane: &mut Plane,
-        reactor: &mut Reactor,
-        listener: SocketId,
-        (local, remote): (SocketAddr, SocketAddr),
-        segment: &TcpSegment<'_>,
-    ) {
-        let Some(entry) = self.listeners.get_mut(&listener) else { return };
-        let vr = entry.vr;
-        if !segment.repr.flags.contains(TcpFlags::SYN) || segment.repr.flags.contains(TcpFlags::ACK) {
-            return self.refuse(now, plane, vr, local, remote, segment);
-        }
-        // A full backlog is silence, as on Linux: the peer tries again.
-        if entry.pending >= entry.backlog {
-            return;
-        }
-        let iss = self.isn.next(now, isn_space(vr), local, remote);
-        let (owner, options) = (entry.owner, entry.options.clone());
-        // As on Linux, a connection is bound to its listener's interface.
-        let bound = entry.interface.as_ref().and_then(|name| plane.topology.interface(vr, name));
-        let interface = bound.map(|record| record.index).or(scope_of(remote));
-        let config = config(now, plane, (vr, remote, interface), &options);
-        let Some(connection) = Connection::accept(now, config, local, remote, segment, iss) else { return };
-        entry.pending += 1;
-        let origin = Origin::Passive { listener };
-        let pipe = RefCell::new(Pipe::empty(options.receive_buffer()));
-        let (token, deadline, orphaned) = (None, None, false);
-        let socket = TcpSocket { vr, owner, interface, options, connection, pipe, token, origin, deadline, orphaned };
-        let id = self.insert(plane, socket);
-        self.pump(now, plane, reactor, id);
-    }
-
-    /// Nobody is there: a reset (RFC 9293 section 3.10.7.1).
-    fn refuse(
-        &mut self,
-        now: Time,
-        plane: &mut Plane,
-        vr: VrId,
-        local: SocketAddr,
-        remote: SocketAddr,
-        segment: &TcpSegment<'_>,
-    ) {
-        if let Some(repr) = reset_for(segment) {
-            let reset = Segment {
-                vr,
-                ttl: DEFAULT_TTL,
-                traffic_class: 0,
-                local: local.ip(),
-                remote: remote.ip(),
-                interface: scope_of(remote),
-                repr,
-                segment_bytes: None,
-                key: None,
-            };
-            reset.send(now, plane, &mut self.packet, &[]);
-        }
-    }
-
     /// An ICMP error about one of our segments came.
     pub fn icmp_error(
         &mut self,
@@ -413,34 +226,6 @@ impl Server {
                 log::warn!("socket of {}: {error}", socket.connection.remote());
                 socket.connection.abort();
             }
-        }
-        self.pump(now, plane, reactor, id);
-        true
-    }
-
-    /// procmgr delivered, or refused, the end of a listener's channel; `false`: the ticket is not one of ours.
-    pub fn opened(
-        &mut self,
-        now: Time,
-        plane: &mut Plane,
-        reactor: &mut Reactor,
-        ticket: Ticket,
-        channel: Option<Channel>,
-    ) -> bool {
-        let Some(id) = self.by_ticket.remove(&ticket) else { return false };
-        let Some(socket) = self.sockets.get_mut(&id) else { return true };
-        match channel {
-            Some(mut channel) => {
-                socket.token = reactor.register(&mut channel).ok();
-                if let Some(token) = socket.token {
-                    self.by_token.insert(token, id);
-                }
-                socket.pipe.get_mut().attach(channel);
-                if let Origin::Passive { listener } = socket.origin {
-                    self.left_pending(listener);
-                }
-            }
-            None => socket.connection.abort(),
         }
         self.pump(now, plane, reactor, id);
         true
@@ -525,32 +310,6 @@ impl Server {
         false
     }
 
-    fn connected(&mut self, reactor: &mut Reactor, id: SocketId) {
-        let Some(socket) = self.sockets.get_mut(&id) else { return };
-        let (local, remote) = (socket.connection.local(), socket.connection.remote());
-        match &mut socket.origin {
-            Origin::Active { told, .. } => {
-                *told = true;
-                if let Some(channel) = socket.pipe.get_mut().channel() {
-                    tell_record(channel, &ConnectResult::Connected { local: unscoped(local) });
-                }
-            }
-            Origin::Passive { listener } => {
-                let addresses = Addresses { source: unscoped(remote), destination: unscoped(local) };
-                let terms = postcard::to_stdvec(&addresses).unwrap_or_default();
-                let opened = self.listeners.get(listener).map(|entry| reactor.link.open(&entry.pathname, None, &terms));
-                match opened {
-                    Some(Ok(ticket)) => drop(self.by_ticket.insert(ticket, id)),
-                    Some(Err(error)) => {
-                        log::error!("connection of {remote}: {error}");
-                        socket.connection.abort();
-                    }
-                    None => socket.connection.abort(),
-                }
-            }
-        }
-    }
-
     fn remove(&mut self, plane: &mut Plane, reactor: &mut Reactor, id: SocketId) {
         self.set_timer(id, None);
         let Some(mut socket) = self.sockets.remove(&id) else { return };
@@ -566,12 +325,6 @@ impl Server {
             Origin::Active { port, .. } => self.release(vr, local, port),
             Origin::Passive { listener } if !attached => self.left_pending(listener),
             Origin::Passive { .. } => {}
-        }
-    }
-
-    fn left_pending(&mut self, listener: SocketId) {
-        if let Some(entry) = self.listeners.get_mut(&listener) {
-            entry.pending = entry.pending.saturating_sub(1);
         }
     }
 
@@ -605,14 +358,6 @@ impl Server {
         let mut rows: Vec<SocketRow> = listeners.chain(connections).collect();
         rows.sort_by_key(|row| (row.vr, row.local, row.remote));
         rows
-    }
-}
-
-impl Listener {
-    /// Whether what came by an interface is for it.
-    fn is_bound_to(&self, plane: &Plane, came_by: Option<IfIndex>) -> bool {
-        let index = |name| plane.topology.interface(self.vr, name).map(|record| record.index);
-        self.interface.as_ref().is_none_or(|name| came_by.is_some() && index(name) == came_by)
     }
 }
 
@@ -654,7 +399,7 @@ fn socket_error(error: ConnectionError) -> SocketError {
 }
 
 /// Says how an open went; the channel is new, so that a small record fits.
-fn tell_record(channel: &mut Channel, result: &ConnectResult) {
+pub(super) fn tell_record(channel: &mut Channel, result: &ConnectResult) {
     let written = postcard::to_stdvec(result).map(|record| channel.write_record(&record));
     match written {
         Ok(Ok(true)) => {}
@@ -665,7 +410,7 @@ fn tell_record(channel: &mut Channel, result: &ConnectResult) {
 }
 
 /// Says how an open went, and nothing more.
-fn tell(channel: &mut Channel, result: &ConnectResult) {
+pub(super) fn tell(channel: &mut Channel, result: &ConnectResult) {
     tell_record(channel, result);
     channel.close_write();
 }
