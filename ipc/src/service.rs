@@ -1,6 +1,6 @@
 //! Both sides of a service: a client that survives the restart of its server, a server with many clients.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use mio::Token;
 use serde::Serialize;
@@ -177,7 +177,7 @@ pub struct ServiceServer<S, R> {
     clients: HashMap<ClientId, Client<S, R>>,
     by_token: HashMap<Token, ClientId>,
     /// Clients that may have said something.
-    hot: Vec<ClientId>,
+    hot: VecDeque<ClientId>,
     next: u64,
 }
 
@@ -191,7 +191,7 @@ struct Client<S, R> {
 impl<S: Serialize, R: DeserializeOwned> ServiceServer<S, R> {
     /// A server without clients.
     pub fn new(schema: Schema) -> Self {
-        Self { schema, clients: HashMap::new(), by_token: HashMap::new(), hot: Vec::new(), next: 0 }
+        Self { schema, clients: HashMap::new(), by_token: HashMap::new(), hot: VecDeque::new(), next: 0 }
     }
 
     /// Takes over a channel that somebody opened to this service. `None`: the kernel refused to watch it.
@@ -208,7 +208,7 @@ impl<S: Serialize, R: DeserializeOwned> ServiceServer<S, R> {
         self.next += 1;
         self.clients.insert(id, Client { channel, token, identity });
         self.by_token.insert(token, id);
-        self.hot.push(id);
+        self.hot.push_back(id);
         Some(id)
     }
 
@@ -217,7 +217,7 @@ impl<S: Serialize, R: DeserializeOwned> ServiceServer<S, R> {
         match event {
             Event::Ready(token) => match self.by_token.get(&token) {
                 Some(id) => {
-                    self.hot.push(*id);
+                    self.hot.push_back(*id);
                     None
                 }
                 None => Some(event),
@@ -232,20 +232,17 @@ impl<S: Serialize, R: DeserializeOwned> ServiceServer<S, R> {
         self.hot.extend(self.clients.keys());
     }
 
-    /// What clients did since the last call. Call until `None`.
+    /// What clients did since the last call, one message of each in turn. Call until `None`.
     pub fn poll(&mut self, reactor: &mut Reactor) -> Option<ServerEvent<R>> {
-        while let Some(&id) = self.hot.last() {
-            let Some(client) = self.clients.get_mut(&id) else {
-                self.hot.pop();
-                continue;
-            };
+        while let Some(id) = self.hot.pop_front() {
+            let Some(client) = self.clients.get_mut(&id) else { continue };
             match client.channel.receive() {
-                Ok(Some(message)) => return Some(ServerEvent::Message { client: id, message }),
-                Ok(None) => {
-                    self.hot.pop();
+                Ok(Some(message)) => {
+                    self.hot.push_back(id);
+                    return Some(ServerEvent::Message { client: id, message });
                 }
+                Ok(None) => {}
                 Err(error) => {
-                    self.hot.pop();
                     if !matches!(error, MessageError::Closed) {
                         log::warn!("client {}: {error}", client.identity);
                     }
@@ -265,7 +262,7 @@ impl<S: Serialize, R: DeserializeOwned> ServiceServer<S, R> {
             Err(error) => {
                 log::debug!("client {}: {error}", entry.identity);
                 entry.channel.close();
-                self.hot.push(client);
+                self.hot.push_back(client);
                 false
             }
         }
@@ -299,5 +296,39 @@ impl<S: Serialize, R: DeserializeOwned> ServiceServer<S, R> {
             log::debug!("client {}: {error}", client.identity);
         }
         Some(client.identity)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use super::*;
+    use crate::fd;
+    use crate::link::Link;
+    use crate::protocol::Notice;
+    use crate::{Pid, ServiceName, VrId};
+
+    #[test]
+    fn a_client_that_says_much_does_not_keep_others_waiting() {
+        let (procmgr, own) = fd::seqpacket_pair().unwrap();
+        let identity =
+            Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(1), name: ServiceName::new("rib").unwrap() };
+        let welcome = postcard::to_stdvec(&Notice::Welcome(identity.clone())).unwrap();
+        fd::send_with_fds(procmgr.as_fd(), &welcome, &[]).unwrap();
+        let mut reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();
+        let schema = Schema::new("test");
+        let mut server = ServiceServer::<u32, u32>::new(schema);
+        let mut client = |messages: std::ops::Range<u32>| {
+            let (ours, theirs) = Channel::pair().unwrap();
+            let id = server.adopt(&mut reactor, identity.clone(), theirs).unwrap();
+            let mut channel = MessageChannel::<u32, u32>::new(ours, schema);
+            messages.for_each(|message| channel.send(&message).unwrap());
+            (id, channel)
+        };
+        let ((little, _quiet), (_much, _loud)) = (client(100..101), client(0..100));
+        let first_two = [server.poll(&mut reactor), server.poll(&mut reactor)];
+        let heard = |event: &Option<_>| matches!(event, Some(ServerEvent::Message { client, .. }) if *client == little);
+        assert!(first_two.iter().any(heard), "{first_two:?}");
     }
 }
