@@ -1,5 +1,5 @@
 //! Typed messages: any bytes are a message or an error, and what was read is written again with the same meaning. Both as
-//! bytes, and as records of a channel after a hello.
+//! bytes, and as records of a channel after a hello. The header of a datagram is written again byte by byte.
 #![no_main]
 
 use ipc::channel::Channel;
@@ -9,12 +9,13 @@ use libfuzzer_sys::fuzz_target;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stack_api::datagram::{DatagramReply, DatagramRequest};
+use stack_api::datagram_header::{DatagramHeader, MAX_HEADER};
 use stack_api::socket::{Addresses, ConnectResult, OpenTerms, SocketReply, SocketRequest};
 use vr_api::manager::{LibraryRequest, LibraryUpdate, RibAnswer, RibQuestion};
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 14 {
+    match kind % 15 {
         0 => reads_back::<Request>(bytes),
         1 => reads_back::<Notice>(bytes),
         2 => reads_back::<LibraryRequest>(bytes),
@@ -31,6 +32,7 @@ fuzz_target!(|data: &[u8]| {
         10 => reads_back::<RibAnswer>(bytes),
         11 => reads_back::<DatagramRequest>(bytes),
         12 => reads_back::<DatagramReply>(bytes),
+        13 => datagram(bytes),
         _ => over_a_channel(bytes),
     }
 });
@@ -39,6 +41,20 @@ fn reads_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(byt
     let Ok(message) = postcard::from_bytes::<T>(bytes) else { return };
     let written = postcard::to_stdvec(&message).expect("what was read can be written");
     assert_eq!(postcard::from_bytes::<T>(&written).as_ref(), Ok(&message));
+}
+
+/// A record that claims a length of its own: what was read of its beginning is what stands there.
+fn datagram(bytes: &[u8]) {
+    let Some((claimed, record)) = bytes.split_first_chunk::<3>() else { return };
+    let claimed = claimed.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte));
+    for record_bytes in [record.len(), claimed] {
+        let start = &record[..record.len().min(MAX_HEADER)];
+        let Ok((header, length)) = DatagramHeader::decode(start, record_bytes) else { continue };
+        assert!(length <= record_bytes && DatagramHeader::is_claimed(start));
+        let written = header.encode().expect("what was read can be written");
+        assert_eq!(written.as_bytes(), &record[..length]);
+        assert!(written.begins(start));
+    }
 }
 
 /// Records of any lengths and bytes, after a right hello or without one.

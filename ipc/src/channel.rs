@@ -154,6 +154,39 @@ struct Spin {
     cpu: u64,
 }
 
+/// A record that lies in the ring of a [`Channel`]. Unless it is consumed it stays there.
+#[derive(Debug)]
+pub struct Record<'a> {
+    channel: &'a mut Channel,
+    length: usize,
+}
+
+impl Record<'_> {
+    /// Its length in bytes.
+    #[inline]
+    pub fn length(&self) -> usize {
+        self.length
+    }
+
+    /// Copies from byte `at` on; returns how many there were. The peer can change what was not copied yet, and what is
+    /// copied twice.
+    #[inline]
+    pub fn copy(&self, at: usize, into: &mut [u8]) -> usize {
+        let count = self.length.saturating_sub(at).min(into.len());
+        if let Some(into) = into.get_mut(..count) {
+            self.channel.rx.copy_record(at, into);
+        }
+        count
+    }
+
+    /// Frees it, and wakes the peer if it waits for the room.
+    #[inline]
+    pub fn consume(self) -> Result<(), ChannelError> {
+        self.channel.rx.consume_record(self.length);
+        if self.channel.rx.wake_writer() { self.channel.ring() } else { Ok(()) }
+    }
+}
+
 /// What an empty ring means.
 enum Empty {
     /// It was filled meanwhile.
@@ -269,24 +302,62 @@ impl Channel {
         Ok(written)
     }
 
+    /// Writes a record that is the parts' concatenation, as [`write_record`](Self::write_record) does.
+    #[inline]
+    pub fn write_record_parts(&mut self, parts: &[&[u8]]) -> Result<bool, ChannelError> {
+        self.check_writable()?;
+        let written = self.tx.write_record_parts(parts)?;
+        if written && self.tx.wake_reader() {
+            self.ring()?;
+        }
+        Ok(written)
+    }
+
     /// Reads a record and wakes the peer if it waits for room. `false`: none now, or the end.
     #[inline]
     pub fn read_record(&mut self, into: &mut Vec<u8>) -> Result<bool, ChannelError> {
+        let Some(record) = self.next_record()? else { return Ok(false) };
+        // Not cleared first: a buffer that is used again is not zeroed again.
+        into.resize(record.length(), 0);
+        record.copy(0, into);
+        record.consume()?;
+        Ok(true)
+    }
+
+    /// The next record, to be read where it lies: for a reader that decides by its beginning where the rest is to go.
+    /// `None`: none now, or the end.
+    #[inline]
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, ChannelError> {
+        Ok(self.find_record()?.map(|length| Record { channel: self, length }))
+    }
+
+    /// Whether [`next_record`](Self::next_record) has one.
+    #[inline]
+    pub fn has_record(&mut self) -> Result<bool, ChannelError> {
+        Ok(self.find_record()?.is_some())
+    }
+
+    #[inline]
+    fn find_record(&mut self) -> Result<Option<usize>, ChannelError> {
         if self.gate_closed {
-            return Ok(false);
+            return Ok(None);
         }
         loop {
-            if self.rx.read_record(into)? {
-                if self.rx.wake_writer() {
-                    self.ring()?;
-                }
-                return Ok(true);
+            if let Some(length) = self.rx.find_record()? {
+                return Ok(Some(length));
             }
             match self.why_empty(0)? {
                 Empty::Filled => {}
-                Empty::ForNow | Empty::Finished => return Ok(false),
+                Empty::ForNow | Empty::Finished => return Ok(None),
             }
         }
+    }
+
+    /// Whether a read would find something, or an end. Asks the ring alone and changes nothing: for a process that looks
+    /// often at a channel whose bell is armed. That the peer died its bell tells.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        !self.gate_closed && self.rx.has_news()
     }
 
     /// Wakes the peer if it sleeps and waits for what was done to `tx` and `rx` directly.
@@ -425,6 +496,15 @@ impl Channel {
     /// the default: not at all.
     pub fn set_spin(&mut self, bound: Duration) {
         self.spin = Spin { bound, now: bound, yields: MAX_YIELDS, ..self.spin };
+    }
+
+    /// Looks out for something to read, as long as [`set_spin`](Self::set_spin) allows, and never sleeps: for a reader
+    /// that waits for others too. `false`: there is nothing; the bell is not armed.
+    pub fn look_out_readable(&mut self) -> Result<bool, ChannelError> {
+        if self.gate_closed {
+            return Ok(false);
+        }
+        Ok(self.end_reported || self.readable()? || self.spin(Self::readable)?)
     }
 
     /// Blocks until something can be read: bytes, the end, or an error. `false`: the time is over, or the gate is

@@ -1,11 +1,12 @@
 //! Names that people give to things: virtual routers, interfaces, services.
 //!
 //! They are bounded, so that a message that carries one is bounded too, and they contain nothing that would need
-//! quoting in a pathname, a file name or a shell.
+//! quoting in a pathname, a file name or a shell. A copy of one is cheap: every datagram bears its interface's.
 
 use std::borrow::Borrow;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -49,7 +50,7 @@ macro_rules! name {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(try_from = "String", into = "String")]
-        pub struct $type(Box<str>);
+        pub struct $type(Arc<str>);
 
         impl $type {
             /// Checks and keeps a name.
@@ -92,7 +93,7 @@ macro_rules! name {
 
         impl From<$type> for String {
             fn from(name: $type) -> String {
-                name.0.into()
+                name.as_str().to_owned()
             }
         }
 

@@ -119,6 +119,17 @@ impl<S: Serialize, R: DeserializeOwned> ServiceClient<S, R> {
         }
     }
 
+    /// Whether [`poll`](Self::poll) has something to give out, as far as one look at the ring tells: for a process that
+    /// asks often. That the service died its bell tells, as an event.
+    #[inline]
+    pub fn has_news(&self) -> bool {
+        match &self.state {
+            ClientState::Idle | ClientState::Opening(_) => false,
+            ClientState::Lost => true,
+            ClientState::Up { channel, fresh, .. } => *fresh || channel.channel().has_news(),
+        }
+    }
+
     /// Sends a message, or queues it while the service is slow. `false`: the service is not there; it will be told
     /// everything after [`ClientEvent::Up`].
     pub fn send(&mut self, message: &S) -> bool {

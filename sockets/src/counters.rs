@@ -73,6 +73,14 @@ pub(crate) struct Traffic {
 }
 
 impl Traffic {
+    pub fn sent(bytes: usize) -> Self {
+        Self { bytes_sent: bytes as u64, ..Self::default() }
+    }
+
+    pub fn received(bytes: usize) -> Self {
+        Self { bytes_received: bytes as u64, ..Self::default() }
+    }
+
     pub fn add(&mut self, other: Traffic) {
         self.connections += other.connections;
         self.bytes_sent += other.bytes_sent;
@@ -80,12 +88,45 @@ impl Traffic {
     }
 }
 
+/// Traffic by interface, each with a place that does not move: who counts often keeps the place.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TrafficTable {
+    places: HashMap<InterfaceName, usize>,
+    rows: Vec<Traffic>,
+}
+
+impl TrafficTable {
+    pub fn place(&mut self, interface: &InterfaceName) -> usize {
+        if let Some(place) = self.places.get(interface) {
+            return *place;
+        }
+        self.rows.push(Traffic::default());
+        self.places.insert(interface.clone(), self.rows.len() - 1);
+        self.rows.len() - 1
+    }
+
+    #[inline]
+    pub fn add_at(&mut self, place: usize, traffic: Traffic) {
+        if let Some(row) = self.rows.get_mut(place) {
+            row.add(traffic);
+        }
+    }
+
+    pub fn add(&mut self, interface: &InterfaceName, traffic: Traffic) {
+        let place = self.place(interface);
+        self.add_at(place, traffic);
+    }
+
+    fn of(&self, interface: &InterfaceName) -> Traffic {
+        self.places.get(interface).and_then(|place| self.rows.get(*place)).copied().unwrap_or_default()
+    }
+}
+
 /// The counters of every inter-VR interface that was used.
-pub(crate) fn inter_vr(vrfib: &VrFib, traffic: &HashMap<InterfaceName, Traffic>) -> Vec<InterVrCounters> {
+pub(crate) fn inter_vr(vrfib: &VrFib, traffic: &TrafficTable) -> Vec<InterVrCounters> {
     let rows = vrfib.interfaces().map(|interface| {
         let (vrfib_hits, vrfib_misses) = vrfib.lookups(&interface.name);
-        let Traffic { connections, bytes_sent, bytes_received } =
-            traffic.get(&interface.name).copied().unwrap_or_default();
+        let Traffic { connections, bytes_sent, bytes_received } = traffic.of(&interface.name);
         let interface = interface.name.clone();
         InterVrCounters { interface, connections, bytes_sent, bytes_received, vrfib_hits, vrfib_misses }
     });

@@ -86,7 +86,7 @@ mod terms;
 pub mod vrfib;
 
 pub use counters::AcceptDrop;
-pub use datagram::DatagramDrop;
+pub use datagram::{DatagramDrop, DatagramInfo};
 pub use error::{LibraryError, errno, io_error};
 pub use library::{Library, LibraryEvent};
 pub use listen::Accepted;

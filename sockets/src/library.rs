@@ -17,7 +17,7 @@ use stack_api::options::Options;
 use stack_api::socket::{Addresses, SocketError, SocketReply, SocketRequest};
 use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdate};
 
-use crate::counters::{self, AcceptDrop, Drops, Traffic};
+use crate::counters::{self, AcceptDrop, Drops, Traffic, TrafficTable};
 use crate::datagram::{DatagramDrop, Datagrams};
 use crate::error::LibraryError;
 use crate::hash::BySocket;
@@ -108,8 +108,8 @@ pub struct Library {
     timers: BTreeSet<(Instant, SocketId)>,
     due: HashMap<SocketId, Instant>,
     user_timeout: Duration,
-    /// Of connections that are closed.
-    past_traffic: HashMap<InterfaceName, Traffic>,
+    /// Of datagrams, and of connections that are closed.
+    pub(crate) traffic: TrafficTable,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -157,7 +157,7 @@ impl Library {
             timers: BTreeSet::new(),
             due: HashMap::new(),
             user_timeout: USER_TIMEOUT,
-            past_traffic: HashMap::new(),
+            traffic: TrafficTable::default(),
         };
         library.manager.start(reactor)?;
         library.server.start(reactor)?;
@@ -256,12 +256,12 @@ impl Library {
 
     /// What went over each inter-VR interface that this process used.
     pub fn inter_vr_counters(&self) -> Vec<InterVrCounters> {
-        let mut traffic = self.past_traffic.clone();
+        let mut traffic = self.traffic.clone();
         for socket in self.sockets.values() {
             if let Socket::Connected { stream, .. } = socket
                 && let Path::InterVr(interface) = stream.path()
             {
-                traffic.entry(interface.clone()).or_default().add(stream.traffic());
+                traffic.add(interface, stream.traffic());
             }
         }
         counters::inter_vr(&self.vrfib, &traffic)
@@ -275,6 +275,15 @@ impl Library {
     /// How many datagrams were dropped for a reason.
     pub fn datagram_drops(&self, reason: DatagramDrop) -> u64 {
         self.datagrams.drops(reason)
+    }
+
+    /// The same for a call that comes often: looks at the rings, and does no more where there is nothing. A ring whose
+    /// bell rang is an event, and is looked at with the bell then.
+    #[inline]
+    pub(crate) fn apply_news(&mut self, reactor: &mut Reactor) {
+        if self.manager.has_news() || self.server.has_news() || self.supplies_came {
+            self.apply_updates(reactor);
+        }
     }
 
     /// Takes in everything that lies in the rings of the manager and the socket server.
@@ -323,6 +332,7 @@ impl Library {
                 self.supplies_came |= is_whole && !self.vrfib_known;
                 self.vrfib_known |= is_whole;
                 self.move_gates();
+                self.datagrams.forget_ways();
                 self.forget_datagram_peers();
             }
             Err(error) => log::error!("update of the VR connection manager refused: {error}"),
@@ -450,8 +460,8 @@ impl Library {
             .any(|socket| matches!(socket, Socket::Connected { stream, .. } if stream.addresses() == *addresses))
     }
 
-    pub(crate) fn keep_traffic(&mut self, interface: InterfaceName, traffic: Traffic) {
-        self.past_traffic.entry(interface).or_default().add(Traffic { connections: 0, ..traffic });
+    pub(crate) fn keep_traffic(&mut self, interface: &InterfaceName, traffic: Traffic) {
+        self.traffic.add(interface, Traffic { connections: 0, ..traffic });
     }
 
     pub(crate) fn forget_channel(&mut self, reactor: &mut Reactor, channel: &mut Channel, token: Token) {

@@ -101,6 +101,7 @@ impl Library {
 
     /// Most sockets have the usual options, and cost no memory for them.
     pub(crate) fn keep_options(&mut self, socket: SocketId, options: Options) {
+        self.datagrams.forget_ways();
         match options == Options::default() {
             true => drop(self.options.remove(&socket)),
             false => drop(self.options.insert(socket, options)),

@@ -285,7 +285,7 @@ impl Library {
             Some(Socket::Connected { mut stream, token }) => {
                 self.forget_channel(reactor, stream.channel(), token);
                 if let Path::InterVr(interface) = stream.path() {
-                    self.keep_traffic(interface.clone(), stream.traffic());
+                    self.keep_traffic(&interface.clone(), stream.traffic());
                     self.give_port_back(stream.addresses().source.port());
                 }
                 how(stream);

@@ -18,7 +18,7 @@ const ROOM_WORTH_WAKING_FOR: usize = 64 * 1024;
 
 /// Longest look at a channel before a waiting call sleeps: many times what a peer that is awake takes to answer, and
 /// about what being woken costs. Only where no stack is in between, whose threads need the CPUs.
-const SPIN: Duration = Duration::from_micros(50);
+pub(crate) const SPIN: Duration = Duration::from_micros(50);
 
 /// Which way a connection goes.
 #[derive(Debug, Clone, PartialEq, Eq)]

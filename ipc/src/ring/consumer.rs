@@ -56,12 +56,23 @@ impl Consumer {
     /// Reads a record into `into`, which becomes its length. `false`: there is none.
     #[inline]
     pub fn read_record(&mut self, into: &mut Vec<u8>) -> Result<bool, PeerFault> {
+        let Some(length) = self.find_record()? else { return Ok(false) };
+        // Not cleared first: a buffer that is used again is not zeroed again.
+        into.resize(length, 0);
+        self.copy_record(0, into);
+        self.consume_record(length);
+        Ok(true)
+    }
+
+    /// Length of the next record, which is whole and stays where it is; `None`: there is none.
+    #[inline]
+    pub(crate) fn find_record(&self) -> Result<Option<usize>, PeerFault> {
         if self.known() == 0 {
             self.refresh()?;
         }
         let available = self.known();
         if available == 0 {
-            return Ok(false);
+            return Ok(None);
         }
         if available < RECORD_HEADER {
             return Err(PeerFault::RecordTruncated { needed: RECORD_HEADER, available });
@@ -80,11 +91,27 @@ impl Consumer {
         if needed > available {
             return Err(PeerFault::RecordTruncated { needed, available });
         }
-        // Not cleared first: a buffer that is used again is not zeroed again.
-        into.resize(length, 0);
-        self.copy(self.head() + RECORD_HEADER as u64, into);
-        self.advance(needed);
-        Ok(true)
+        Ok(Some(length))
+    }
+
+    /// Copies from the record that [`find_record`](Self::find_record) found, from its byte `at` on; not beyond its end.
+    #[inline]
+    pub(crate) fn copy_record(&self, at: usize, into: &mut [u8]) {
+        debug_assert!(record_bytes(at + into.len()) <= self.known());
+        self.copy(self.head() + (RECORD_HEADER + at) as u64, into);
+    }
+
+    /// Frees the record that was found, by its length.
+    #[inline]
+    pub(crate) fn consume_record(&mut self, length: usize) {
+        self.advance(record_bytes(length));
+    }
+
+    /// Whether there is something that was not seen: bytes, or that the writer has ended. A look at shared memory and
+    /// nothing else.
+    #[inline]
+    pub(crate) fn has_news(&self) -> bool {
+        protocol::observe(&self.ring.header.writer.tail) != self.head() || self.peer_ended()
     }
 
     /// Bytes that can be read now.

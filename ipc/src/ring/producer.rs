@@ -14,11 +14,21 @@ pub struct Producer {
     ring: Ring,
     /// The largest window that bytes move on to.
     stream_window: usize,
+    growth: Growth,
+}
+
+/// How a ring grows that was found full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Growth {
+    /// To the next larger window, and only if that happens often: the writer waits meanwhile.
+    Patient,
+    /// To the largest window that a stream may have.
+    AtOnce,
 }
 
 impl Producer {
     pub(super) fn new(ring: Ring) -> Self {
-        Self { ring, stream_window: STREAM_WINDOW }
+        Self { ring, stream_window: STREAM_WINDOW, growth: Growth::Patient }
     }
 
     /// Lets a stream have at most the smallest window that holds `bytes`, or the largest there is. A larger one that it
@@ -26,6 +36,12 @@ impl Producer {
     pub fn limit_stream(&mut self, bytes: usize) {
         let fits = WINDOW_BYTES.iter().position(|window| *window >= bytes);
         self.stream_window = fits.unwrap_or(WINDOW_BYTES.len() - 1);
+    }
+
+    /// For a writer that waits for nobody, so that what finds the ring full is lost: the first that would be lost moves
+    /// the ring to the largest window of a stream, where a burst has room.
+    pub fn grow_at_once(&mut self) {
+        self.growth = Growth::AtOnce;
     }
 
     /// Copies bytes in and publishes them; returns how many fitted (0: full). [`PeerFault`]: the peer's index lies.
@@ -230,9 +246,12 @@ impl Producer {
             let stalls = cursors.stalls.load(Ordering::Relaxed) + 1;
             cursors.stalls.store(stalls, Ordering::Relaxed);
             let large = 2 * wanted > WINDOW_BYTES[window & 3];
-            if large || stalls >= PATIENCE {
-                let fits = (window + 1..limit).find(|w| WINDOW_BYTES[*w & 3] >= 2 * wanted);
-                self.move_to(if large { fits.unwrap_or(limit) } else { window + 1 });
+            let fits = (window + 1..limit).find(|w| WINDOW_BYTES[*w & 3] >= 2 * wanted).unwrap_or(limit);
+            match self.growth {
+                Growth::AtOnce => self.move_to(fits.max(STREAM_WINDOW).min(limit)),
+                Growth::Patient if large => self.move_to(fits),
+                Growth::Patient if stalls >= PATIENCE => self.move_to(window + 1),
+                Growth::Patient => {}
             }
         }
         Ok((self.room() as usize).min(wanted))

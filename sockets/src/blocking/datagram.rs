@@ -6,34 +6,20 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipc::InterfaceName;
+use ipc::reactor::Reactor;
 use stack_api::options::Options;
+use stack_api::socket::SocketError;
 
 use super::{Inner, Process, Wait, change, close, options, take_error};
+use crate::datagram::DatagramInfo;
 use crate::error::io_error;
+use crate::library::Library;
 use crate::message::ProcessMessage;
 use crate::socket::SocketId;
+use crate::stream::SPIN;
 
 /// How long a socket that is dropped waits for channels that were asked for: procmgr answers at once, or stands still.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// What comes with a datagram, as `recvmsg` tells it with `IP_PKTINFO`, `IP_RECVTTL` and `IP_RECVTOS`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatagramInfo {
-    /// How long it is.
-    pub length: usize,
-    /// Whether the buffer was shorter: the rest is lost.
-    pub truncated: bool,
-    /// Who sent it.
-    pub source: SocketAddr,
-    /// Who was meant: an own address, or a group.
-    pub destination: SocketAddr,
-    /// TTL as it arrived.
-    pub ttl: u8,
-    /// DSCP and ECN.
-    pub tos: u8,
-    /// By which interface it came; `None`: from this VR itself.
-    pub interface: Option<InterfaceName>,
-}
 
 /// What UDP and raw IP have in common.
 #[derive(Debug)]
@@ -50,31 +36,44 @@ impl DatagramSocket {
     }
 
     fn receive(&self) -> io::Result<ProcessMessage> {
+        let look_out = self.look_out();
+        self.wait_for(|library, reactor| library.receive_message(reactor, self.socket, look_out))
+    }
+
+    fn receive_into(&self, into: &mut [u8]) -> io::Result<DatagramInfo> {
+        let look_out = self.look_out();
+        self.wait_for(|library, reactor| library.receive_datagram(reactor, self.socket, into, look_out))
+    }
+
+    /// For the next datagram, before it waits.
+    fn look_out(&self) -> Duration {
+        if self.nonblocking.get() { Duration::ZERO } else { SPIN }
+    }
+
+    /// Turns the loop until a call has something.
+    fn wait_for<T>(
+        &self,
+        mut call: impl FnMut(&mut Library, &mut Reactor) -> Result<Option<T>, SocketError>,
+    ) -> io::Result<T> {
         let mut inner = self.process.0.borrow_mut();
-        let wait = Wait::new(self.nonblocking.get(), self.read_timeout.get());
+        inner.breathe()?;
+        // What is there is had without a look at the clock.
+        let mut wait = None;
         loop {
             let Inner { reactor, library, .. } = &mut *inner;
-            if let Some(message) = library.receive_from(reactor, self.socket).map_err(io_error)? {
-                return Ok(message);
+            if let Some(found) = call(library, reactor).map_err(io_error)? {
+                return Ok(found);
             }
+            let wait = *wait.get_or_insert_with(|| Wait::new(self.nonblocking.get(), self.read_timeout.get()));
             inner.turn(wait.left()?)?;
         }
     }
 
-    fn receive_into(&self, into: &mut [u8]) -> io::Result<DatagramInfo> {
-        let ProcessMessage { addresses, ttl, tos, interface, payload } = self.receive()?;
-        let copied = payload.len().min(into.len());
-        if let (Some(into), Some(payload)) = (into.get_mut(..copied), payload.get(..copied)) {
-            into.copy_from_slice(payload);
-        }
-        let (length, truncated) = (payload.len(), copied < payload.len());
-        let (source, destination) = (addresses.source, addresses.destination);
-        Ok(DatagramInfo { length, truncated, source, destination, ttl, tos, interface })
-    }
-
     fn send(&self, to: Option<SocketAddr>, payload: &[u8]) -> io::Result<usize> {
-        let message = self.process.0.borrow().library.message(self.socket, to, payload).map_err(io_error)?;
-        self.send_message(message)?;
+        let mut inner = self.process.0.borrow_mut();
+        inner.breathe()?;
+        let Inner { reactor, library, .. } = &mut *inner;
+        library.send_datagram(reactor, self.socket, to, payload).map_err(io_error)?;
         Ok(payload.len())
     }
 

@@ -57,7 +57,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-pub use datagram::{DatagramInfo, RawSocket, UdpSocket};
+pub use datagram::{RawSocket, UdpSocket};
 use ipc::link::{Link, LinkEvent};
 use ipc::reactor::{Event, Reactor, ReactorError};
 use ipc::{InterfaceName, IpProtocol};
@@ -68,6 +68,7 @@ use stack_api::options::Options;
 use stack_api::socket::SocketError;
 pub use stream::TcpStream;
 
+pub use crate::datagram::DatagramInfo;
 use crate::error::{LibraryError, io_error};
 use crate::library::{Library, LibraryEvent};
 use crate::open::Destination;

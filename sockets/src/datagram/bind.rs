@@ -14,6 +14,7 @@ use vr_api::interface::is_link_scoped;
 use vr_api::manager::{LibraryRequest, Listener, Membership};
 
 use super::connect::Connected;
+use super::peers::Peer;
 use super::{BoundTo, DatagramDrop, GROUPS, Kind, Opening, QUEUE, Server};
 use crate::error::error_of_link;
 use crate::library::{Library, LibraryEvent};
@@ -149,6 +150,7 @@ impl Library {
         match self.datagrams.opening.remove(&ticket) {
             Some(Opening::Server(id)) if self.datagrams.contains(id) => match reactor.register(&mut channel) {
                 Ok(token) => {
+                    channel.tx.grow_at_once();
                     self.datagrams.servers.insert(token, id);
                     if let Ok(socket) = self.datagrams.get(id) {
                         socket.server = Server::Asked(channel, token);
@@ -174,7 +176,7 @@ impl Library {
             }
             Some(Opening::Peer(id, key)) => {
                 if let Ok(socket) = self.datagrams.get(id)
-                    && let Some(super::Peer::Opening(queued)) = socket.peers.remove(&key)
+                    && let Some(Peer::Opening(queued)) = socket.peers.remove(&key)
                 {
                     self.datagrams.count(DatagramDrop::PeerGone, queued.len());
                 }
@@ -206,7 +208,7 @@ impl Library {
         match answer {
             Some(DatagramReply::Bound { port }) => self.datagram_stands(id, port),
             Some(DatagramReply::Failed(error)) => self.fail_datagram(reactor, id, error),
-            Some(DatagramReply::Received(_) | DatagramReply::Connected(_) | DatagramReply::Error(_)) | None => {
+            Some(DatagramReply::Connected(_) | DatagramReply::Error(_)) | None => {
                 log::error!("the stack answers a datagram socket with nonsense");
                 self.fail_datagram(reactor, id, SocketError::NetworkDown);
             }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use ipc::Family;
 use ipc::reactor::Reactor;
 use stack_api::datagram::{DatagramPath, DatagramRequest, ProcessMessage};
+use stack_api::datagram_header::DatagramHeader;
 use stack_api::socket::SocketError;
 use vr_api::interface::is_link_scoped;
 
@@ -105,13 +106,18 @@ impl Library {
         to: Option<SocketAddr>,
         payload: impl Into<Vec<u8>>,
     ) -> Result<ProcessMessage, SocketError> {
+        Ok(self.header(id, to)?.with_payload(payload.into()))
+    }
+
+    /// The same without a payload.
+    pub(super) fn header(&self, id: SocketId, to: Option<SocketAddr>) -> Result<DatagramHeader, SocketError> {
         let to = to.or(self.datagram_peer(id)?).ok_or(SocketError::DestinationRequired)?;
-        let mut message = ProcessMessage::to(to, payload);
+        let (mut header, _) = ProcessMessage::to(to, Vec::new()).into_parts();
         if let Some(options) = self.options.get(&id) {
-            message.ttl = if to.ip().is_multicast() { options.multicast_ttl } else { options.unicast_ttl() };
-            message.tos = options.tos;
+            header.ttl = if to.ip().is_multicast() { options.multicast_ttl } else { options.unicast_ttl() };
+            header.tos = options.tos;
         }
-        Ok(message)
+        Ok(header)
     }
 
     /// The stack may be another than the one that was asked.

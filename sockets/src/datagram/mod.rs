@@ -8,6 +8,11 @@
 //!                ◀── the channels that other processes have opened to its pathname; only those that rang are read
 //! ```
 //!
+//! A channel carries one datagram a record: a header ([`stack_api::datagram_header`]) and the payload, written from where
+//! the caller has it and read to where the next caller wants it. What was found out about the last datagram (where it
+//! goes, whom it is for) holds for the next one with the same addresses, until anything changes that could make a
+//! difference: [`Datagrams::get`].
+//!
 //! A datagram that finds a ring or a queue full is dropped there and counted ([`DatagramDrop`]). What goes wrong after it
 //! was sent, the next call on its socket says, once. Read first: `send`, then `receive`; `bind` is how a socket gets its
 //! port and its groups, `connect` how it gets a peer.
@@ -19,21 +24,27 @@
 
 mod bind;
 mod connect;
+mod peers;
 mod receive;
 mod send;
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fmt;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
+use std::time::Duration;
 
 use connect::Connected;
 use ipc::channel::Channel;
 use ipc::protocol::{Identity, Ticket};
-use ipc::{Criteria, Family, InterfaceName, IpProtocol, Pathname};
+use ipc::{Criteria, Family, InterfaceName, IpProtocol};
 use mio::Token;
+use peers::{PeerKey, Peers};
+use receive::{Judged, Known};
+use send::Way;
 use stack_api::socket::SocketError;
 
+use crate::hash::BySocket;
 use crate::message::ProcessMessage;
 use crate::socket::{SocketId, SocketKind};
 
@@ -56,7 +67,8 @@ pub enum DatagramDrop {
     OpeningQueueFull,
     /// The receiver's process is gone.
     PeerGone,
-    /// What a peer wrote is no datagram.
+    /// What a peer wrote is no datagram ([`HeaderFault`](stack_api::datagram_header::HeaderFault)), or names an
+    /// interface, of which only its receiver knows.
     BadRecord,
     /// The sender's VR may not use the source address that it claims.
     ForgedSource,
@@ -70,6 +82,11 @@ pub enum DatagramDrop {
     SocketFull,
     /// A process opened more channels than it can need.
     TooManyChannels,
+}
+
+impl DatagramDrop {
+    /// How many reasons there are.
+    const COUNT: usize = DatagramDrop::TooManyChannels as usize + 1;
 }
 
 impl fmt::Display for DatagramDrop {
@@ -89,17 +106,38 @@ impl fmt::Display for DatagramDrop {
     }
 }
 
+/// What comes with a datagram, as `recvmsg` tells it with `IP_PKTINFO`, `IP_RECVTTL` and `IP_RECVTOS`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DatagramInfo {
+    /// How long it is.
+    pub length: usize,
+    /// Whether the buffer was shorter: the rest is lost.
+    pub truncated: bool,
+    /// Who sent it.
+    pub source: SocketAddr,
+    /// Who was meant: an own address, or a group.
+    pub destination: SocketAddr,
+    /// TTL as it arrived.
+    pub ttl: u8,
+    /// DSCP and ECN.
+    pub tos: u8,
+    /// By which interface it came; `None`: from this VR itself.
+    pub interface: Option<InterfaceName>,
+}
+
 /// All datagram sockets of a process, and the channels that others have opened to them.
 #[derive(Debug, Default)]
 pub(crate) struct Datagrams {
-    sockets: HashMap<SocketId, DatagramSocket>,
+    sockets: HashMap<SocketId, DatagramSocket, BySocket>,
     /// Channels to the stack.
     servers: HashMap<Token, SocketId>,
     opening: HashMap<Ticket, Opening>,
-    incoming: HashMap<Token, Incoming>,
+    incoming: HashMap<Token, Incoming, BySocket>,
     /// Channels that rang and were not read until they were empty.
-    hot: HashMap<Criteria, VecDeque<Token>>,
-    drops: HashMap<DatagramDrop, u64>,
+    hot: HashMap<Criteria, VecDeque<Token>, BySocket>,
+    drops: [u64; DatagramDrop::COUNT],
+    /// Counts what could change where a datagram goes or whom it is for.
+    revision: u64,
 }
 
 /// An open that procmgr has not answered.
@@ -109,9 +147,6 @@ enum Opening {
     Peer(SocketId, PeerKey),
 }
 
-/// A publication: the pathname of a listener, and which of those that had the name.
-type PeerKey = (Pathname, u64);
-
 /// A channel that another process opened to this one's pathname.
 #[derive(Debug)]
 struct Incoming {
@@ -119,6 +154,10 @@ struct Incoming {
     criteria: Criteria,
     peer: Identity,
     is_hot: bool,
+    /// How long a reader that waits looks out for the next datagram before the bell is armed.
+    spin: Duration,
+    /// The last datagram, and for whom it was.
+    judged: Option<Judged>,
 }
 
 #[derive(Debug)]
@@ -130,7 +169,11 @@ struct DatagramSocket {
     announced: bool,
     connected: Connected,
     groups: BTreeSet<(InterfaceName, IpAddr)>,
-    peers: HashMap<PeerKey, Peer>,
+    peers: Peers,
+    /// Where the last datagram went.
+    way: Option<Way>,
+    /// The header of the last datagram of the stack.
+    known: Option<Known>,
     queue: VecDeque<ProcessMessage>,
     /// What went wrong with an earlier datagram; the next call says it.
     error: Option<SocketError>,
@@ -162,13 +205,6 @@ enum Server {
     /// The stack was asked.
     Asked(Channel, Token),
     Bound(Channel, Token),
-}
-
-/// A channel to another process's socket.
-#[derive(Debug)]
-enum Peer {
-    Opening(VecDeque<Vec<u8>>),
-    Open(Channel),
 }
 
 impl Datagrams {
@@ -204,15 +240,28 @@ impl Datagrams {
     }
 
     pub fn drops(&self, reason: DatagramDrop) -> u64 {
-        self.drops.get(&reason).copied().unwrap_or_default()
+        self.drops[reason as usize]
     }
 
     fn count(&mut self, reason: DatagramDrop, datagrams: usize) {
-        *self.drops.entry(reason).or_default() += datagrams as u64;
+        self.drops[reason as usize] += datagrams as u64;
     }
 
+    /// A socket, to change it: what was decided for any datagram before is decided anew.
     fn get(&mut self, socket: SocketId) -> Result<&mut DatagramSocket, SocketError> {
+        self.forget_ways();
         self.sockets.get_mut(&socket).ok_or(SocketError::InvalidArgument)
+    }
+
+    /// A socket, to send or receive: nothing is changed that decides where a datagram goes, or whom it is for.
+    #[inline]
+    fn hot(&mut self, socket: SocketId) -> Result<&mut DatagramSocket, SocketError> {
+        self.sockets.get_mut(&socket).ok_or(SocketError::InvalidArgument)
+    }
+
+    /// The vrFIB, an option or a socket is about to change, or has.
+    pub fn forget_ways(&mut self) {
+        self.revision += 1;
     }
 
     /// Sockets that listen for `criteria`.
@@ -234,7 +283,9 @@ impl DatagramSocket {
             announced: false,
             connected: Connected::No,
             groups: BTreeSet::new(),
-            peers: HashMap::new(),
+            peers: Peers::default(),
+            way: None,
+            known: None,
             queue: VecDeque::new(),
             error: None,
             server_first: true,

@@ -1,17 +1,19 @@
 //! Receiving: from the stack, and from every process that opened the socket's pathname.
 
 use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
 
-use ipc::channel::Channel;
+use ipc::channel::{Channel, Record};
 use ipc::protocol::Identity;
 use ipc::reactor::Reactor;
-use ipc::{Criteria, Family, InterfaceName};
+use ipc::{Criteria, Family, InterfaceName, VrId};
 use mio::Token;
 use stack_api::datagram::{DatagramPeer, DatagramReply};
+use stack_api::datagram_header::{DatagramHeader, EncodedHeader, MAX_HEADER};
 use stack_api::socket::{Addresses, SocketError};
 
 use super::connect::Connected;
-use super::{CHANNELS_PER_PEER, DatagramDrop, Incoming, QUEUE, Server};
+use super::{CHANNELS_PER_PEER, DatagramDrop, DatagramInfo, Incoming, QUEUE, Server};
 use crate::counters::Traffic;
 use crate::library::{Library, LibraryEvent};
 use crate::message::ProcessMessage;
@@ -23,32 +25,144 @@ const RECORDS_PER_CALL: usize = 1024;
 
 /// What a look at one source found.
 enum Pulled {
-    /// A record, whoever it was for.
-    Record,
+    /// A datagram for the socket that reads: its payload lies where the caller wants it.
+    Datagram(DatagramInfo),
+    /// Something else: a datagram for another socket, or for nobody, or an answer of the stack.
+    Other,
     /// Nothing; the bell is armed.
     Nothing,
+}
+
+/// A header, decoded once, and how it was written: most datagrams have the one of the datagram before.
+#[derive(Debug)]
+pub(super) struct Known {
+    encoded: EncodedHeader,
+    header: DatagramHeader,
+}
+
+/// Who gets a datagram with a header.
+#[derive(Debug)]
+pub(super) struct Judged {
+    known: Known,
+    /// [`Datagrams::revision`](super::Datagrams) then.
+    revision: u64,
+    receivers: Vec<SocketId>,
+    /// Where the interface's traffic is counted.
+    traffic: usize,
+}
+
+impl Known {
+    fn info(&self, length: usize, room: usize) -> DatagramInfo {
+        let DatagramHeader { addresses, ttl, tos, ref interface } = self.header;
+        let Addresses { source, destination } = addresses;
+        let interface = interface.clone();
+        DatagramInfo { length, truncated: room < length, source, destination, ttl, tos, interface }
+    }
+}
+
+/// Where a caller wants a payload.
+enum Room<'a> {
+    /// What does not fit is lost.
+    Buffer(&'a mut [u8]),
+    Whole(&'a mut Vec<u8>),
+}
+
+impl Room<'_> {
+    /// Takes the payload of a record, which begins at byte `at`; returns how much there was room for.
+    #[inline]
+    fn fill(&mut self, record: &Record<'_>, at: usize) -> usize {
+        match self {
+            Room::Buffer(buffer) => record.copy(at, buffer),
+            Room::Whole(payload) => {
+                payload.resize(record.length().saturating_sub(at), 0);
+                record.copy(at, payload)
+            }
+        }
+    }
+
+    /// Takes a payload that was read before.
+    fn take(&mut self, payload: Vec<u8>) -> usize {
+        match self {
+            Room::Buffer(buffer) => {
+                let count = payload.len().min(buffer.len());
+                if let (Some(buffer), Some(payload)) = (buffer.get_mut(..count), payload.get(..count)) {
+                    buffer.copy_from_slice(payload);
+                }
+                count
+            }
+            Room::Whole(whole) => {
+                **whole = payload;
+                whole.len()
+            }
+        }
+    }
 }
 
 impl Library {
     /// The next datagram of a socket. After `None`, and only then, [`LibraryEvent::Readable`] follows.
     pub fn receive_from(&mut self, reactor: &mut Reactor, id: SocketId) -> Result<Option<ProcessMessage>, SocketError> {
-        self.apply_updates(reactor);
+        self.receive_message(reactor, id, Duration::ZERO)
+    }
+
+    /// The same for a caller that is about to wait: see [`receive_datagram`](Self::receive_datagram).
+    pub(crate) fn receive_message(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        look_out: Duration,
+    ) -> Result<Option<ProcessMessage>, SocketError> {
+        let mut payload = Vec::new();
+        let info = self.receive_next(reactor, id, &mut Room::Whole(&mut payload), look_out)?;
+        Ok(info.map(|DatagramInfo { source, destination, ttl, tos, interface, .. }| {
+            let addresses = Addresses { source, destination };
+            ProcessMessage { addresses, ttl, tos, interface, payload }
+        }))
+    }
+
+    /// The same, straight into a buffer. Before the bell is armed, the socket looks out for the next datagram of another
+    /// process for at most `look_out`: for a caller that is about to wait; zero for one that is not.
+    pub fn receive_datagram(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        into: &mut [u8],
+        look_out: Duration,
+    ) -> Result<Option<DatagramInfo>, SocketError> {
+        self.receive_next(reactor, id, &mut Room::Buffer(into), look_out)
+    }
+
+    fn receive_next(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        room: &mut Room<'_>,
+        look_out: Duration,
+    ) -> Result<Option<DatagramInfo>, SocketError> {
+        self.apply_news(reactor);
         for _ in 0..RECORDS_PER_CALL {
-            let socket = self.datagrams.get(id)?;
+            let socket = self.datagrams.hot(id)?;
             if let Some(error) = socket.error.take() {
                 return Err(error);
             }
             if let Some(message) = socket.queue.pop_front() {
-                return Ok(Some(message));
+                return Ok(Some(taken(message, room)));
             }
             socket.server_first = !socket.server_first;
-            let mut sources: [fn(&mut Self, &mut Reactor, SocketId) -> bool; 2] = [Self::pull_peers, Self::pull_server];
-            if socket.server_first {
-                sources.reverse();
+            let server_first = socket.server_first;
+            let mut pulled = Pulled::Nothing;
+            for server in [server_first, !server_first] {
+                pulled = match server {
+                    true => self.pull_server(reactor, id, room),
+                    false => self.pull_peers(reactor, id, room, look_out),
+                };
+                if !matches!(pulled, Pulled::Nothing) {
+                    break;
+                }
             }
-            let found = sources.into_iter().any(|pull| pull(self, reactor, id));
-            if !found {
-                return Ok(None);
+            match pulled {
+                Pulled::Datagram(info) => return Ok(Some(info)),
+                Pulled::Other => {}
+                Pulled::Nothing => return Ok(None),
             }
         }
         self.events.push_back(LibraryEvent::Readable { socket: id });
@@ -59,7 +173,7 @@ impl Library {
     pub(crate) fn take_datagram_error(&mut self, reactor: &mut Reactor, id: SocketId) -> Option<SocketError> {
         for _ in 0..RECORDS_PER_CALL {
             let error = self.datagrams.sockets.get_mut(&id)?.error.take();
-            if error.is_some() || !self.pull_server(reactor, id) {
+            if error.is_some() || !self.take_in_from_server(reactor, id) {
                 return error;
             }
         }
@@ -83,7 +197,7 @@ impl Library {
     }
 
     fn datagram_server_rang(&mut self, reactor: &mut Reactor, id: SocketId) {
-        let Ok(socket) = self.datagrams.get(id) else { return };
+        let Ok(socket) = self.datagrams.hot(id) else { return };
         match &mut socket.server {
             Server::Asked(channel, _) | Server::Bound(channel, _) => {
                 if let Err(error) = channel.acknowledge_bell() {
@@ -103,9 +217,9 @@ impl Library {
 
     /// The answer to a question is taken in here; all else is the process's to fetch.
     fn datagram_server_spoke(&mut self, reactor: &mut Reactor, id: SocketId) {
-        let Ok(socket) = self.datagrams.get(id) else { return };
+        let Ok(socket) = self.datagrams.hot(id) else { return };
         if matches!(socket.connected, Connected::Asked(_) | Connected::Again(_)) {
-            let is_empty = (0..RECORDS_PER_CALL).any(|_| !self.pull_server(reactor, id));
+            let is_empty = (0..RECORDS_PER_CALL).any(|_| !self.take_in_from_server(reactor, id));
             let nothing_else = |socket: &super::DatagramSocket| socket.queue.is_empty() && socket.error.is_none();
             if is_empty && self.datagrams.sockets.get(&id).is_some_and(nothing_else) {
                 return;
@@ -150,7 +264,8 @@ impl Library {
         }
         match reactor.register(&mut channel) {
             Ok(token) => {
-                let incoming = Incoming { channel, criteria, peer: peer.clone(), is_hot: false };
+                let (peer, spin) = (peer.clone(), Duration::ZERO);
+                let incoming = Incoming { channel, criteria, peer, is_hot: false, spin, judged: None };
                 self.datagrams.incoming.insert(token, incoming);
                 self.heat(token);
             }
@@ -168,65 +283,180 @@ impl Library {
         }
     }
 
-    /// Whether the stack's channel had a record.
-    fn pull_server(&mut self, reactor: &mut Reactor, id: SocketId) -> bool {
-        let Ok(socket) = self.datagrams.get(id) else { return false };
-        let Some(channel) = socket.channel() else { return false };
-        let mut record = Vec::new();
-        match pull(channel, &mut record) {
-            Ok(Pulled::Record) => match postcard::from_bytes(&record) {
-                Ok(DatagramReply::Received(message)) => socket.queue.push_back(message),
-                Ok(DatagramReply::Error(error)) => socket.error = Some(error),
-                Ok(DatagramReply::Connected(answer)) => self.datagram_connected(id, answer),
-                Ok(DatagramReply::Bound { .. } | DatagramReply::Failed(_)) | Err(_) => {
-                    self.datagrams.count(DatagramDrop::BadRecord, 1);
-                }
-            },
-            Ok(Pulled::Nothing) => return false,
-            Err(_) => {
+    /// What the stack's channel has.
+    fn pull_server(&mut self, reactor: &mut Reactor, id: SocketId, room: &mut Room<'_>) -> Pulled {
+        let Ok(socket) = self.datagrams.hot(id) else { return Pulled::Nothing };
+        let Server::Bound(channel, _) = &mut socket.server else { return Pulled::Nothing };
+        let record = match next(channel) {
+            Ok(Some(record)) => record,
+            Ok(None) => return Pulled::Nothing,
+            Err(Over) => {
                 self.datagram_server_lost(reactor, id);
-                return false;
+                return Pulled::Nothing;
             }
-        }
-        true
-    }
-
-    /// Whether a channel of another process had a record. Those that have one take turns.
-    fn pull_peers(&mut self, reactor: &mut Reactor, id: SocketId) -> bool {
-        let Some(criteria) = self.datagrams.sockets.get(&id).and_then(super::DatagramSocket::criteria) else {
-            return false;
         };
-        let mut record = Vec::new();
-        while let Some(token) = self.datagrams.hot.get_mut(&criteria).and_then(std::collections::VecDeque::pop_front) {
-            let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { continue };
-            match pull(&mut incoming.channel, &mut record) {
-                Ok(Pulled::Record) => {
-                    let peer = incoming.peer.clone();
-                    self.datagrams.hot.entry(criteria).or_default().push_back(token);
-                    if let Err(reason) = self.dispatch_datagram(id, criteria, &peer, &record) {
-                        log::trace!("datagram of {peer} to {criteria} dropped: {reason}");
-                        self.datagrams.count(reason, 1);
-                    }
-                    return true;
-                }
-                Ok(Pulled::Nothing) => incoming.is_hot = false,
-                Err(_) => self.drop_incoming(reactor, token),
-            }
+        let mut start = [0; MAX_HEADER];
+        let copied = record.copy(0, &mut start);
+        let start = start.get(..copied).unwrap_or_default();
+        if !DatagramHeader::is_claimed(start) {
+            let mut reply = vec![0; record.length()];
+            record.copy(0, &mut reply);
+            consume(record);
+            self.take_reply(id, &reply);
+            return Pulled::Other;
         }
-        false
+        let is_known = socket.known.as_ref().is_some_and(|known| known.encoded.begins(start));
+        if !is_known {
+            socket.known = Known::decode(start, record.length());
+        }
+        let Some(known) = &socket.known else {
+            consume(record);
+            self.datagrams.count(DatagramDrop::BadRecord, 1);
+            return Pulled::Other;
+        };
+        let at = known.encoded.as_bytes().len();
+        let filled = room.fill(&record, at);
+        let info = known.info(record.length() - at, filled);
+        consume(record);
+        Pulled::Datagram(info)
     }
 
-    /// Gives a datagram to the sockets that want it. Identity is attested, addresses are claimed.
-    fn dispatch_datagram(
+    fn take_reply(&mut self, id: SocketId, reply: &[u8]) {
+        match postcard::from_bytes(reply) {
+            Ok(DatagramReply::Error(error)) => {
+                if let Ok(socket) = self.datagrams.hot(id) {
+                    socket.error = Some(error);
+                }
+            }
+            Ok(DatagramReply::Connected(answer)) => self.datagram_connected(id, answer),
+            Ok(DatagramReply::Bound { .. } | DatagramReply::Failed(_)) | Err(_) => {
+                self.datagrams.count(DatagramDrop::BadRecord, 1);
+            }
+        }
+    }
+
+    /// Takes in one record of the stack, though nobody asks for a datagram; `false`: there is none.
+    fn take_in_from_server(&mut self, reactor: &mut Reactor, id: SocketId) -> bool {
+        let mut payload = Vec::new();
+        match self.pull_server(reactor, id, &mut Room::Whole(&mut payload)) {
+            Pulled::Datagram(DatagramInfo { source, destination, ttl, tos, interface, .. }) => {
+                let addresses = Addresses { source, destination };
+                if let Ok(socket) = self.datagrams.hot(id) {
+                    socket.queue.push_back(ProcessMessage { addresses, ttl, tos, interface, payload });
+                }
+                true
+            }
+            Pulled::Other => true,
+            Pulled::Nothing => false,
+        }
+    }
+
+    /// What the channels of other processes have. Those that have something take turns.
+    fn pull_peers(&mut self, reactor: &mut Reactor, id: SocketId, room: &mut Room<'_>, look_out: Duration) -> Pulled {
+        let Some(criteria) = self.datagrams.sockets.get(&id).and_then(super::DatagramSocket::criteria) else {
+            return Pulled::Nothing;
+        };
+        while let Some((token, is_last)) = self.datagrams.hottest(criteria) {
+            let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { continue };
+            // Others that have something are not kept waiting.
+            let look_out = if is_last { look_out } else { Duration::ZERO };
+            if incoming.spin != look_out {
+                incoming.spin = look_out;
+                incoming.channel.set_spin(look_out);
+            }
+            match self.pull_peer(id, token, room) {
+                Ok(Pulled::Nothing) => {}
+                Ok(pulled) => {
+                    self.datagrams.hot.entry(criteria).or_default().push_back(token);
+                    return pulled;
+                }
+                Err(Over) => self.drop_incoming(reactor, token),
+            }
+        }
+        Pulled::Nothing
+    }
+
+    /// What one channel has.
+    fn pull_peer(&mut self, reader: SocketId, token: Token, room: &mut Room<'_>) -> Result<Pulled, Over> {
+        let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return Ok(Pulled::Nothing) };
+        let revision = self.datagrams.revision;
+        let Some(record) = next(&mut incoming.channel)? else {
+            incoming.is_hot = false;
+            return Ok(Pulled::Nothing);
+        };
+        let mut start = [0; MAX_HEADER];
+        let copied = record.copy(0, &mut start);
+        let start = start.get(..copied).unwrap_or_default();
+        let holds = |judged: &&Judged| judged.revision == revision && judged.known.encoded.begins(start);
+        let Some(judged) = incoming.judged.as_ref().filter(holds) else {
+            let (criteria, peer, length) = (incoming.criteria, incoming.peer.clone(), record.length());
+            match self.judge(criteria, peer.vr, start, length) {
+                // The record lies where it was: the next look finds it judged.
+                Ok(judged) => {
+                    if let Some(incoming) = self.datagrams.incoming.get_mut(&token) {
+                        incoming.judged = Some(judged);
+                    }
+                }
+                Err(reason) => {
+                    log::trace!("datagram of {peer} to {criteria} dropped: {reason}");
+                    self.datagrams.count(reason, 1);
+                    if let Some(incoming) = self.datagrams.incoming.get_mut(&token)
+                        && let Some(record) = next(&mut incoming.channel)?
+                    {
+                        consume(record);
+                    }
+                }
+            }
+            return Ok(Pulled::Other);
+        };
+        let at = judged.known.encoded.as_bytes().len();
+        let length = record.length() - at;
+        self.traffic.add_at(judged.traffic, Traffic::received(length));
+        if judged.receivers.as_slice() == [reader] {
+            let filled = room.fill(&record, at);
+            consume(record);
+            return Ok(Pulled::Datagram(judged.known.info(length, filled)));
+        }
+        let mut payload = vec![0; length];
+        record.copy(at, &mut payload);
+        consume(record);
+        let message = judged.known.header.clone().with_payload(payload);
+        let receivers = judged.receivers.clone();
+        Ok(self.spread(reader, &receivers, message, room))
+    }
+
+    /// Gives a datagram to several sockets, or to another than the one that reads.
+    fn spread(
         &mut self,
         reader: SocketId,
-        criteria: Criteria,
-        peer: &Identity,
-        record: &[u8],
-    ) -> Result<(), DatagramDrop> {
-        let mut message: ProcessMessage = postcard::from_bytes(record).map_err(|_| DatagramDrop::BadRecord)?;
-        let Addresses { source, destination } = message.addresses;
-        let interface = self.vrfib.interface_to(peer.vr).ok_or(DatagramDrop::ForgedSource)?;
+        receivers: &[SocketId],
+        message: ProcessMessage,
+        room: &mut Room<'_>,
+    ) -> Pulled {
+        for id in receivers.iter().filter(|id| **id != reader) {
+            let Some(socket) = self.datagrams.sockets.get_mut(id) else { continue };
+            if socket.queue.len() >= QUEUE {
+                self.datagrams.count(DatagramDrop::SocketFull, 1);
+                continue;
+            }
+            let was_empty = socket.queue.is_empty();
+            socket.queue.push_back(message.clone());
+            if was_empty {
+                self.events.push_back(LibraryEvent::Readable { socket: *id });
+            }
+        }
+        if receivers.contains(&reader) { Pulled::Datagram(taken(message, room)) } else { Pulled::Other }
+    }
+
+    /// Who gets a datagram that begins with `start`. Identity is attested, addresses are claimed.
+    fn judge(&mut self, criteria: Criteria, peer: VrId, start: &[u8], length: usize) -> Result<Judged, DatagramDrop> {
+        let mut known = Known::decode(start, length).ok_or(DatagramDrop::BadRecord)?;
+        let DatagramHeader { addresses, ttl, ref interface, .. } = known.header;
+        if interface.is_some() {
+            return Err(DatagramDrop::BadRecord);
+        }
+        let Addresses { source, destination } = addresses;
+        let interface = self.vrfib.interface_to(peer).ok_or(DatagramDrop::ForgedSource)?;
         if !interface.peer_addresses.contains(&source.ip()) {
             return Err(DatagramDrop::ForgedSource);
         }
@@ -238,30 +468,21 @@ impl Library {
             Criteria::Raw(family, _) => Family::of(destination.ip()) == family && destination.port() == 0,
             Criteria::Tcp(..) | Criteria::Osi(_) => false,
         };
-        if !is_wanted || message.ttl == 0 {
+        if !is_wanted || ttl == 0 {
             return Err(DatagramDrop::WrongDestination);
         }
         let name = interface.name.clone();
-        message.interface = Some(name.clone());
         let receivers = self.datagram_receivers(criteria, source, destination.ip(), &name);
         if receivers.is_empty() {
             return Err(DatagramDrop::NoListener);
         }
-        let traffic = Traffic { connections: 0, bytes_sent: 0, bytes_received: message.payload.len() as u64 };
-        self.keep_traffic(name, traffic);
-        for id in receivers {
-            let Some(socket) = self.datagrams.sockets.get_mut(&id) else { continue };
-            if socket.queue.len() >= QUEUE {
-                self.datagrams.count(DatagramDrop::SocketFull, 1);
-                continue;
-            }
-            let was_empty = socket.queue.is_empty();
-            socket.queue.push_back(message.clone());
-            if was_empty && id != reader {
-                self.events.push_back(LibraryEvent::Readable { socket: id });
-            }
+        let traffic = self.traffic.place(&name);
+        if !known.encoded.begins(start) {
+            // It would be judged for ever.
+            return Err(DatagramDrop::BadRecord);
         }
-        Ok(())
+        known.header.interface = Some(name);
+        Ok(Judged { known, revision: self.datagrams.revision, receivers, traffic })
     }
 
     /// To one receiver: the UDP socket connected to the sender, else the one bound to the address, else the one bound to
@@ -293,17 +514,56 @@ impl Library {
     }
 }
 
-/// The next record of a channel, or its bell armed. `Err`: the channel is over.
-fn pull(channel: &mut Channel, record: &mut Vec<u8>) -> Result<Pulled, ()> {
-    loop {
-        if channel.read_record(record).map_err(drop)? {
-            return Ok(Pulled::Record);
-        }
+impl Known {
+    fn decode(start: &[u8], length: usize) -> Option<Self> {
+        let decoded = DatagramHeader::decode(start, length).inspect_err(|fault| log::trace!("no datagram: {fault}"));
+        let (header, _) = decoded.ok()?;
+        let encoded = header.encode().ok()?;
+        Some(Self { encoded, header })
+    }
+}
+
+impl super::Datagrams {
+    /// A channel that rang, no longer among the others; and whether it was the last of them.
+    #[inline]
+    fn hottest(&mut self, criteria: Criteria) -> Option<(Token, bool)> {
+        let hot = self.hot.get_mut(&criteria)?;
+        let token = hot.pop_front()?;
+        Some((token, hot.is_empty()))
+    }
+}
+
+/// A channel is over.
+struct Over;
+
+/// The next record of a channel; `None`: its bell is armed, after a look-out as its spin allows.
+#[inline]
+fn next(channel: &mut Channel) -> Result<Option<Record<'_>>, Over> {
+    while !channel.has_record().map_err(|_| Over)? {
         if channel.is_finished() || channel.peer_closed() {
-            return Err(());
+            return Err(Over);
         }
-        if channel.arm_read().map_err(drop)? {
-            return Ok(Pulled::Nothing);
+        let met = channel.look_out_readable().map_err(|_| Over)?;
+        if !met && channel.arm_read().map_err(|_| Over)? {
+            return Ok(None);
         }
+    }
+    channel.next_record().map_err(|_| Over)
+}
+
+/// What was read before.
+fn taken(message: ProcessMessage, room: &mut Room<'_>) -> DatagramInfo {
+    let ProcessMessage { addresses, ttl, tos, interface, payload } = message;
+    let Addresses { source, destination } = addresses;
+    let length = payload.len();
+    let truncated = room.take(payload) < length;
+    DatagramInfo { length, truncated, source, destination, ttl, tos, interface }
+}
+
+/// That its room could not be told to the peer shows with the next look at the channel.
+#[inline]
+fn consume(record: Record<'_>) {
+    if let Err(error) = record.consume() {
+        log::debug!("a datagram was read: {error}");
     }
 }

@@ -4,63 +4,133 @@ use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 
 use ipc::channel::Channel;
+use ipc::error::ChannelError;
 use ipc::protocol::Generation;
 use ipc::reactor::Reactor;
-use ipc::{Criteria, Family, InterfaceName};
+use ipc::{Criteria, Family};
 use stack_api::datagram::{DatagramPeer, DatagramRequest};
+use stack_api::datagram_header::{DatagramHeader, EncodedHeader, max_payload};
 use stack_api::socket::{Addresses, SocketError};
 use vr_api::interface::is_link_scoped;
 use vr_api::manager::VrFibEntry;
 
 use super::connect::Connected;
-use super::{DatagramDrop, Kind, Opening, Peer, PeerKey, QUEUE};
+use super::peers::{Peer, PeerKey, Place};
+use super::{DatagramDrop, Kind, Opening, QUEUE};
 use crate::counters::Traffic;
 use crate::error::error_of_link;
 use crate::library::Library;
 use crate::message::ProcessMessage;
 use crate::socket::SocketId;
-use crate::vrfib::Local;
-
-/// The largest packet without its header: the length field of IPv4 counts the header (RFC 791 section 3.1), that of IPv6
-/// does not (RFC 8200 section 3).
-const fn max_packet(family: Family) -> usize {
-    match family {
-        Family::Ipv4 => 65_535 - 20,
-        Family::Ipv6 => 65_535,
-    }
-}
+use crate::vrfib::{Hit, Local};
 
 const UDP_HEADER: usize = 8;
 
+/// Where a socket's last datagram went, and all that the next one to the same receiver needs: no look-up, and a header
+/// that is encoded. Of datagrams that hit and are for one process.
+#[derive(Debug)]
+pub(super) struct Way {
+    /// Receiver as the caller named it; `None`: the socket's peer.
+    to: Option<SocketAddr>,
+    /// [`Datagrams::revision`](super::Datagrams) then: with another one it is worth nothing.
+    revision: u64,
+    header: EncodedHeader,
+    /// Longest payload.
+    room: usize,
+    /// Of the channel among the socket's peers.
+    place: Place,
+    hit: Hit,
+    /// Where the interface's traffic is counted.
+    traffic: usize,
+}
+
+/// Where one datagram went.
+struct Sent {
+    header: EncodedHeader,
+    place: Place,
+}
+
 impl Library {
+    /// Sends a payload from a bound socket, as the socket's options have it; `None`: to its peer. As
+    /// [`send_to`](Self::send_to) otherwise. What goes to the same receiver again is written to its channel straight from
+    /// `payload`, without a look-up, until something changes.
+    pub fn send_datagram(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        to: Option<SocketAddr>,
+        payload: &[u8],
+    ) -> Result<(), SocketError> {
+        self.apply_news(reactor);
+        if self.send_again(id, to, payload) {
+            return Ok(());
+        }
+        let header = self.header(id, to)?;
+        let Some((Sent { header, place }, hit)) = self.send_header(reactor, id, header, payload)? else {
+            return Ok(());
+        };
+        let (traffic, revision) = (self.traffic.place(&hit.interface), self.datagrams.revision);
+        let socket = self.datagrams.hot(id)?;
+        let room = socket.room();
+        socket.way = Some(Way { to, revision, header, room, place, hit, traffic });
+        Ok(())
+    }
+
     /// Sends a datagram from a bound socket, with the TTL, TOS and interface that the message says;
     /// [`message`](Self::message) makes one by the socket's options. The source port is the socket's, the source address
     /// the message's, else the socket's own, else that of the way out. What goes to a group leaves by the message's
     /// interface, else the one that the socket is bound to, else the one of its options. That it was sent does not mean
     /// that it arrives: what finds a full ring is dropped and counted, and what the stack cannot send the next call says.
-    pub fn send_to(
+    pub fn send_to(&mut self, reactor: &mut Reactor, id: SocketId, message: ProcessMessage) -> Result<(), SocketError> {
+        self.apply_news(reactor);
+        let (header, payload) = message.into_parts();
+        self.send_header(reactor, id, header, &payload).map(drop)
+    }
+
+    /// Sends the way that the socket's last datagram went; `false`: that is not known to be the way of this one.
+    #[inline]
+    fn send_again(&mut self, id: SocketId, to: Option<SocketAddr>, payload: &[u8]) -> bool {
+        let revision = self.datagrams.revision;
+        let Some(socket) = self.datagrams.sockets.get_mut(&id).filter(|socket| socket.error.is_none()) else {
+            return false;
+        };
+        let holds = |way: &&Way| way.revision == revision && way.to == to && payload.len() <= way.room;
+        let Some(way) = socket.way.as_ref().filter(holds) else { return false };
+        let Some(Peer::Open(channel)) = socket.peers.at(way.place) else { return false };
+        way.hit.again();
+        match write(channel, &way.header, payload) {
+            Ok(()) => self.traffic.add_at(way.traffic, Traffic::sent(payload.len())),
+            Err(reason) => {
+                if reason == DatagramDrop::PeerGone {
+                    socket.peers.remove_at(way.place);
+                }
+                self.datagrams.count(reason, 1);
+            }
+        }
+        true
+    }
+
+    /// Looks the way up and sends. Returns it if all that like this one are for the same process as long as nothing
+    /// changes, and its channel is there.
+    fn send_header(
         &mut self,
         reactor: &mut Reactor,
         id: SocketId,
-        mut message: ProcessMessage,
-    ) -> Result<(), SocketError> {
-        self.apply_updates(reactor);
-        let socket = self.datagrams.get(id)?;
+        mut header: DatagramHeader,
+        payload: &[u8],
+    ) -> Result<Option<(Sent, Hit)>, SocketError> {
+        let socket = self.datagrams.hot(id)?;
         if let Some(error) = socket.error.take() {
             return Err(error);
         }
         let (Some(bound), Some(_)) = (&socket.bound, socket.criteria()) else { return Err(SocketError::NotConnected) };
-        let (destination, source) = (message.addresses.destination, message.addresses.source.ip());
-        let room = match socket.kind {
-            Kind::Udp => max_packet(bound.family) - UDP_HEADER,
-            Kind::Raw(_) => max_packet(bound.family),
-        };
+        let (destination, source) = (header.addresses.destination, header.addresses.source.ip());
         let criteria = socket.criteria_of(destination.port()).ok_or(SocketError::InvalidArgument)?;
         let of_family = |address: IpAddr| Family::of(address) == bound.family;
-        if message.ttl == 0 || destination.ip().is_unspecified() || !of_family(destination.ip()) {
+        if header.ttl == 0 || destination.ip().is_unspecified() || !of_family(destination.ip()) {
             return Err(SocketError::InvalidArgument);
         }
-        if message.payload.len() > room {
+        if payload.len() > socket.room() {
             return Err(SocketError::MessageSize);
         }
         // An unspecified one of either family means: none was chosen.
@@ -74,105 +144,105 @@ impl Library {
             Connected::No | Connected::Asked(_) => own,
         };
         let source = own.filter(|_| source.is_unspecified()).unwrap_or(source);
-        message.addresses.source = SocketAddr::new(source, bound.port);
+        header.addresses.source = SocketAddr::new(source, bound.port);
         let to_group = destination.ip().is_multicast();
-        message.interface = message.interface.or_else(|| bound.interface.clone());
+        header.interface = header.interface.or_else(|| bound.interface.clone());
         let mut loops = false;
         if let Some(options) = self.options.get(&id).filter(|_| to_group) {
-            message.interface = message.interface.or_else(|| options.multicast_interface.clone());
+            header.interface = header.interface.or_else(|| options.multicast_interface.clone());
             loops = options.multicast_loop;
         }
         if matches!(socket.kind, Kind::Raw(_)) {
-            message.addresses.destination.set_port(0);
+            header.addresses.destination.set_port(0);
         }
-        if is_link_scoped(destination.ip()) && !to_group && message.interface.is_none() {
+        if is_link_scoped(destination.ip()) && !to_group && header.interface.is_none() {
             return Err(SocketError::InvalidArgument);
         }
-        let entries = if to_group {
+        let hits = if to_group {
             // Nothing says which way.
-            let interface = message.interface.as_ref().ok_or(SocketError::NetworkUnreachable)?;
+            let interface = header.interface.as_ref().ok_or(SocketError::NetworkUnreachable)?;
             self.vrfib.lookup_group(interface, destination.ip(), &criteria)
         } else {
             let address = (!source.is_unspecified()).then_some(source);
-            let local = Local { address, interface: message.interface.clone() };
+            let local = Local { address, interface: header.interface.clone() };
             match criteria {
                 Criteria::Raw(..) => self.vrfib.lookup_copies(&local, destination.ip(), &criteria),
                 Criteria::Udp(..) | Criteria::Tcp(..) | Criteria::Osi(_) => {
-                    self.vrfib.lookup(&local, destination.ip(), &criteria).into_iter().collect()
+                    self.vrfib.lookup_hit(&local, destination.ip(), &criteria).into_iter().collect()
                 }
             }
         };
-        if entries.is_empty() {
-            return self.send_to_server(id, message);
+        if hits.is_empty() {
+            return self.send_to_server(id, &header, payload).map(|()| None);
         }
-        for entry in &entries {
-            self.send_to_peer(reactor, id, entry, &message)?;
+        let mut sent = None;
+        for hit in &hits {
+            sent = self.send_to_peer(reactor, id, hit, &header, payload)?;
         }
         if loops {
-            self.ask_datagram(id, &DatagramRequest::Loop(message));
+            self.ask_datagram(id, &DatagramRequest::Loop(header.with_payload(payload.to_vec())));
         }
-        Ok(())
+        let one: Option<[Hit; 1]> = hits.try_into().ok().filter(|_| !to_group);
+        Ok(sent.zip(one.map(|[hit]| hit)))
     }
 
     /// A miss.
-    fn send_to_server(&mut self, id: SocketId, message: ProcessMessage) -> Result<(), SocketError> {
-        let record = postcard::to_stdvec(&DatagramRequest::Send(message)).map_err(|_| SocketError::InvalidArgument)?;
-        let channel = self.datagrams.get(id)?.channel().ok_or(SocketError::NetworkDown)?;
-        match channel.write_record(&record) {
-            Ok(true) => Ok(()),
-            Ok(false) => {
-                self.datagrams.count(DatagramDrop::RingFull, 1);
+    fn send_to_server(&mut self, id: SocketId, header: &DatagramHeader, payload: &[u8]) -> Result<(), SocketError> {
+        let header = header.encode().map_err(|_| SocketError::InvalidArgument)?;
+        let channel = self.datagrams.hot(id)?.channel().ok_or(SocketError::NetworkDown)?;
+        match write(channel, &header, payload) {
+            Ok(()) => Ok(()),
+            // Its reader finds out too, and asks the next stack.
+            Err(DatagramDrop::PeerGone) => Err(SocketError::NetworkDown),
+            Err(reason) => {
+                self.datagrams.count(reason, 1);
                 Ok(())
             }
-            // Its reader finds out too, and asks the next stack.
-            Err(_) => Err(SocketError::NetworkDown),
         }
     }
 
-    /// A hit: one write.
+    /// A hit: one write. Where it went, if the channel was there and is.
     fn send_to_peer(
         &mut self,
         reactor: &mut Reactor,
         id: SocketId,
         entry: &VrFibEntry,
-        message: &ProcessMessage,
-    ) -> Result<(), SocketError> {
-        let Addresses { source, destination } = message.addresses;
+        header: &DatagramHeader,
+        payload: &[u8],
+    ) -> Result<Option<Sent>, SocketError> {
+        let Addresses { source, destination } = header.addresses;
         let from = if source.ip().is_unspecified() { entry.source } else { source.ip() };
         let addresses = Addresses { source: SocketAddr::new(from, source.port()), destination };
         // The receiver's own interface is for its library to say.
-        let message = ProcessMessage { addresses, interface: None, ..message.clone() };
-        let record = postcard::to_stdvec(&message).map_err(|_| SocketError::InvalidArgument)?;
+        let header = DatagramHeader { addresses, ttl: header.ttl, tos: header.tos, interface: None };
+        let header = header.encode().map_err(|_| SocketError::InvalidArgument)?;
+        let record = || [header.as_bytes(), payload].concat();
         let key = (entry.listener.clone(), entry.generation);
-        let socket = self.datagrams.get(id)?;
-        let dropped = match socket.peers.get_mut(&key) {
+        let socket = self.datagrams.hot(id)?;
+        let place = socket.peers.place(&key);
+        let (dropped, sent) = match place.and_then(|place| Some((place, socket.peers.at(place)?))) {
             None => {
-                self.open_datagram_peer(reactor, id, key, record)?;
-                None
+                self.open_datagram_peer(reactor, id, key, record())?;
+                (None, None)
             }
-            Some(Peer::Opening(queued)) if queued.len() >= QUEUE => Some(DatagramDrop::OpeningQueueFull),
-            Some(Peer::Opening(queued)) => {
-                queued.push_back(record);
-                None
+            Some((_, Peer::Opening(queued))) if queued.len() >= QUEUE => (Some(DatagramDrop::OpeningQueueFull), None),
+            Some((_, Peer::Opening(queued))) => {
+                queued.push_back(record());
+                (None, None)
             }
-            Some(Peer::Open(channel)) => {
-                let dropped = write(channel, &record).err();
+            Some((place, Peer::Open(channel))) => {
+                let dropped = write(channel, &header, payload).err();
                 if dropped == Some(DatagramDrop::PeerGone) {
                     socket.peers.remove(&key);
                 }
-                dropped
+                (dropped, (dropped != Some(DatagramDrop::PeerGone)).then_some(Sent { header, place }))
             }
         };
         match dropped {
             Some(reason) => self.datagrams.count(reason, 1),
-            None => self.count_sent(&entry.interface, message.payload.len()),
+            None => self.keep_traffic(&entry.interface, Traffic::sent(payload.len())),
         }
-        Ok(())
-    }
-
-    fn count_sent(&mut self, interface: &InterfaceName, bytes: usize) {
-        let traffic = Traffic { connections: 0, bytes_sent: bytes as u64, bytes_received: 0 };
-        self.keep_traffic(interface.clone(), traffic);
+        Ok(sent)
     }
 
     fn open_datagram_peer(
@@ -186,7 +256,7 @@ impl Library {
         let (pathname, generation) = &key;
         let ticket = reactor.link.open(pathname, Some(Generation(*generation)), &terms);
         let ticket = ticket.map_err(|error| error_of_link(&error))?;
-        self.datagrams.get(id)?.peers.insert(key.clone(), Peer::Opening(VecDeque::from([first])));
+        self.datagrams.hot(id)?.peers.insert(key.clone(), Peer::Opening(VecDeque::from([first])));
         self.datagrams.opening.insert(ticket, Opening::Peer(id, key));
         Ok(())
     }
@@ -194,17 +264,18 @@ impl Library {
     /// Whether datagrams of a socket wait for a channel to their receiver.
     pub(crate) fn is_opening_peers(&self, id: SocketId) -> bool {
         let socket = self.datagrams.sockets.get(&id);
-        socket.is_some_and(|socket| socket.peers.values().any(|peer| matches!(peer, Peer::Opening(_))))
+        socket.is_some_and(|socket| socket.peers.iter().any(|peer| matches!(peer, Peer::Opening(_))))
     }
 
     /// The channel to a receiver is there: what was sent meanwhile goes first.
     pub(super) fn datagram_peer_opened(&mut self, id: SocketId, key: &PeerKey, mut channel: Channel) {
-        let Ok(socket) = self.datagrams.get(id) else { return };
+        let Ok(socket) = self.datagrams.hot(id) else { return };
         let Some(peer @ Peer::Opening(_)) = socket.peers.get_mut(key) else { return };
         let Peer::Opening(queued) = std::mem::replace(peer, Peer::Opening(VecDeque::new())) else { return };
+        channel.tx.grow_at_once();
         let mut dropped = Vec::new();
         for record in queued {
-            dropped.extend(write(&mut channel, &record).err());
+            dropped.extend(outcome(channel.write_record(&record)).err());
         }
         if dropped.contains(&DatagramDrop::PeerGone) {
             socket.peers.remove(key);
@@ -222,14 +293,31 @@ impl Library {
         let known: HashSet<PeerKey> =
             self.vrfib.entries().map(|(entry, _)| (entry.listener.clone(), entry.generation)).collect();
         for socket in self.datagrams.sockets.values_mut() {
-            socket.peers.retain(|key, _| known.contains(key));
+            socket.peers.retain(|key| known.contains(key));
+        }
+    }
+}
+
+impl super::DatagramSocket {
+    /// Longest payload of a datagram.
+    fn room(&self) -> usize {
+        let family = self.bound.as_ref().map_or(Family::Ipv4, |bound| bound.family);
+        match self.kind {
+            Kind::Udp => max_payload(family) - UDP_HEADER,
+            Kind::Raw(_) => max_payload(family),
         }
     }
 }
 
 /// Writes without waiting: the receiver may be slow, or gone.
-fn write(channel: &mut Channel, record: &[u8]) -> Result<(), DatagramDrop> {
-    match channel.write_record(record) {
+#[inline]
+fn write(channel: &mut Channel, header: &EncodedHeader, payload: &[u8]) -> Result<(), DatagramDrop> {
+    outcome(channel.write_record_parts(&[header.as_bytes(), payload]))
+}
+
+#[inline]
+fn outcome(written: Result<bool, ChannelError>) -> Result<(), DatagramDrop> {
+    match written {
         Ok(true) => Ok(()),
         Ok(false) => Err(DatagramDrop::RingFull),
         Err(_) => Err(DatagramDrop::PeerGone),

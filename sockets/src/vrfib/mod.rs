@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -72,13 +73,39 @@ pub struct VrFib {
 struct Way {
     entry: Arc<VrFibEntry>,
     interface: usize,
-    hits: AtomicU64,
+    hits: Arc<AtomicU64>,
+}
+
+/// What a look-up found, for who may be led there again without another one, until the vrFIB changes.
+#[derive(Debug, Clone)]
+pub struct Hit {
+    entry: Arc<VrFibEntry>,
+    of_entry: Arc<AtomicU64>,
+    of_interface: Arc<AtomicU64>,
+}
+
+impl Hit {
+    /// Counts one that was led there without a look-up.
+    #[inline]
+    pub fn again(&self) {
+        // Relaxed: a counter orders nothing.
+        self.of_entry.fetch_add(1, Ordering::Relaxed);
+        self.of_interface.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+impl Deref for Hit {
+    type Target = VrFibEntry;
+
+    fn deref(&self) -> &VrFibEntry {
+        &self.entry
+    }
 }
 
 #[derive(Debug)]
 struct Interface {
     state: InterVrInterface,
-    hits: AtomicU64,
+    hits: Arc<AtomicU64>,
     misses: AtomicU64,
 }
 
@@ -89,6 +116,15 @@ impl VrFib {
     /// would on a wire. Among several listeners for the same address and criteria the first that the manager named answers: it puts
     /// those bound to the address before those bound to none.
     pub fn lookup(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Option<Arc<VrFibEntry>> {
+        self.find(from, to, criteria).map(|(way, _)| Arc::clone(&way.entry))
+    }
+
+    /// The same, for who will send there again.
+    pub fn lookup_hit(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Option<Hit> {
+        self.find(from, to, criteria).map(|(way, interface)| way.hit(interface))
+    }
+
+    fn find(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Option<(&Way, &Interface)> {
         let ways = self.ways.get(&(to, *criteria)).map(Vec::as_slice).unwrap_or_default();
         let answers = |(way, interface): &(&Way, &Interface)| {
             let source = from.address.unwrap_or(way.entry.source);
@@ -101,16 +137,16 @@ impl VrFib {
         // Relaxed: a counter orders nothing.
         way.hits.fetch_add(1, Ordering::Relaxed);
         interface.hits.fetch_add(1, Ordering::Relaxed);
-        Some(Arc::clone(&way.entry))
+        Some((way, interface))
     }
 
     /// All that joined `group` on an inter-VR interface (OSPF's 224.0.0.5).
-    pub fn lookup_group(&self, interface: &InterfaceName, group: IpAddr, criteria: &Criteria) -> Vec<Arc<VrFibEntry>> {
+    pub fn lookup_group(&self, interface: &InterfaceName, group: IpAddr, criteria: &Criteria) -> Vec<Hit> {
         self.all_usable(&Local { address: None, interface: Some(interface.clone()) }, group, criteria)
     }
 
     /// All processes on this box that want a packet of raw IP for `to`: each gets a copy.
-    pub fn lookup_copies(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Vec<Arc<VrFibEntry>> {
+    pub fn lookup_copies(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Vec<Hit> {
         let found = self.all_usable(from, to, criteria);
         if found.is_empty() {
             self.count_miss(from, to);
@@ -118,13 +154,13 @@ impl VrFib {
         found
     }
 
-    fn all_usable(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Vec<Arc<VrFibEntry>> {
+    fn all_usable(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Vec<Hit> {
         let ways = self.ways.get(&(to, *criteria)).map(Vec::as_slice).unwrap_or_default();
         let usable = ways.iter().filter_map(|way| self.usable(way, from));
         let found = usable.map(|(way, interface)| {
-            way.hits.fetch_add(1, Ordering::Relaxed);
-            interface.hits.fetch_add(1, Ordering::Relaxed);
-            Arc::clone(&way.entry)
+            let hit = way.hit(interface);
+            hit.again();
+            hit
         });
         found.collect()
     }
@@ -211,7 +247,7 @@ impl VrFib {
         self.by_name.insert(state.name.clone(), index);
         match self.interfaces.get_mut(index) {
             Some(interface) => interface.state = state,
-            None => self.interfaces.push(Interface { state, hits: AtomicU64::new(0), misses: AtomicU64::new(0) }),
+            None => self.interfaces.push(Interface { state, hits: Arc::default(), misses: AtomicU64::new(0) }),
         }
     }
 
@@ -225,7 +261,7 @@ impl VrFib {
             Some(way) if way.entry.generation == entry.generation => way.hits.load(Ordering::Relaxed),
             Some(_) | None => 0,
         };
-        let way = Way { entry: Arc::new(entry), interface, hits: AtomicU64::new(hits) };
+        let way = Way { entry: Arc::new(entry), interface, hits: Arc::new(AtomicU64::new(hits)) };
         match ways.get_mut(index) {
             Some(old) => *old = way,
             None => ways.push(way),
@@ -274,6 +310,12 @@ impl VrFib {
 
     fn interface_named(&self, name: &InterfaceName) -> Option<&Interface> {
         self.interfaces.get(*self.by_name.get(name)?)
+    }
+}
+
+impl Way {
+    fn hit(&self, interface: &Interface) -> Hit {
+        Hit { entry: self.entry.clone(), of_entry: self.hits.clone(), of_interface: interface.hits.clone() }
     }
 }
 

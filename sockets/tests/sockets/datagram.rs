@@ -56,6 +56,13 @@ fn asked(router: &mut Router, socket: usize) -> Vec<DatagramRequest> {
     requests
 }
 
+/// The datagram that a socket has given to the stack.
+fn sent(router: &mut Router, socket: usize) -> ProcessMessage {
+    let mut record = Vec::new();
+    assert!(router.datagrams[socket].1.read_record(&mut record).unwrap());
+    ProcessMessage::from_record(&record).unwrap()
+}
+
 #[test]
 fn a_hit_reaches_the_peers_process_with_ttl_and_tos_as_sent_and_is_answered() {
     let (mut router, mut red, mut blue, client, server) = two();
@@ -88,12 +95,12 @@ fn a_hit_reaches_the_peers_process_with_ttl_and_tos_as_sent_and_is_answered() {
 fn a_miss_goes_to_the_stack_and_what_the_stack_brings_is_received() {
     let (mut router, mut red, mut blue, client, _) = two();
     send(&mut red, client, "192.0.2.9:53", b"far").unwrap();
-    let [DatagramRequest::Send(sent)] = &asked(&mut router, 0)[..] else { panic!("one datagram") };
+    let sent = sent(&mut router, 0);
     assert_eq!((sent.addresses.source, sent.ttl, &sent.payload[..]), (at("0.0.0.0:40000"), 64, &b"far"[..]));
     assert_eq!(receive(&mut red, client), None);
     let answer = ProcessMessage { ttl: 61, interface: Some(interface("Port0/0/0")), ..sent.answer(*b"near") };
     let channel = &mut router.datagrams[0].1;
-    write_record(channel, &postcard::to_stdvec(&DatagramReply::Received(answer.clone())).unwrap());
+    write_record(channel, &answer.to_record().unwrap());
     let refused = DatagramReply::Error(SocketError::NetworkUnreachable);
     write_record(channel, &postcard::to_stdvec(&refused).unwrap());
     router.run(&mut [&mut red, &mut blue]);
@@ -109,7 +116,7 @@ fn a_shut_interface_leads_to_the_stack() {
     router.copy_vrfibs(&red, &blue, false);
     send(&mut red, client, "10.0.0.2:53", b"x").unwrap();
     router.run(&mut [&mut red, &mut blue]);
-    assert_eq!(asked(&mut router, 0).len(), 1);
+    assert_eq!(sent(&mut router, 0).payload, b"x");
 }
 
 #[test]
@@ -175,17 +182,28 @@ fn a_forged_source_or_destination_is_a_counted_drop_and_the_channel_goes_on() {
     let message = |source: &str, destination: &str| {
         let mut message = ProcessMessage::to(at(destination), *b"x");
         message.addresses.source = at(source);
-        postcard::to_stdvec(&message).unwrap()
+        message.to_record().unwrap()
     };
     write_record(&mut channel, &message("10.0.0.9:1", "10.0.0.2:53"));
     write_record(&mut channel, &message("10.0.0.1:1", "10.0.0.2:54"));
+    write_record(&mut channel, &message("[::1]:1", "[::1]:53"));
+    // No header, one that is cut, an interface of the sender's choice, more than a packet holds, a TTL that was used up.
     write_record(&mut channel, b"\xff\xff\xff");
+    write_record(&mut channel, &message("10.0.0.1:1", "10.0.0.2:53")[..15]);
+    let mut named =
+        ProcessMessage { interface: Some(interface("vr1")), ..ProcessMessage::to(at("10.0.0.2:53"), *b"x") };
+    named.addresses.source = at("10.0.0.1:1");
+    write_record(&mut channel, &named.to_record().unwrap());
+    write_record(&mut channel, &[&message("10.0.0.1:1", "10.0.0.2:53")[..], &[0; 65_515]].concat());
+    write_record(&mut channel, &ProcessMessage { ttl: 0, interface: None, ..named }.to_record().unwrap());
     write_record(&mut channel, &message("10.0.0.1:1", "10.0.0.2:53"));
     router.run(&mut [&mut red, &mut blue]);
     assert_eq!(receive(&mut blue, server).unwrap().addresses.source, at("10.0.0.1:1"));
     assert_eq!(receive(&mut blue, server), None);
-    for reason in [DatagramDrop::ForgedSource, DatagramDrop::WrongDestination, DatagramDrop::BadRecord] {
-        assert_eq!(blue.library.datagram_drops(reason), 1, "{reason}");
+    for (reason, drops) in
+        [(DatagramDrop::ForgedSource, 2), (DatagramDrop::WrongDestination, 2), (DatagramDrop::BadRecord, 4)]
+    {
+        assert_eq!(blue.library.datagram_drops(reason), drops, "{reason}");
     }
 }
 

@@ -4,7 +4,6 @@ use std::net::IpAddr;
 
 use ipc::{InterfaceName, IpProtocol};
 use sockets::{Destination, LibraryEvent, ProcessMessage, SocketError, SocketId, SocketKind};
-use stack_api::datagram::DatagramRequest;
 
 use crate::harness::{Process, Router, at};
 
@@ -151,6 +150,6 @@ fn a_miss_says_the_family_and_the_interface_to_the_stack() {
     assert_eq!((bind.family, bind.local), (ipc::Family::Ipv6, None));
     let mut record = Vec::new();
     assert!(channel.read_record(&mut record).unwrap());
-    let DatagramRequest::Send(sent) = postcard::from_bytes(&record).unwrap() else { panic!() };
+    let sent = ProcessMessage::from_record(&record).unwrap();
     assert_eq!((sent.addresses.source, sent.interface), (at("[::]:40000"), Some(over("Port0/0/0"))));
 }

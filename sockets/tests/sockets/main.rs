@@ -4,6 +4,7 @@ mod accept;
 mod blocking;
 mod connected_datagram;
 mod datagram;
+mod datagram_again;
 mod harness;
 mod ipv6;
 mod open;

@@ -1,7 +1,8 @@
 //! Messages of datagram sockets: UDP and raw IP, over the stack and from process to process alike.
 //!
-//! A datagram socket has one channel of records to the stack ([`DatagramRequest`], [`DatagramReply`]); over the channel
-//! of two processes a record is a [`ProcessMessage`].
+//! A datagram socket has one channel of records to the stack: [`DatagramRequest`], [`DatagramReply`], and the datagrams
+//! themselves ([`DatagramHeader`](crate::datagram_header::DatagramHeader)). Over the channel of two processes every
+//! record is a datagram.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -56,10 +57,10 @@ impl ProcessMessage {
     }
 }
 
-/// Terms of an open of a datagram socket's pathname: the opener writes [`ProcessMessage`]s, nothing comes back.
+/// Terms of an open of a datagram socket's pathname: the opener writes datagrams, nothing comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DatagramPeer {
-    /// One message a record.
+    /// One datagram a record ([`DatagramHeader`](crate::datagram_header::DatagramHeader)).
     Records,
 }
 
@@ -99,11 +100,9 @@ pub struct DatagramPath {
     pub peer: Option<SocketAddr>,
 }
 
-/// From a datagram socket's process to the stack.
+/// From a datagram socket's process to the stack, beside the datagrams that it sends.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DatagramRequest {
-    /// Send this.
-    Send(ProcessMessage),
     /// Receive what comes to a group by an interface.
     Join {
         /// The group.
@@ -127,7 +126,7 @@ pub enum DatagramRequest {
     SetOptions(Options),
 }
 
-/// From the stack to a datagram socket's process.
+/// From the stack to a datagram socket's process, beside the datagrams that came for it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum DatagramReply {
     /// The socket stands.
@@ -139,8 +138,6 @@ pub enum DatagramReply {
     Failed(SocketError),
     /// The answer to [`DatagramRequest::Connect`].
     Connected(Result<DatagramPath, SocketError>),
-    /// Somebody sent this.
-    Received(ProcessMessage),
-    /// An earlier request came to nothing, or an ICMP error came about what was sent to the peer.
+    /// An earlier request or datagram came to nothing, or an ICMP error came about what was sent to the peer.
     Error(SocketError),
 }

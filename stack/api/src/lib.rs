@@ -6,6 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 pub mod datagram;
+pub mod datagram_header;
 pub mod fib;
 pub mod interface;
 pub mod options;
@@ -19,7 +20,8 @@ pub enum Terms {
     Sockets,
     /// One TCP connection: first a record [`socket::ConnectResult`] from the stack, then bytes.
     Connect(socket::Connect),
-    /// One datagram socket: records [`datagram::DatagramRequest`] and [`datagram::DatagramReply`].
+    /// One datagram socket: records [`datagram::DatagramRequest`] and [`datagram::DatagramReply`], and datagrams
+    /// ([`datagram_header`]).
     Datagram(datagram::DatagramBind),
     /// Routes of the RIB of a VR ([`fib::FibRequest`], [`fib::FibReply`]).
     Fib,

@@ -11,9 +11,8 @@ use ipc::protocol::Identity;
 use ipc::reactor::Reactor;
 use ipc::{Family, InterfaceName, Pid, VrId};
 use mio::Token;
-use stack_api::datagram::{
-    DatagramBind, DatagramPath, DatagramProtocol, DatagramReply, DatagramRequest, ProcessMessage,
-};
+use stack_api::datagram::{DatagramBind, DatagramPath, DatagramProtocol, DatagramReply, DatagramRequest};
+use stack_api::datagram_header::{DatagramHeader, EncodedHeader, HeaderFault};
 use stack_api::options::Options;
 use stack_api::socket::{Addresses, SocketError};
 use vr_api::interface::is_link_scoped;
@@ -61,10 +60,15 @@ struct DatagramSocket {
     dropped: u64,
 }
 
+/// What sockets speak: VR, family, IP protocol, and the own port where there are ports, else 0.
+type Speech = (VrId, Family, u8, u16);
+
 /// All datagram sockets.
 #[derive(Debug, Default)]
 pub struct Datagrams {
     sockets: BTreeMap<SocketId, DatagramSocket>,
+    /// By what they speak: a packet is looked at by those alone that it could be for.
+    speaking: HashMap<Speech, BTreeSet<SocketId>>,
     by_token: HashMap<Token, SocketId>,
     ports: BTreeMap<VrId, PortSpace>,
     /// Sockets with requests left over from their last turn.
@@ -107,6 +111,8 @@ impl Datagrams {
             DatagramProtocol::Udp { port: asked } => DatagramProtocol::Udp { port: port.unwrap_or(asked) },
             raw @ DatagramProtocol::Raw(_) => raw,
         };
+        // It waits for no process: what a burst has no room for is lost.
+        channel.tx.grow_at_once();
         tell(&mut channel, &DatagramReply::Bound { port: port.unwrap_or_default() });
         self.next_id += 1;
         let id = SocketId(self.next_id);
@@ -127,6 +133,7 @@ impl Datagrams {
         };
         plane.ifib.apply(&[IfibChange::Set(socket.key(), socket.entry(id))]);
         self.by_token.insert(token, id);
+        self.speaking.entry(socket.speech()).or_default().insert(id);
         self.sockets.insert(id, socket);
         self.serve(now, plane, reactor, id);
     }
@@ -253,13 +260,13 @@ impl Datagrams {
                 Err(error) => Err(Some(error)),
             };
             match read {
-                Ok(true) => match postcard::from_bytes(&record) {
-                    Ok(request) => self.request(now, plane, id, request),
-                    Err(error) => {
-                        log::warn!("a datagram socket of process {}: a request that is none: {error}", socket.owner);
+                Ok(true) => {
+                    if let Err(error) = self.record(now, plane, id, &record) {
+                        let owner = self.sockets.get(&id).map_or(Pid(0), |socket| socket.owner);
+                        log::warn!("a datagram socket of process {owner}: a request that is none: {error}");
                         return self.remove(plane, reactor, id);
                     }
-                },
+                }
                 Ok(false) => match socket.channel.arm_read() {
                     Ok(true) => return,
                     Ok(false) => {}
@@ -274,12 +281,29 @@ impl Datagrams {
         self.unfinished.insert(id);
     }
 
-    fn request(&mut self, now: Time, plane: &mut Plane, id: SocketId, request: DatagramRequest) {
+    /// A datagram to be sent, or a request.
+    fn record(&mut self, now: Time, plane: &mut Plane, id: SocketId, record: &[u8]) -> Result<(), RequestFault> {
+        if !DatagramHeader::is_claimed(record) {
+            let request = postcard::from_bytes(record)?;
+            self.request(plane, id, request);
+            return Ok(());
+        }
+        let (header, length) = DatagramHeader::decode(record, record.len())?;
+        let sent = self.send(now, plane, id, &header, record.get(length..).unwrap_or_default());
+        if let (Err(error), Some(socket)) = (sent, self.sockets.get_mut(&id)) {
+            socket.tell(&DatagramReply::Error(error));
+        }
+        Ok(())
+    }
+
+    fn request(&mut self, plane: &mut Plane, id: SocketId, request: DatagramRequest) {
         let done = match request {
-            DatagramRequest::Send(message) => self.send(now, plane, id, message),
-            DatagramRequest::Loop(message) => self.build(plane, id, message).map(|built| {
-                self.receive_bytes(built.vr, built.interface.as_ref().map(|(_, name)| name), &built.packet, true);
-            }),
+            DatagramRequest::Loop(message) => {
+                let (header, payload) = message.into_parts();
+                self.build(plane, id, &header, &payload).map(|built| {
+                    self.receive_bytes(built.vr, built.interface.as_ref().map(|(_, name)| name), &built.packet, true);
+                })
+            }
             DatagramRequest::Connect(peer) => {
                 let connected = self.connect(plane, id, peer);
                 if let Some(socket) = self.sockets.get_mut(&id) {
@@ -346,7 +370,13 @@ impl Datagrams {
     }
 
     /// The packet that a message becomes, and by which interface it is to leave, if it says so.
-    fn build(&mut self, plane: &Plane, id: SocketId, message: ProcessMessage) -> Result<Built, SocketError> {
+    fn build(
+        &mut self,
+        plane: &Plane,
+        id: SocketId,
+        message: &DatagramHeader,
+        payload: &[u8],
+    ) -> Result<Built, SocketError> {
         self.next_identification = self.next_identification.wrapping_add(1);
         let socket = self.sockets.get(&id).ok_or(SocketError::InvalidArgument)?;
         let Addresses { source, destination } = message.addresses;
@@ -381,16 +411,23 @@ impl Datagrams {
         let header = Header { source: from, destination: to, ttl, traffic_class, identification };
         let packet = match socket.protocol {
             DatagramProtocol::Udp { .. } if destination.port() == 0 => return Err(SocketError::InvalidArgument),
-            DatagramProtocol::Udp { port } => udp::packet(&header, (port, destination.port()), &message.payload),
-            DatagramProtocol::Raw(number) => raw::packet(&header, number.number(), &message.payload),
+            DatagramProtocol::Udp { port } => udp::packet(&header, (port, destination.port()), payload),
+            DatagramProtocol::Raw(number) => raw::packet(&header, number.number(), payload),
         };
         // Addresses and TTL are checked: what is left is a packet that would be too large.
         let packet = packet.map_err(|_| SocketError::MessageSize)?;
         Ok(Built { vr: socket.vr, to, interface, packet, loops: socket.options.multicast_loop })
     }
 
-    fn send(&mut self, now: Time, plane: &mut Plane, id: SocketId, message: ProcessMessage) -> Result<(), SocketError> {
-        let Built { vr, to, interface, packet, loops } = self.build(plane, id, message)?;
+    fn send(
+        &mut self,
+        now: Time,
+        plane: &mut Plane,
+        id: SocketId,
+        message: &DatagramHeader,
+        payload: &[u8],
+    ) -> Result<(), SocketError> {
+        let Built { vr, to, interface, packet, loops } = self.build(plane, id, message, payload)?;
         if to.is_multicast() {
             let (index, name) = interface.ok_or(SocketError::NetworkUnreachable)?;
             let sent = self.send_to_group(now, plane, index, to, &packet);
@@ -468,10 +505,12 @@ impl Datagrams {
             return false;
         }
         let (ttl, tos, interface) = (ip.ttl, ip.traffic_class, interface.cloned());
-        let message = ProcessMessage { addresses, ttl, tos, interface, payload: payload.to_vec() };
+        // Both addresses are of the packet's family.
+        let header = DatagramHeader { addresses, ttl, tos, interface };
+        let Ok(header) = header.encode() else { return true };
         for id in receivers {
             if let Some(socket) = self.sockets.get_mut(&id) {
-                socket.tell(&DatagramReply::Received(message.clone()));
+                socket.deliver(&header, payload);
             }
         }
         true
@@ -495,16 +534,21 @@ impl Datagrams {
                 socket.connected.is_none_or(|(local, peer)| peer == source && (local == to || to.is_multicast()));
             let address = socket.local.is_none_or(|local| local == to);
             let joined = !to.is_multicast() || interface.is_some_and(|i| socket.groups.contains(&(i.clone(), to)));
-            let speaks = socket.family == Family::of(to) && socket.speaks(number, destination.port());
-            socket.vr == vr && speaks && here && from && address && joined
+            here && from && address && joined
         };
-        let found = self.sockets.iter().filter(|(_, socket)| wants(socket));
+        let found = self.speaking((vr, Family::of(to), number, destination.port())).filter(|(_, socket)| wants(socket));
         if number == protocol::UDP && !to.is_multicast() {
             let exactness = |socket: &DatagramSocket| (socket.connected.is_some(), socket.local.is_some());
-            let best = found.max_by_key(|(id, socket)| (exactness(socket), **id));
-            return best.map(|(id, _)| *id).into_iter().collect();
+            let best = found.max_by_key(|(id, socket)| (exactness(socket), *id));
+            return best.map(|(id, _)| id).into_iter().collect();
         }
-        found.map(|(id, _)| *id).collect()
+        found.map(|(id, _)| id).collect()
+    }
+
+    /// The sockets that speak something, in the order in which they were opened.
+    fn speaking(&self, speech: Speech) -> impl Iterator<Item = (SocketId, &DatagramSocket)> {
+        let ids = self.speaking.get(&speech).into_iter().flatten();
+        ids.filter_map(|id| Some((*id, self.sockets.get(id)?)))
     }
 
     /// An ICMP error about a datagram of ours came: those connected to the one that it was for are told (RFC 1122
@@ -519,13 +563,15 @@ impl Datagrams {
             Unreachable::FragmentationNeeded { .. } => return,
         };
         let Addresses { source, destination } = *addresses;
-        let sent_it = |socket: &&mut DatagramSocket| {
-            socket.vr == vr
-                && socket.speaks(number, source.port())
-                && socket.connected.is_some_and(|(local, peer)| peer == destination && source.ip() == local)
+        let sent_it = |socket: &DatagramSocket| {
+            socket.connected.is_some_and(|(local, peer)| peer == destination && source.ip() == local)
         };
-        for socket in self.sockets.values_mut().filter(sent_it) {
-            socket.tell(&DatagramReply::Error(error));
+        let speaking = self.speaking((vr, Family::of(source.ip()), number, source.port()));
+        let told: Vec<SocketId> = speaking.filter(|(_, socket)| sent_it(socket)).map(|(id, _)| id).collect();
+        for id in told {
+            if let Some(socket) = self.sockets.get_mut(&id) {
+                socket.tell(&DatagramReply::Error(error));
+            }
         }
     }
 
@@ -540,14 +586,29 @@ impl Datagrams {
         if socket.dropped > 0 {
             log::debug!("process {} lost {} datagrams that it did not read in time", socket.owner, socket.dropped);
         }
-        let key = socket.key();
-        let heir = self.sockets.iter().find(|(_, other)| other.key() == key).map(|(id, other)| other.entry(*id));
+        let (key, speech) = (socket.key(), socket.speech());
+        if let Some(speaking) = self.speaking.get_mut(&speech) {
+            speaking.remove(&id);
+            if speaking.is_empty() {
+                self.speaking.remove(&speech);
+            }
+        }
+        let heir = self.speaking(speech).find(|(_, other)| other.key() == key).map(|(id, other)| other.entry(id));
         plane.ifib.apply(&[heir.map_or(IfibChange::Remove(key), |entry| IfibChange::Set(key, entry))]);
         if let DatagramProtocol::Udp { port } = socket.protocol {
             let owner = (socket.owner, socket.family);
             self.release(socket.vr, owner, socket.local, port, socket.is_ephemeral);
         }
     }
+}
+
+/// Why what a process wrote is neither a request nor a datagram.
+#[derive(Debug, thiserror::Error)]
+enum RequestFault {
+    #[error(transparent)]
+    Request(#[from] postcard::Error),
+    #[error(transparent)]
+    Datagram(#[from] HeaderFault),
 }
 
 /// A message as a packet.
@@ -561,12 +622,12 @@ struct Built {
 }
 
 impl DatagramSocket {
-    /// Whether it has this protocol, and this port where there are ports.
-    fn speaks(&self, number: u8, own_port: u16) -> bool {
-        match self.protocol {
-            DatagramProtocol::Udp { port } => number == protocol::UDP && port == own_port,
-            DatagramProtocol::Raw(raw) => raw.number() == number,
-        }
+    fn speech(&self) -> Speech {
+        let (number, port) = match self.protocol {
+            DatagramProtocol::Udp { port } => (protocol::UDP, port),
+            DatagramProtocol::Raw(number) => (number.number(), 0),
+        };
+        (self.vr, self.family, number, port)
     }
 
     fn key(&self) -> IfibKey {
@@ -583,6 +644,13 @@ impl DatagramSocket {
             DatagramProtocol::Raw(_) => PolicerClass::Protocol,
         };
         IfibEntry { target: PuntTarget::Socket(id), class }
+    }
+
+    /// Gives it a datagram if there is room.
+    fn deliver(&mut self, header: &EncodedHeader, payload: &[u8]) {
+        if !self.channel.write_record_parts(&[header.as_bytes(), payload]).unwrap_or(false) {
+            self.dropped += 1;
+        }
     }
 
     /// Says something if there is room.

@@ -144,7 +144,12 @@ impl Router {
     }
 
     fn send(&mut self, socket: &mut Channel, to: &str, payload: &[u8]) {
-        self.ask(socket, &DatagramRequest::Send(ProcessMessage::to(at(to), payload)));
+        self.say(socket, &ProcessMessage::to(at(to), payload));
+    }
+
+    fn say(&mut self, socket: &mut Channel, message: &ProcessMessage) {
+        assert!(socket.write_record(&message.to_record().unwrap()).unwrap());
+        self.run();
     }
 
     fn connect(&mut self, socket: &mut Channel, to: &str) -> Option<DatagramReply> {
@@ -168,10 +173,8 @@ fn heard(socket: &mut Channel) -> Option<DatagramReply> {
 }
 
 fn received(socket: &mut Channel) -> Option<ProcessMessage> {
-    match heard(socket)? {
-        DatagramReply::Received(message) => Some(message),
-        other => panic!("{other:?}"),
-    }
+    let mut record = Vec::new();
+    socket.read_record(&mut record).unwrap().then(|| ProcessMessage::from_record(&record).unwrap())
 }
 
 #[test]
@@ -182,11 +185,11 @@ fn a_udp_datagram_arrives_with_its_ttl_its_addresses_and_the_interface() {
     let Some(DatagramReply::Bound { port }) = heard(&mut client) else { panic!("bound") };
     assert_eq!(heard(&mut server), Some(DatagramReply::Bound { port: 53 }));
     let question = ProcessMessage { ttl: 1, tos: 0xc0, ..ProcessMessage::to(at("10.0.0.1:53"), *b"question") };
-    router.ask(&mut client, &DatagramRequest::Send(question));
+    router.say(&mut client, &question);
     let message = received(&mut server).unwrap();
     assert_eq!((message.ttl, message.tos, message.interface.clone()), (1, 0xc0, Some("red".parse().unwrap())));
     assert_eq!(message.addresses.source, SocketAddr::new(at("10.0.0.0:0").ip(), port));
-    router.ask(&mut server, &DatagramRequest::Send(message.answer(vec![7; 4000])));
+    router.say(&mut server, &message.answer(vec![7; 4000]));
     assert_eq!(received(&mut client).unwrap().payload, vec![7; 4000], "in fragments");
 }
 
@@ -211,14 +214,14 @@ fn every_raw_socket_gets_a_copy_and_of_a_group_those_that_joined() {
     let mut red = router.open("red", OSPF);
     let mut blue = [router.open("blue", OSPF), router.open("blue", OSPF)];
     assert!(blue.iter_mut().chain([&mut red]).all(|socket| heard(socket) == Some(DatagramReply::Bound { port: 0 })));
-    router.ask(&mut red, &DatagramRequest::Send(ProcessMessage::to(at("10.0.0.1:0"), *b"update")));
+    router.say(&mut red, &ProcessMessage::to(at("10.0.0.1:0"), *b"update"));
     assert!(blue.iter_mut().all(|socket| received(socket).is_some_and(|message| message.payload == b"update")));
 
     let (group, interface) = (at("224.0.0.5:0"), Some("blue".parse().unwrap()));
     let join = DatagramRequest::Join { group: group.ip(), interface: "red".parse().unwrap() };
     router.ask(&mut blue[1], &join);
     let hello = ProcessMessage { interface, ..ProcessMessage::to(group, *b"hello") };
-    router.ask(&mut red, &DatagramRequest::Send(hello));
+    router.say(&mut red, &hello);
     let message = received(&mut blue[1]).unwrap();
     assert_eq!((message.addresses.source, message.ttl, &message.payload[..]), (at("10.0.0.0:0"), 1, &b"hello"[..]));
     assert_eq!(heard(&mut blue[0]), None);
@@ -242,7 +245,7 @@ fn what_cannot_be_sent_is_said_to_the_process() {
         (forged, SocketError::AddressNotAvailable),
     ];
     for (message, error) in cases {
-        router.ask(&mut socket, &DatagramRequest::Send(message.clone()));
+        router.say(&mut socket, &message);
         assert_eq!(heard(&mut socket), Some(DatagramReply::Error(error)), "{message:?}");
     }
 }
@@ -321,7 +324,7 @@ fn sockets_that_share_a_port_all_hear_a_group_and_the_last_one_what_is_for_one()
     assert_eq!((heard(&mut first), received(&mut last).unwrap().payload), (None, b"unicast".to_vec()));
     let interface = Some("blue".parse().unwrap());
     let message = ProcessMessage { interface, ..ProcessMessage::to(at("224.0.0.9:520"), *b"group") };
-    router.ask(&mut sender, &DatagramRequest::Send(message));
+    router.say(&mut sender, &message);
     for socket in [&mut first, &mut last, &mut group_only] {
         assert_eq!(received(socket).unwrap().payload, b"group");
     }
@@ -339,12 +342,15 @@ fn what_goes_to_a_group_comes_back_to_members_of_the_senders_vr_if_it_loops() {
     }
     let interface = Some("blue".parse().unwrap());
     let hello = ProcessMessage { interface, ..ProcessMessage::to(at("224.0.0.5:0"), *b"hello") };
-    router.ask(&mut sender, &DatagramRequest::Send(hello.clone()));
+    router.say(&mut sender, &hello);
     assert_eq!((heard(&mut sender), heard(&mut member)), (None, None));
     let looping = Options { multicast_loop: true, ..Options::default() };
     router.ask(&mut sender, &DatagramRequest::SetOptions(looping));
-    for request in [DatagramRequest::Send(hello.clone()), DatagramRequest::Loop(hello)] {
-        router.ask(&mut sender, &request);
+    for loops_only in [false, true] {
+        match loops_only {
+            false => router.say(&mut sender, &hello),
+            true => router.ask(&mut sender, &DatagramRequest::Loop(hello.clone())),
+        }
         for socket in [&mut sender, &mut member] {
             let message = received(socket).unwrap();
             assert_eq!(

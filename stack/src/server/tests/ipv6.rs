@@ -28,11 +28,11 @@ fn a_datagram_arrives_with_its_hop_limit_and_its_addresses_and_in_fragments_wher
     let mut client = router.open_v6("red", udp(1000), None);
     let mut server = router.open_v6("blue", udp(53), None);
     let question = ProcessMessage { ttl: 1, tos: 0xc0, ..ProcessMessage::to(at("[2001:db8::1]:53"), *b"question") };
-    router.ask(&mut client, &DatagramRequest::Send(question));
+    router.say(&mut client, &question);
     let message = received(&mut server).unwrap();
     assert_eq!((message.ttl, message.tos, message.interface.clone()), (1, 0xc0, Some("red".parse().unwrap())));
     assert_eq!(message.addresses.source, at("[2001:db8::]:1000"));
-    router.ask(&mut server, &DatagramRequest::Send(message.answer(vec![7; 4000])));
+    router.say(&mut server, &message.answer(vec![7; 4000]));
     let answer = received(&mut client).unwrap();
     assert_eq!((answer.payload, answer.interface), (vec![7; 4000], Some("blue".parse().unwrap())), "in fragments");
 }
@@ -59,15 +59,15 @@ fn a_link_local_receiver_is_reached_by_the_interface_that_the_message_or_the_soc
     let (mut any, mut bound) = (router.open_v6("red", udp(0), None), router.open_v6("red", udp(0), Some("blue")));
     let to = SocketAddr::new(far, 53);
     let without = ProcessMessage::to(to, *b"nowhere");
-    router.ask(&mut any, &DatagramRequest::Send(without.clone()));
+    router.say(&mut any, &without);
     assert_eq!(heard(&mut any), Some(DatagramReply::Error(SocketError::InvalidArgument)));
     let with = ProcessMessage { interface: Some("blue".parse().unwrap()), ..without.clone() };
-    router.ask(&mut any, &DatagramRequest::Send(with));
+    router.say(&mut any, &with);
     let message = received(&mut server).unwrap();
     assert_eq!((message.addresses.source.ip(), message.addresses.destination), (own, to));
-    router.ask(&mut bound, &DatagramRequest::Send(without));
+    router.say(&mut bound, &without);
     assert!(received(&mut server).is_some());
-    router.ask(&mut server, &DatagramRequest::Send(message.answer(*b"back")));
+    router.say(&mut server, &message.answer(*b"back"));
     assert_eq!(received(&mut any).unwrap().payload, b"back");
 
     let path = DatagramPath { local: Some(own), peer: Some(to) };
@@ -84,7 +84,7 @@ fn a_hello_reaches_those_that_joined_from_the_link_local_address() {
     let join = DatagramRequest::Join { group: group.ip(), interface: "red".parse().unwrap() };
     router.ask(&mut joined, &join);
     let hello = ProcessMessage { interface: Some("blue".parse().unwrap()), ..ProcessMessage::to(group, *b"hello") };
-    router.ask(&mut red, &DatagramRequest::Send(hello));
+    router.say(&mut red, &hello);
     let message = received(&mut joined).unwrap();
     assert_eq!((message.addresses.source.ip(), message.ttl), (router.link_local("red", "blue"), 1));
     assert_eq!(heard(&mut not_joined), None);
