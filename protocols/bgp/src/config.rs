@@ -8,6 +8,8 @@ use std::time::Duration;
 use ipc::{InterfaceName, ServiceName};
 use ipnet::Ipv4Net;
 use sdk::core::ConfigError;
+use sdk::redistribution::{self, PREFIX_SET, PrefixSets, match_words};
+use sdk::rib::Redistribution;
 use stack_api::options::{PeerOptions, Secret};
 use vr_api::command::{Command, Declaration, ParameterType, Runs};
 use vr_api::config::{NamedLine, Node};
@@ -26,7 +28,7 @@ pub fn declaration() -> Declaration {
         class: ServiceName::new(CLASS).expect("a name of letters"),
         runs: Runs::WhereConfigured,
         blocks: vec![router_bgp()],
-        reads: vec!["route-policy".into()],
+        reads: vec!["route-policy".into(), PREFIX_SET.into()],
         tables: show::tables(),
         commands: vec![
             Command::line("clear bgp <>", "Reset the session with a neighbor", vec![ParameterType::IpAddress]),
@@ -50,6 +52,13 @@ fn timers() -> Command {
 }
 
 fn router_bgp() -> Command {
+    let mut redistribute = vec![Command::line(
+        "metric <>",
+        "MED of these routes, in place of their own metric",
+        vec![number("metric", 0, u32::MAX.into())],
+    )];
+    redistribute.extend(match_words());
+    let passed_on = "Announce routes of another protocol";
     let family = Command::block(
         "address-family ipv4 unicast",
         "What is announced",
@@ -57,6 +66,7 @@ fn router_bgp() -> Command {
         vec![
             Command::line("network <>", "Announce a prefix while the RIB has it", vec![ParameterType::Ipv4Prefix])
                 .each(),
+            Command::block("redistribute connected|static|ospf", passed_on, vec![], redistribute),
         ],
     );
     Command::block(
@@ -191,6 +201,8 @@ pub struct InstanceConfig {
     pub router_id: Option<Ipv4Addr>,
     /// Prefixes to announce while the RIB has them.
     pub networks: BTreeSet<Ipv4Net>,
+    /// Routes of other protocols to announce, by protocol, and their MED, where it is not their own metric.
+    pub redistribute: BTreeMap<String, (Redistribution, Option<u32>)>,
     /// By address.
     pub neighbors: BTreeMap<IpAddr, NeighborConfig>,
 }
@@ -228,12 +240,13 @@ impl Config {
     /// Reads the blocks.
     pub fn read(blocks: &[Node]) -> Result<Self, ConfigError> {
         let policies = Policies::read(blocks);
+        let sets = PrefixSets::read(blocks)?;
         let block = blocks.iter().find(|block| block.starts_with("router bgp"));
-        Ok(Self { instance: block.map(|block| read_instance(block, &policies)).transpose()? })
+        Ok(Self { instance: block.map(|block| read_instance(block, &policies, &sets)).transpose()? })
     }
 }
 
-fn read_instance(block: &Node, policies: &Policies) -> Result<InstanceConfig, ConfigError> {
+fn read_instance(block: &Node, policies: &Policies, sets: &PrefixSets) -> Result<InstanceConfig, ConfigError> {
     let router_id = optional(block, "bgp router-id", 2)?;
     if let Some(line) = block.find("bgp router-id").filter(|_| router_id.is_some_and(|id| !is_router_id(id))) {
         return Err(nonsense(line, "a router ID is the address of a host"));
@@ -243,11 +256,16 @@ fn read_instance(block: &Node, policies: &Policies) -> Result<InstanceConfig, Co
     for line in block.all("address-family ipv4 unicast").flat_map(|family| family.all("network")) {
         networks.insert(line.value(1)?);
     }
+    let mut redistribute = BTreeMap::new();
+    for line in block.all("address-family ipv4 unicast").flat_map(|family| family.all("redistribute")) {
+        let wanted = redistribution::read(line, sets)?;
+        redistribute.insert(wanted.protocol.clone(), (wanted, optional(line, "metric", 1)?));
+    }
     let mut neighbors = BTreeMap::new();
     for line in block.all("neighbor") {
         neighbors.insert(line.value(1)?, read_neighbor(line, timers, policies)?);
     }
-    Ok(InstanceConfig { as_number: block.value(2)?, router_id, networks, neighbors })
+    Ok(InstanceConfig { as_number: block.value(2)?, router_id, networks, redistribute, neighbors })
 }
 
 fn is_router_id(id: Ipv4Addr) -> bool {

@@ -17,11 +17,12 @@ use crate::adj_rib::AttributePool;
 use crate::advertise::EndOfRib;
 use crate::config::{Config, InstanceConfig};
 use crate::fsm::{Direction, Link};
-use crate::loc_rib::{Destination, LocRib, Path, Source};
+use crate::loc_rib::{Destination, LocRib, Path};
 use crate::neighbor::{Change, LocalAddress, Neighbor, PORT, Received, Speaker};
 use crate::next_hop::NextHops;
 use crate::outbox::{Outbox, RibLink};
-use crate::packet::{self, Attributes, Cease, Message, PeerKind};
+use crate::packet::{self, Cease, Message, PeerKind};
+use crate::redistribution::Originated;
 use crate::show;
 
 /// Administrative distances: IOS-XR's.
@@ -56,6 +57,7 @@ pub struct Bgp {
     pub(crate) next_hops: NextHops,
     next_hops_at: Option<Time>,
     pub(crate) pool: AttributePool,
+    pub(crate) originated: Originated,
     pub(crate) convergence: Option<Convergence>,
     stopped: bool,
     pub(crate) outbox: Outbox,
@@ -227,6 +229,7 @@ impl Bgp {
         self.next_hops.requests().into_iter().for_each(|request| self.outbox.rib(request));
         let networks = self.config.iter().flat_map(|config| &config.networks);
         networks.for_each(|network| self.outbox.rib(RibRequest::TrackPrefix((*network).into())));
+        self.ask_for_redistribution();
         for prefix in self.loc_rib.prefixes() {
             self.loc_rib.tell(prefix, |destination| {
                 destination.installed = false;
@@ -271,27 +274,22 @@ impl Bgp {
             RibUpdate::NextHop { address: IpAddr::V4(address), reached } => {
                 if self.next_hops.learn(address, reached.as_ref()) {
                     self.next_hops_at.get_or_insert(now + NEXT_HOP_DELAY);
+                    if reached.is_some() && self.neighbors.get(&address.into()).is_some_and(is_far) {
+                        self.with_neighbor(now, address.into(), |neighbor, speaker, outbox| {
+                            neighbor.link_up(now, speaker, outbox);
+                            Change::None
+                        });
+                    }
                 }
             }
             RibUpdate::NextHop { address: IpAddr::V6(_), .. } => {}
             RibUpdate::Prefix { prefix: ipnet::IpNet::V4(prefix), metric } => self.network(prefix, metric),
             RibUpdate::Prefix { prefix: ipnet::IpNet::V6(_), .. } => {}
+            RibUpdate::Redistributed(changes) => self.redistributed(changes),
+            RibUpdate::RedistributionComplete => self.redistribution_complete(),
             RibUpdate::Refused { prefix, reason } => {
                 self.outbox.log(Level::Warn, format!("route {prefix} refused by the RIB: {reason}"));
             }
-        }
-    }
-
-    /// The RIB has a configured network, or not.
-    fn network(&mut self, prefix: Ipv4Net, metric: Option<u32>) {
-        let configured = self.config.as_ref().is_some_and(|config| config.networks.contains(&prefix));
-        match metric.filter(|_| configured) {
-            Some(metric) => {
-                let attributes = self.pool.intern(Attributes::originated(metric));
-                let path = Path { attributes, source: Source::Local, accepted: true };
-                self.loc_rib.announce(prefix, path, &self.next_hops);
-            }
-            None => drop(self.loc_rib.withdraw(prefix, None, &self.next_hops)),
         }
     }
 
@@ -364,12 +362,13 @@ impl Bgp {
             })
             .collect();
         for (address, local) in wanted {
-            self.with_neighbor(now, address, |neighbor, speaker, outbox| {
-                match std::mem::replace(&mut neighbor.local_address, local) == local {
-                    true => Change::None,
-                    false => neighbor.stop(now, Cease::OtherConfigurationChange, speaker, outbox),
-                }
-            });
+            // Also while there is no router ID, and so no session that could go on from the old one.
+            let Some(neighbor) = self.neighbors.get_mut(&address) else { continue };
+            if std::mem::replace(&mut neighbor.local_address, local) != local {
+                self.with_neighbor(now, address, |neighbor, speaker, outbox| {
+                    neighbor.stop(now, Cease::OtherConfigurationChange, speaker, outbox)
+                });
+            }
         }
         self.start_neighbors(now);
     }
@@ -377,11 +376,17 @@ impl Bgp {
     /// Starts every neighbor that may run and does not yet.
     fn start_neighbors(&mut self, now: Time) {
         let Some(speaker) = self.speaker().filter(|_| !self.stopped) else { return };
-        for neighbor in self.neighbors.values_mut() {
+        let mut far = Vec::new();
+        for (address, neighbor) in &mut self.neighbors {
             if !neighbor.config.shutdown && neighbor.local_address != LocalAddress::Missing {
                 neighbor.start(now, speaker, &mut self.outbox);
+                if let (true, IpAddr::V4(address)) = (is_far(neighbor), address) {
+                    far.push(*address);
+                }
             }
         }
+        // The RIB says when a way leads there, and the connection is tried at once.
+        far.into_iter().for_each(|address| self.track(address));
     }
 
     fn accepted(&mut self, now: Time, connection: ConnectionId, local: SocketAddr, remote: SocketAddr) {
@@ -533,6 +538,11 @@ impl ProtocolCore for Bgp {
     }
 }
 
+/// Whether a route leads to a neighbor, and not only a connected subnet.
+fn is_far(neighbor: &Neighbor) -> bool {
+    neighbor.kind == PeerKind::Internal || neighbor.config.ebgp_multihop.is_some()
+}
+
 /// What follows a message once the state machine has taken it.
 enum Then<'a> {
     Update(packet::Update<'a>),
@@ -560,10 +570,6 @@ fn route(prefix: Ipv4Net, best: &Path) -> Option<Route> {
         PeerKind::External => DISTANCE_EXTERNAL,
         PeerKind::Internal => DISTANCE_INTERNAL,
     };
-    Some(Route {
-        prefix: prefix.into(),
-        distance,
-        metric: best.attributes.med.unwrap_or(0),
-        next_hops: vec![NextHop::Address(best.attributes.next_hop.into())],
-    })
+    let next_hops = vec![NextHop::Address(best.attributes.next_hop.into())];
+    Some(Route::new(prefix, distance, best.attributes.med.unwrap_or(0), next_hops))
 }

@@ -44,6 +44,7 @@ pub mod outbox;
 pub mod packet;
 pub mod policy;
 mod reconfigure;
+mod redistribution;
 mod run;
 pub mod show;
 mod updates;

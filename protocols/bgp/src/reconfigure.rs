@@ -20,6 +20,7 @@ impl Bgp {
             self.with_neighbor(now, address, |neighbor, speaker, outbox| neighbor.stop(now, cease, speaker, outbox));
         }
         self.reconfigure_networks(new.as_ref());
+        self.reconfigure_redistribution(new.as_ref());
         self.reconfigure_listener(new.as_ref());
         let old = std::mem::replace(&mut self.config, new);
         let configured = self.config.as_ref().and_then(|config| config.router_id);
@@ -28,6 +29,7 @@ impl Bgp {
         if configured.is_some() || was_configured || self.config.is_none() {
             self.router_id = configured;
         }
+        self.originate_all();
         self.reconfigure_neighbors();
         if self.config.is_none() {
             return;
@@ -66,6 +68,7 @@ impl Bgp {
         for gone in old_networks.difference(new_networks) {
             self.outbox.rib(RibRequest::UntrackPrefix((*gone).into()));
             self.loc_rib.withdraw(*gone, None, &self.next_hops);
+            self.originated.forget_network(*gone);
         }
         for added in new_networks.difference(old_networks) {
             self.outbox.rib(RibRequest::TrackPrefix((*added).into()));

@@ -9,6 +9,7 @@ use sdk::core::Time;
 use crate::config::MtuCheck;
 use crate::drops::Drop;
 use crate::fsm::{self, InterfaceEvent, NeighborEvent, NeighborState};
+use crate::grace::GraceEnd;
 use crate::instance::Ospf;
 use crate::interface::{Interface, RefusedPacket};
 use crate::lsdb::Place;
@@ -368,7 +369,11 @@ impl Ospf {
         for key in interface.neighbors.keys().copied().collect::<Vec<_>>() {
             let is_due = |at: Option<Time>| at.is_some_and(|at| at <= now);
             let Some((_, neighbor)) = self.neighbor(name, key) else { continue };
-            if neighbor.inactive_at <= now {
+            if neighbor.grace_until.is_some_and(|until| until <= now) {
+                self.end_of_grace(now, name, key, GraceEnd::TimedOut);
+            }
+            let Some((_, neighbor)) = self.neighbor(name, key) else { continue };
+            if neighbor.inactive_at <= now && neighbor.grace_until.is_none() {
                 self.neighbor_event(now, name, key, NeighborEvent::InactivityTimer);
                 continue;
             }

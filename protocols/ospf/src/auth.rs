@@ -143,6 +143,26 @@ impl Authentication {
         }
     }
 
+    /// What of a packet that is not genuine differs, in words; `None`: nothing that somebody configured.
+    pub fn mismatch(&self, frame: &Frame<'_>, error: AuthError) -> Option<String> {
+        let key = frame.auth[2];
+        match error {
+            AuthError::Type => {
+                let there = match frame.auth_type {
+                    NULL => "null".to_owned(),
+                    SIMPLE => "simple".to_owned(),
+                    CRYPTOGRAPHIC => "message-digest".to_owned(),
+                    other => format!("of type {other}"),
+                };
+                Some(format!("authentication {there} there, {} here", self.name()))
+            }
+            AuthError::Password => Some("authentication-key: another one there".to_owned()),
+            AuthError::KeyId => Some(format!("message-digest-key {key} there, which is none of those here")),
+            AuthError::Digest => Some(format!("message-digest-key {key}: another secret or algorithm there")),
+            AuthError::Checksum | AuthError::Replayed => None,
+        }
+    }
+
     /// Bytes that it adds to a packet.
     pub fn overhead(&self) -> usize {
         match self {

@@ -8,12 +8,14 @@ use ipc::{InterfaceName, ServiceName};
 use ipnet::Ipv4Net;
 use linkstate::{BackoffConfig, SpfDelayConfig};
 use sdk::core::ConfigError;
+use sdk::redistribution::{self, PREFIX_SET, PrefixSets, match_words};
+use sdk::rib::Redistribution;
 use vr_api::command::{Command, Declaration, ParameterType, Runs};
 use vr_api::config::{NamedLine, Node};
 
 use crate::auth::{Algorithm, Authentication, Key, MAX_MD5_SECRET, MAX_PASSWORD};
 use crate::fsm::NetworkType;
-use crate::packet::{AreaId, BACKBONE, RouterId};
+use crate::packet::{AreaId, BACKBONE, ExternalMetric, RouterId};
 use crate::show;
 
 /// Name of the class and of its service in a VR.
@@ -26,7 +28,7 @@ pub fn declaration() -> Declaration {
         class: ServiceName::new(CLASS).expect("a name of letters"),
         runs: Runs::WhereConfigured,
         blocks: vec![router_ospf()],
-        reads: Vec::new(),
+        reads: vec![PREFIX_SET.into(), "interface".into()],
         tables: show::tables(),
         commands: vec![Command::line("clear ospf process", "Start all adjacencies anew", vec![])],
     }
@@ -54,11 +56,28 @@ fn router_ospf() -> Command {
         vec![
             Command::line("router-id <>", "Number of this router", vec![ParameterType::Ipv4Address]),
             Command::line("maximum paths <>", "Ways of equal cost that a route may have", vec![number("paths", 1, 64)]),
+            Command::line("default-information originate", "Tell others of the default route that there is", vec![]),
             Command::line("default-information originate always", "Tell others of a default route", vec![]),
+            Command::line(
+                "default-information originate metric <>",
+                "Tell others of the default route that there is with this metric of type 2",
+                vec![metric()],
+            ),
             Command::line(
                 "default-information originate always metric <>",
                 "Tell others of a default route with this metric of type 2",
                 vec![metric()],
+            ),
+            redistribute(),
+            Command::line(
+                "auto-cost reference-bandwidth <>",
+                "Cost of an interface with a bandwidth: this one, in Mbit/s, divided by it",
+                vec![number("Mbit/s", 1, 4_294_967)],
+            ),
+            Command::line(
+                "max-lsa <>",
+                "Beyond so many LSAs of others, forget all and be silent for five minutes",
+                vec![number("LSAs", 1, u32::MAX.into())],
             ),
             Command::line("max-metric router-lsa", "Let others forward through this router last", vec![]),
             Command::line("timers throttle spf <> <> <>", "When to calculate: RFC 8405's delays", throttle()),
@@ -66,6 +85,16 @@ fn router_ospf() -> Command {
             area(),
         ],
     )
+}
+
+fn redistribute() -> Command {
+    let mut lines = vec![
+        Command::line("metric <>", "Metric that others are told", vec![number("metric", 0, 0xff_fffe)]),
+        Command::line("metric-type <>", "1: in OSPF's units; 2: above all of OSPF's", vec![number("type", 1, 2)]),
+        Command::line("tag <>", "Tag that others are told", vec![number("tag", 0, u32::MAX.into())]),
+    ];
+    lines.extend(match_words());
+    Command::block("redistribute connected|static|bgp", "Tell others of routes of another protocol", vec![], lines)
 }
 
 fn area() -> Command {
@@ -266,6 +295,26 @@ pub struct AreaConfig {
     pub interfaces: BTreeMap<InterfaceName, InterfaceConfig>,
 }
 
+/// `default-information originate`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DefaultRoute {
+    /// Metric of type 2.
+    pub metric: u32,
+    /// Whether it is told though the RIB has none.
+    pub always: bool,
+}
+
+/// `redistribute`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Redistribute {
+    /// Which routes.
+    pub wanted: Redistribution,
+    /// What others are told.
+    pub metric: ExternalMetric,
+    /// A tag in place of the route's own.
+    pub tag: Option<u32>,
+}
+
 /// `router ospf`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceConfig {
@@ -275,10 +324,14 @@ pub struct InstanceConfig {
     pub router_id: Option<RouterId>,
     /// Ways that a route may have.
     pub maximum_paths: usize,
-    /// Metric of a default route that this router tells of.
-    pub default_route: Option<u32>,
+    /// A default route that this router tells of.
+    pub default_route: Option<DefaultRoute>,
+    /// Routes of other protocols that it tells of, by protocol.
+    pub redistribute: BTreeMap<String, Redistribute>,
     /// Whether this router's links are told with the largest metric: RFC 6987.
     pub max_metric: bool,
+    /// LSAs of others that are kept.
+    pub max_lsas: Option<usize>,
     /// When to calculate.
     pub spf: SpfDelayConfig,
     /// When to originate.
@@ -286,6 +339,13 @@ pub struct InstanceConfig {
     /// Areas.
     pub areas: BTreeMap<AreaId, AreaConfig>,
 }
+
+/// Metrics of what is redistributed: IOS-XR's.
+const METRIC: u32 = 20;
+const METRIC_OF_BGP: u32 = 1;
+
+/// In Mbit/s: what is faster costs 1.
+const REFERENCE_BANDWIDTH: u32 = 100;
 
 /// Of 16 equal ways a route takes all: IOS-XR's.
 const MAXIMUM_PATHS: usize = 16;
@@ -304,8 +364,9 @@ pub struct Config {
 impl Config {
     /// Reads the blocks of a VR.
     pub fn read(blocks: &[Node]) -> Result<Self, ConfigError> {
+        let (sets, bandwidths) = (PrefixSets::read(blocks)?, read_bandwidths(blocks)?);
         let mut instances = blocks.iter().filter(|block| block.starts_with("router ospf"));
-        let instance = instances.next().map(read_instance).transpose()?;
+        let instance = instances.next().map(|block| read_instance(block, &sets, &bandwidths)).transpose()?;
         if let Some(second) = instances.next() {
             return Err(nonsense(second, "a VR has one OSPF process; a second one is not supported"));
         }
@@ -313,11 +374,31 @@ impl Config {
     }
 }
 
-fn read_instance(block: &Node) -> Result<InstanceConfig, ConfigError> {
+/// Kilobits a second of the interfaces that say so.
+type Bandwidths = BTreeMap<InterfaceName, u32>;
+
+fn read_bandwidths(blocks: &[Node]) -> Result<Bandwidths, ConfigError> {
+    let interfaces = blocks.iter().filter(|block| block.starts_with("interface"));
+    let lines = interfaces.filter_map(|block| Some((block, block.find("bandwidth")?)));
+    lines.map(|(block, line)| Ok((block.value(1)?, line.value(1)?))).collect()
+}
+
+/// Cisco's formula, and its reference of 100 Mbit/s: what is faster costs 1.
+fn cost_by_bandwidth(reference_mbps: u32, kbps: u32) -> u16 {
+    let cost = u64::from(reference_mbps) * 1000 / u64::from(kbps.max(1));
+    u16::try_from(cost).unwrap_or(u16::MAX).max(1)
+}
+
+fn read_instance(block: &Node, sets: &PrefixSets, bandwidths: &Bandwidths) -> Result<InstanceConfig, ConfigError> {
     let mut areas: BTreeMap<AreaId, AreaConfig> = BTreeMap::new();
+    let reference = optional(block, "auto-cost reference-bandwidth", 2)?.unwrap_or(REFERENCE_BANDWIDTH);
     for node in block.all("area") {
         let id = read_area_id(node)?;
-        let area = read_area(node, id)?;
+        let mut area = read_area(node, id)?;
+        for (name, interface) in &mut area.interfaces {
+            let by_bandwidth = bandwidths.get(name).map(|kbps| cost_by_bandwidth(reference, *kbps));
+            interface.cost = interface.cost.or(by_bandwidth);
+        }
         if areas.values().flat_map(|area| area.interfaces.keys()).any(|name| area.interfaces.contains_key(name)) {
             return Err(nonsense(node, "one of its interfaces is in another area already"));
         }
@@ -325,8 +406,7 @@ fn read_instance(block: &Node) -> Result<InstanceConfig, ConfigError> {
             return Err(nonsense(node, "the same area is written in another way already"));
         }
     }
-    let default_route = block.find("default-information originate always");
-    let metric = default_route.map(|line| if line.words.len() > 4 { line.value(4) } else { Ok(1) });
+    let redistribute = block.all("redistribute").map(|line| read_redistribute(line, sets));
     let spf = match read_throttle(block, "timers throttle spf", 3)? {
         Some([initial, short, long]) => SpfDelayConfig { initial, short, long, ..SpfDelayConfig::default() },
         None => SpfDelayConfig::default(),
@@ -339,12 +419,32 @@ fn read_instance(block: &Node) -> Result<InstanceConfig, ConfigError> {
         name: block.value(2)?,
         router_id: optional(block, "router-id", 1)?,
         maximum_paths: optional(block, "maximum paths", 2)?.unwrap_or(MAXIMUM_PATHS),
-        default_route: metric.transpose()?,
+        default_route: block.find("default-information originate").map(read_default_route).transpose()?,
+        redistribute: redistribute.collect::<Result<_, _>>()?,
+        max_lsas: optional(block, "max-lsa", 1)?,
         max_metric: block.find("max-metric router-lsa").is_some(),
         spf,
         lsa,
         areas,
     })
+}
+
+fn read_default_route(line: &Node) -> Result<DefaultRoute, ConfigError> {
+    let at = |word: &str| line.words.iter().position(|other| other == word);
+    let metric = at("metric").map(|at| line.value(at + 1)).transpose()?;
+    Ok(DefaultRoute { metric: metric.unwrap_or(1), always: at("always").is_some() })
+}
+
+fn read_redistribute(block: &Node, sets: &PrefixSets) -> Result<(String, Redistribute), ConfigError> {
+    let wanted = redistribution::read(block, sets)?;
+    let usual = if wanted.protocol == "bgp" { METRIC_OF_BGP } else { METRIC };
+    let metric = optional(block, "metric", 1)?.unwrap_or(usual);
+    let metric = match optional(block, "metric-type", 1)? {
+        Some(1u8) => ExternalMetric::Type1(metric),
+        _ => ExternalMetric::Type2(metric),
+    };
+    let tag = optional(block, "tag", 1)?;
+    Ok((wanted.protocol.clone(), Redistribute { wanted, metric, tag }))
 }
 
 fn read_throttle(block: &Node, words: &str, first: usize) -> Result<Option<[Duration; 3]>, ConfigError> {

@@ -103,7 +103,9 @@ impl Ospf {
                 let is_backup = interface.state == InterfaceState::Backup;
                 let from_dr = interface.elected.designated == Some(neighbor.address);
                 let is_own = self.is_own(&lsa.key(), router);
+                let header = lsa.header;
                 let went_back = self.install(now, &place, lsa, Source::Flooded, Some((name, key)));
+                self.look_for_grace(now, name, &header);
                 if is_own {
                     // Step 5 (f), section 13.4: it is superseded or flushed, whichever is so.
                     self.links_changed(now);

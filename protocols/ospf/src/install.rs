@@ -40,9 +40,7 @@ impl Ospf {
             for (id, area) in &self.areas {
                 for (range, _) in area.config.ranges.iter().filter(|(_, told)| **told == Range::Advertise) {
                     if !components(*range, *id, &self.table).is_empty() && !self.table.networks.contains_key(range) {
-                        let prefix = (*range).into();
-                        let next_hops = vec![NextHop::Discard];
-                        routes.insert(*range, Route { prefix, distance: DISTANCE, metric: 0, next_hops });
+                        routes.insert(*range, Route::new(*range, DISTANCE, 0, vec![NextHop::Discard]));
                     }
                 }
             }
@@ -59,5 +57,5 @@ fn rib_route(prefix: Ipv4Net, route: &NetworkRoute) -> Option<Route> {
         PathKind::Intra | PathKind::Inter | PathKind::External1 => route.cost,
         PathKind::External2 => route.type2,
     };
-    (metric < LS_INFINITY).then(|| Route { prefix: prefix.into(), distance: DISTANCE, metric, next_hops })
+    (metric < LS_INFINITY).then(|| Route { tag: route.tag, ..Route::new(prefix, DISTANCE, metric, next_hops) })
 }

@@ -17,11 +17,13 @@ use vr_api::show::Row;
 use crate::area::Area;
 use crate::config::{Config, InstanceConfig, Passive};
 use crate::drops::Drops;
+use crate::externals::Outside;
 use crate::fsm::{self, NeighborState};
 use crate::interface::Interface;
 use crate::lsdb::{Lsdb, Place};
 use crate::outbox::{Outbox, RibLink};
 use crate::packet::{AreaId, LsaKey, RouterId, Scope};
+use crate::protection::Protection;
 use crate::routes::{self, Table};
 use crate::show;
 
@@ -77,10 +79,13 @@ pub struct Ospf {
     spf_changes: u64,
     pub(crate) spf_log: VecDeque<SpfRun>,
     pub(crate) table: Table,
+    /// Routes of other protocols.
+    pub(crate) outside: Outside,
     /// What the RIB was told.
     pub(crate) installed: BTreeMap<Ipv4Net, Route>,
     convergence: Option<Convergence>,
     pub(crate) stopped: bool,
+    pub(crate) protection: Protection,
     pub(crate) drops: Drops,
     pub(crate) outbox: Outbox,
 }
@@ -104,9 +109,11 @@ impl Ospf {
             spf_changes: 0,
             spf_log: VecDeque::new(),
             table: Table::default(),
+            outside: Outside::default(),
             installed: BTreeMap::new(),
             convergence: None,
             stopped: false,
+            protection: Protection::default(),
             drops: Drops::default(),
             outbox: Outbox::default(),
         }
@@ -171,6 +178,7 @@ impl Ospf {
     /// An LSA in a database says something else now.
     pub(crate) fn lsa_changed(&mut self, now: Time, key: LsaKey) {
         if !key.kind.is_opaque() {
+            self.end_all_grace(now, key);
             self.spf.event(now);
             self.spf_reason.get_or_insert(key);
             self.spf_changes += 1;
@@ -209,6 +217,7 @@ impl Ospf {
 
     /// Does what has to be done once for all that happened in this turn.
     fn flush(&mut self, now: Time) {
+        self.protect(now);
         self.bury(now);
         if self.originate_at.take_if(|at| *at <= now).is_some() {
             self.originate_all(now);
@@ -245,6 +254,8 @@ impl Ospf {
 
     fn rib_restarted(&mut self) {
         self.outbox.rib = RibLink::Seen;
+        self.outside.routes.rib_restarted();
+        self.ask_for_outside(None);
         for route in self.installed.values() {
             self.outbox.add_route(route.clone());
         }
@@ -253,13 +264,17 @@ impl Ospf {
         }
     }
 
-    fn rib_update(&mut self, update: RibUpdate) {
+    fn rib_update(&mut self, now: Time, update: RibUpdate) {
         match update {
             RibUpdate::Refused { prefix, reason } => {
                 self.outbox.log(Level::Warn, format!("route {prefix} refused by the RIB: {reason}"));
             }
-            // OSPF asks for neither.
-            RibUpdate::NextHop { .. } | RibUpdate::Prefix { .. } => {}
+            RibUpdate::Redistributed(changes) => self.redistributed(now, changes),
+            RibUpdate::RedistributionComplete => self.redistribution_complete(now),
+            // OSPF asks for one prefix only.
+            RibUpdate::Prefix { metric, .. } => self.default_told(now, metric.is_some()),
+            // And for no next hop.
+            RibUpdate::NextHop { .. } => {}
         }
     }
 
@@ -306,7 +321,12 @@ impl Ospf {
             self.forget_all(now);
             self.router_id = router_id;
         }
-        self.config = new;
+        let before = std::mem::replace(&mut self.config, new);
+        self.ask_for_outside(before.as_ref());
+        let limit = |config: Option<&InstanceConfig>| config.and_then(|config| config.max_lsas);
+        if limit(before.as_ref()) != limit(self.config.as_ref()) && self.protection.ignoring_until.is_some() {
+            self.end_of_ignoring(now);
+        }
         self.reconfigure_areas(now);
         let Some(config) = &self.config else {
             self.areas.clear();
@@ -442,7 +462,7 @@ impl ProtocolCore for Ospf {
             }
             Input::Interface(state) => self.interface_told(now, state),
             Input::InterfaceRemoved(name) => self.interface_removed(now, &name),
-            Input::Rib(update) => self.rib_update(update),
+            Input::Rib(update) => self.rib_update(now, update),
             Input::RibRestarted => self.rib_restarted(),
             Input::Stop => self.stop(now),
             // OSPF has no connections.
@@ -463,6 +483,9 @@ impl ProtocolCore for Ospf {
                 self.refresh_interface(now, &name);
             }
             self.links_changed(now);
+        }
+        if self.protection.ignoring_until.is_some_and(|until| until <= now) {
+            self.end_of_ignoring(now);
         }
         self.interface_timers(now);
         self.age_lsas(now);
@@ -489,9 +512,10 @@ impl ProtocolCore for Ospf {
         };
         let own =
             [self.router_id_at, self.originate_at, self.spf.poll_timeout(), convergence, self.external.poll_timeout()];
+        let own = own.into_iter().chain([self.protection.ignoring_until]);
         let areas = self.areas.values().filter_map(|area| area.lsdb.poll_timeout());
         let interfaces = self.interfaces.values().filter_map(Interface::poll_timeout);
-        own.into_iter().flatten().chain(areas).chain(interfaces).min()
+        own.flatten().chain(areas).chain(interfaces).min()
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -506,7 +530,7 @@ impl ProtocolCore for Ospf {
 impl Ospf {
     /// Whether an interface of the VR can be used for OSPF, and with which subnets.
     pub(crate) fn usable_subnets(&self, name: &InterfaceName) -> Vec<Ipv4Net> {
-        if self.router_id.is_none() || self.stopped {
+        if self.router_id.is_none() || self.stopped || self.protection.ignoring_until.is_some() {
             return Vec::new();
         }
         self.known.get(name).filter(|state| state.up).map(|state| ipv4_addresses(state).collect()).unwrap_or_default()

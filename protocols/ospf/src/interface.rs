@@ -31,6 +31,8 @@ pub enum RefusedPacket {
     Hello,
     /// Its database description.
     Description,
+    /// Any: it is not signed as ours are.
+    Unsigned,
 }
 
 /// Why a neighbor is refused.
@@ -195,6 +197,11 @@ impl Interface {
         &self.config.authentication
     }
 
+    /// Whether a neighbor is heard from an address.
+    pub fn hears(&self, address: Ipv4Addr) -> bool {
+        self.neighbors.values().any(|neighbor| neighbor.address == address)
+    }
+
     /// The neighbor with a router ID, if there is a conversation with it.
     pub fn neighbor_by_router(&self, router: RouterId) -> Option<&Neighbor> {
         self.neighbors.values().find(|neighbor| neighbor.router == router)
@@ -203,6 +210,11 @@ impl Interface {
     /// Neighbors whose databases are the same as ours.
     pub fn full(&self) -> impl Iterator<Item = &Neighbor> {
         self.neighbors.values().filter(|neighbor| neighbor.state == NeighborState::Full)
+    }
+
+    /// Neighbors that others are told of: those that are full, and those that restart meanwhile.
+    pub fn adjacent(&self) -> impl Iterator<Item = &Neighbor> {
+        self.neighbors.values().filter(|neighbor| neighbor.is_adjacent())
     }
 
     /// A packet of a neighbor was good: a refusal of such a packet is over.

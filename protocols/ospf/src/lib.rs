@@ -18,7 +18,7 @@
 //!
 //! What it does: broadcast and point-to-point networks, all LSA types with opaque ones flooded (RFC 5250), areas, stub
 //! areas and NSSAs (RFC 3101), ranges, a default route told to others, authentication with MD5 and HMAC-SHA (RFC 5709),
-//! stub router (RFC 6987), back-off (RFC 8405), several ways of equal cost. What it does not: NBMA and
+//! help for neighbors that restart (RFC 3623), stub router (RFC 6987), back-off (RFC 8405), several ways of equal cost. What it does not: NBMA and
 //! point-to-multipoint networks, virtual links, redistribution, graceful restart.
 //!
 //! Read first: `instance.rs` (what goes in and out), `fsm.rs`, `flood.rs`, `originate.rs`.
@@ -29,8 +29,10 @@ pub mod auth;
 pub mod config;
 pub mod drops;
 pub mod election;
+mod externals;
 mod flood;
 pub mod fsm;
+mod grace;
 mod install;
 mod instance;
 pub mod interface;
@@ -40,6 +42,7 @@ pub mod neighbor;
 mod originate;
 pub mod outbox;
 pub mod packet;
+mod protection;
 mod receive;
 pub mod routes;
 mod run;

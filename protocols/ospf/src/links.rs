@@ -10,7 +10,7 @@ use stack_api::datagram::{DatagramProtocol, ProcessMessage};
 use stack_api::interface::InterfaceKind;
 
 use crate::election::{NOBODY, elect};
-use crate::fsm::{self, InterfaceEvent, InterfaceState, InterfaceStep, NeighborEvent, NeighborState, NetworkType};
+use crate::fsm::{self, InterfaceEvent, InterfaceState, InterfaceStep, NeighborEvent, NetworkType};
 use crate::instance::Ospf;
 use crate::interface::{ALL_D_ROUTERS, ALL_SPF_ROUTERS, Interface};
 use crate::packet::{Hello, PacketKind, RouterId, encode};
@@ -129,7 +129,7 @@ impl Ospf {
     fn elect(&mut self, now: Time, name: &InterfaceName) {
         let (Some(router), Some(interface)) = (self.router_id, self.interfaces.get_mut(name)) else { return };
         let own = interface.candidate(router);
-        let hears_us = interface.neighbors.values().filter(|neighbor| neighbor.state >= NeighborState::TwoWay);
+        let hears_us = interface.neighbors.values().filter(|neighbor| neighbor.is_candidate());
         let others: Vec<_> = hears_us.map(|neighbor| neighbor.candidate()).collect();
         let elected = elect(own, &others);
         let state = match (elected.designated == Some(own.address), elected.backup == Some(own.address)) {

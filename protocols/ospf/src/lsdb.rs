@@ -73,6 +73,8 @@ pub struct Lsdb {
     /// Those at MaxAge, which stay until nobody needs them.
     dying: BTreeSet<LsaKey>,
     bytes: usize,
+    /// Those that a neighbor sent.
+    flooded: usize,
 }
 
 impl Lsdb {
@@ -108,6 +110,11 @@ impl Lsdb {
         self.entries.is_empty()
     }
 
+    /// How many of them a neighbor sent.
+    pub fn flooded(&self) -> usize {
+        self.flooded
+    }
+
     /// Bytes of all LSAs.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -135,6 +142,7 @@ impl Lsdb {
                 Source::Flooded => to_live,
             };
         self.bytes += lsa.len_bytes();
+        self.flooded += usize::from(source == Source::Flooded);
         if is_dying {
             self.dying.insert(key);
         } else {
@@ -150,6 +158,7 @@ impl Lsdb {
         self.due.remove(&(entry.due, *key));
         self.dying.remove(key);
         self.bytes -= entry.lsa.len_bytes();
+        self.flooded -= usize::from(entry.source == Source::Flooded);
         Some(entry)
     }
 
@@ -219,6 +228,7 @@ mod tests {
         assert_eq!((lsdb.len(), lsdb.bytes(), lsdb.dying().count()), (1, 24, 1));
         lsdb.remove(&lsa(1, 1, b"").key());
         assert_eq!((lsdb.len(), lsdb.bytes(), lsdb.dying().count(), lsdb.poll_timeout()), (0, 0, 0, None));
+        assert_eq!(lsdb.flooded(), 0);
     }
 
     #[test]

@@ -49,6 +49,8 @@ pub struct Neighbor {
     pub backup: Ipv4Addr,
     /// When it counts as gone.
     pub inactive_at: Time,
+    /// While it restarts and its forwarding goes on, until when this router helps it: RFC 3623.
+    pub grace_until: Option<Time>,
     /// Since when its state is what it is.
     pub since: Time,
     /// How often the state changed.
@@ -100,6 +102,7 @@ impl Neighbor {
             designated: Ipv4Addr::UNSPECIFIED,
             backup: Ipv4Addr::UNSPECIFIED,
             inactive_at: now,
+            grace_until: None,
             since: now,
             events: 0,
             auth_sequence: None,
@@ -142,6 +145,16 @@ impl Neighbor {
         matches!(self.state, NeighborState::Exchange | NeighborState::Loading)
     }
 
+    /// Whether others are told of the adjacency.
+    pub fn is_adjacent(&self) -> bool {
+        self.state == NeighborState::Full || self.grace_until.is_some()
+    }
+
+    /// Whether it counts in elections.
+    pub fn is_candidate(&self) -> bool {
+        self.state >= NeighborState::TwoWay || self.grace_until.is_some()
+    }
+
     /// Forgets the exchange: RFC 2328 section 10.3, what KillNbr, 1-Way and a mismatch clear.
     pub fn clear_lists(&mut self) {
         self.exchange.summary.clear();
@@ -161,7 +174,8 @@ impl Neighbor {
 
     /// When something is to be done.
     pub fn poll_timeout(&self) -> Option<Time> {
-        let timers = [Some(self.inactive_at), self.exchange.repeat_at, self.request_at];
+        let gone = self.grace_until.map_or(self.inactive_at, |until| until.max(self.inactive_at));
+        let timers = [Some(gone), self.grace_until, self.exchange.repeat_at, self.request_at];
         timers.into_iter().flatten().chain(self.retransmissions.poll_timeout()).min()
     }
 }

@@ -11,15 +11,13 @@ use ipnet::Ipv4Net;
 use log::Level;
 use sdk::core::Time;
 
-use crate::area::Area;
-use crate::config::AreaKind;
 use crate::fsm::InterfaceState;
 use crate::instance::Ospf;
 use crate::interface::Interface;
 use crate::lsdb::{Entry, Place, Source};
 use crate::packet::{
-    AreaId, ExternalLsa, ExternalMetric, Lsa, LsaKey, LsaType, MAX_AGE, NetworkLsa, Options, RouterFlags, RouterId,
-    RouterLink, RouterLinkKind, RouterLsa, SequenceNumber,
+    AreaId, Lsa, LsaKey, LsaType, MAX_AGE, NetworkLsa, Options, RouterFlags, RouterId, RouterLink, RouterLinkKind,
+    RouterLsa, SequenceNumber,
 };
 
 /// A link that nobody is to use who has another: RFC 6987.
@@ -134,16 +132,6 @@ impl Ospf {
         wanted
     }
 
-    /// Whether this router tells an area of prefixes outside: RFC 2328 section 3.3.
-    fn is_boundary_router(&self, area: &Area) -> bool {
-        let tells = self.config.as_ref().is_some_and(|config| config.default_route.is_some());
-        match area.config.kind {
-            AreaKind::Stub => false,
-            AreaKind::Normal => tells || self.translates_any(),
-            AreaKind::Nssa => tells || self.is_border_router(),
-        }
-    }
-
     /// RFC 2328 section 12.4.1.
     fn router_links(&self, area: AreaId) -> Vec<RouterLink> {
         let is_last_resort = self.config.as_ref().is_some_and(|config| config.max_metric);
@@ -161,7 +149,7 @@ impl Ospf {
                 InterfaceState::Down => continue,
                 InterfaceState::Loopback => links.push(stub(own.addr().into(), 0)),
                 InterfaceState::PointToPoint => {
-                    links.extend(interface.full().map(|neighbor| RouterLink {
+                    links.extend(interface.adjacent().map(|neighbor| RouterLink {
                         kind: RouterLinkKind::PointToPoint,
                         id: neighbor.router,
                         data: own.addr(),
@@ -183,38 +171,15 @@ impl Ospf {
         }
         links
     }
-
-    /// RFC 2328 section 12.4.4, RFC 3101 section 2.4: the default route that was configured.
-    fn wanted_externals(&self, router: RouterId, wanted: &mut AllWanted) {
-        self.wanted_translations(router, wanted);
-        let Some(metric) = self.config.as_ref().and_then(|config| config.default_route) else { return };
-        let default = ExternalLsa {
-            prefix: Ipv4Net::default(),
-            metric: ExternalMetric::Type2(metric),
-            forwarding: Ipv4Addr::UNSPECIFIED,
-            tag: 0,
-        };
-        let key = |kind| LsaKey::new(kind, Ipv4Addr::UNSPECIFIED, router);
-        let body = default.encode();
-        if self.active_areas().any(|(_, area)| area.config.kind == AreaKind::Normal) {
-            let options = Options::E;
-            wanted.insert((Place::As, key(LsaType::External)), Wanted { options, body: body.clone() });
-        }
-        // A border router's default route of an NSSA is in `wanted_summaries`.
-        for (id, _) in self.active_areas().filter(|(_, area)| area.config.kind == AreaKind::Nssa) {
-            let place = (Place::Area(*id), key(LsaType::Nssa));
-            wanted.entry(place).or_insert_with(|| Wanted { options: Options::default(), body: body.clone() });
-        }
-    }
 }
 
 /// The designated router's address, if the network is one that packets pass: RFC 2328 section 12.4.1.2.
 fn transit(interface: &Interface) -> Option<Ipv4Addr> {
     let designated = interface.elected.designated?;
     let is_attached = match interface.state {
-        InterfaceState::Dr => interface.full().next().is_some(),
+        InterfaceState::Dr => interface.adjacent().next().is_some(),
         InterfaceState::DrOther | InterfaceState::Backup => {
-            interface.full().any(|neighbor| neighbor.address == designated)
+            interface.adjacent().any(|neighbor| neighbor.address == designated)
         }
         InterfaceState::Down | InterfaceState::Loopback | InterfaceState::Waiting | InterfaceState::PointToPoint => {
             false
@@ -225,7 +190,7 @@ fn transit(interface: &Interface) -> Option<Ipv4Addr> {
 
 /// RFC 2328 section 12.4.2: what the designated router says of the network.
 fn network_lsa(interface: &Interface, router: RouterId) -> Option<Vec<u8>> {
-    let mut routers: Vec<RouterId> = interface.full().map(|neighbor| neighbor.router).collect();
+    let mut routers: Vec<RouterId> = interface.adjacent().map(|neighbor| neighbor.router).collect();
     if interface.state != InterfaceState::Dr || routers.is_empty() {
         return None;
     }

@@ -7,6 +7,7 @@ use ipc::InterfaceName;
 use log::Level;
 use sdk::core::Time;
 
+use crate::auth::AuthError;
 use crate::drops::Drop;
 use crate::fsm::{InterfaceEvent, InterfaceState, NeighborEvent, NeighborState, NetworkType};
 use crate::instance::Ospf;
@@ -33,8 +34,15 @@ impl Ospf {
         let frame = Frame::parse(bytes)?;
         let key = interface.neighbor_key(frame.router, from);
         let last = interface.neighbors.get(&key).and_then(|neighbor| neighbor.auth_sequence);
-        let signature = interface.authentication().verify(&frame, last)?;
-        // Only now it is known who says so; before, anybody could fill the log.
+        let signature = match interface.authentication().verify(&frame, last) {
+            Ok(signature) => signature,
+            Err(error) => {
+                self.refuse_unsigned(name, from, &frame, error);
+                return Err(error.into());
+            }
+        };
+        interface.take_back_refusal(from, RefusedPacket::Unsigned);
+        // Only now it is known who says so.
         if frame.area != interface.area {
             let text = format!("area {} there, {} here", frame.area, interface.area);
             self.refuse(name, from, RefusedPacket::Hello, text);
@@ -95,10 +103,14 @@ impl Ospf {
         neighbor.address = from;
         neighbor.options = hello.options;
         let before = (neighbor.priority, neighbor.designated == from, neighbor.backup == from);
-        (neighbor.priority, neighbor.designated, neighbor.backup) = (hello.priority, hello.designated, hello.backup);
+        let hears_us = own.is_some_and(|own| hello.neighbors().any(|heard| heard == own));
+        // One that restarts does not know yet who is designated router: RFC 3623 section 3.
+        if hears_us || neighbor.grace_until.is_none() {
+            (neighbor.priority, neighbor.designated, neighbor.backup) =
+                (hello.priority, hello.designated, hello.backup);
+        }
         let after = (neighbor.priority, neighbor.designated == from, neighbor.backup == from);
         self.neighbor_event(now, name, key, NeighborEvent::HelloReceived);
-        let hears_us = own.is_some_and(|own| hello.neighbors().any(|heard| heard == own));
         if is_new {
             // So that it hears us at once, and not when the next hello is due.
             self.hello_soon(now, name);
@@ -116,6 +128,18 @@ impl Ospf {
             self.interface_event(now, name, InterfaceEvent::NeighborChange);
         }
         Ok(())
+    }
+
+    /// A packet is not genuine. What comes in the name of a neighbor that is heard is an attack or a packet that was late,
+    /// and only counted: a line each time would fill the log.
+    fn refuse_unsigned(&mut self, name: &InterfaceName, from: Ipv4Addr, frame: &Frame<'_>, error: AuthError) {
+        let Some(interface) = self.interfaces.get(name).filter(|interface| !interface.hears(from)) else { return };
+        let Some(text) = interface.authentication().mismatch(frame, error) else { return };
+        // It may come with another reason each time.
+        let is_known = |refusal: &Refusal| refusal.packet == RefusedPacket::Unsigned;
+        if !interface.refused.get(&from).is_some_and(is_known) {
+            self.refuse(name, from, RefusedPacket::Unsigned, text);
+        }
     }
 
     /// Says once why a neighbor is refused, and shows it until it is not refused any longer.

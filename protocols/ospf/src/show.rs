@@ -38,6 +38,8 @@ pub fn tables() -> Vec<ShowTable> {
                 "spf_state",
                 "spf_runs",
                 "prefixes",
+                "lsas_of_others",
+                "silent_for",
             ],
         ),
         ShowTable::new(
@@ -86,6 +88,7 @@ pub fn tables() -> Vec<ShowTable> {
                 "to_request",
                 "to_retransmit",
                 "state_changes",
+                "grace_left",
             ],
         ),
         ShowTable::new(
@@ -124,7 +127,7 @@ pub fn tables() -> Vec<ShowTable> {
 /// Rows of a table without the column `vr`; `None`: no such table.
 pub fn rows(ospf: &Ospf, now: Time, table: &str, arguments: &[String]) -> Option<Vec<Row>> {
     Some(match table {
-        SUMMARY => summary(ospf).into_iter().collect(),
+        SUMMARY => summary(ospf, now).into_iter().collect(),
         AREA => areas(ospf),
         INTERFACE => ospf.interfaces.values().map(interface).collect(),
         NEIGHBOR => neighbors(ospf, now),
@@ -136,14 +139,14 @@ pub fn rows(ospf: &Ospf, now: Time, table: &str, arguments: &[String]) -> Option
     })
 }
 
-fn summary(ospf: &Ospf) -> Option<Row> {
+fn summary(ospf: &Ospf, now: Time) -> Option<Row> {
     let config = ospf.config.as_ref()?;
     let full = ospf.interfaces.values().map(|interface| interface.full().count()).sum::<usize>();
     Some(vec![
         config.name.clone().into(),
         ospf.router_id.map(Value::text).unwrap_or(Value::Null),
         ospf.is_border_router().into(),
-        (config.default_route.is_some() || ospf.translates_any()).into(),
+        (ospf.tells_of_outside() || ospf.translates_any()).into(),
         ospf.areas.len().into(),
         full.into(),
         ospf.external.len().into(),
@@ -155,6 +158,8 @@ fn summary(ospf: &Ospf) -> Option<Row> {
         .into(),
         ospf.areas.values().map(|area| area.spf.runs()).sum::<u64>().into(),
         ospf.table.networks.len().into(),
+        ospf.lsas_of_others().into(),
+        ospf.protection.ignoring_until.map_or(Value::Null, |until| until.since(now).as_secs_f64().into()),
     ])
 }
 
@@ -221,6 +226,7 @@ fn neighbors(ospf: &Ospf, now: Time) -> Vec<Row> {
             neighbor.requests.len().into(),
             neighbor.retransmissions.len().into(),
             neighbor.events.into(),
+            neighbor.grace_until.map_or(Value::Null, |until| until.since(now).as_secs_f64().into()),
         ]
     };
     let of_one = |interface| Interface::neighbors_in_order(interface).map(move |neighbor| row(interface, neighbor));

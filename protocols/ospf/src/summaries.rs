@@ -11,8 +11,8 @@ use crate::instance::Ospf;
 use crate::lsdb::Place;
 use crate::originate::{AllWanted, Wanted};
 use crate::packet::{
-    AreaId, BACKBONE, ExternalLsa, ExternalMetric, LS_INFINITY, LsaBody, LsaKey, LsaType, Options, RouterFlags,
-    RouterId, SummaryLsa,
+    AreaId, BACKBONE, ExternalLsa, ExternalMetric, LS_INFINITY, LsaKey, LsaType, Options, RouterFlags, RouterId,
+    SummaryLsa,
 };
 use crate::routes::{Hop, PathKind, components, range_of};
 
@@ -107,47 +107,11 @@ impl Ospf {
             wanted.insert((Place::Area(id), key), Wanted { options: area.options(), body });
         }
     }
-
-    /// Whether this router translates type-7-LSAs of an NSSA: of its border routers the one with the highest ID does.
-    fn translates(&self, id: AreaId, router: RouterId) -> bool {
-        let is_border = |flags: RouterFlags| flags.contains(RouterFlags::B);
-        let others = self.table.routers.iter().filter(|((_, area), route)| *area == id && is_border(route.flags));
-        self.is_border_router() && others.map(|((other, _), _)| *other).all(|other| other < router)
-    }
-
-    /// Whether it translates for any NSSA, and so is an AS boundary router of the others.
-    pub(crate) fn translates_any(&self) -> bool {
-        let Some(router) = self.router_id else { return false };
-        self.active_areas().any(|(id, area)| area.config.kind == AreaKind::Nssa && self.translates(*id, router))
-    }
-
-    /// RFC 3101 section 3.2: type-7-LSAs become AS-external-LSAs.
-    pub(crate) fn wanted_translations(&self, router: RouterId, wanted: &mut AllWanted) {
-        let mut told: BTreeMap<Ipv4Net, ExternalLsa> = BTreeMap::new();
-        for (id, area) in self.active_areas().filter(|(_, area)| area.config.kind == AreaKind::Nssa) {
-            if !self.translates(*id, router) {
-                continue;
-            }
-            for (prefix, route) in &self.table.networks {
-                let from = route.from.filter(|key| key.kind == LsaType::Nssa && route.area == *id);
-                let Some(entry) = from.and_then(|key| area.lsdb.get(&key)) else { continue };
-                let Ok(LsaBody::External(lsa)) = entry.lsa.body() else { continue };
-                if entry.lsa.header.options.contains(Options::NP) && lsa.forwarding != Ipv4Addr::UNSPECIFIED {
-                    told.insert(*prefix, lsa);
-                }
-            }
-        }
-        for (id, prefix) in link_state_ids(told.keys().copied()) {
-            let Some(lsa) = told.get(&prefix) else { continue };
-            let key = LsaKey::new(LsaType::External, id, router);
-            wanted.insert((Place::As, key), Wanted { options: Options::E, body: lsa.encode() });
-        }
-    }
 }
 
 /// Link State IDs for prefixes, of which several may begin at one address: RFC 2328 appendix E. The longer prefix gets
 /// the address, a shorter one another of its own.
-fn link_state_ids(prefixes: impl Iterator<Item = Ipv4Net>) -> Vec<(Ipv4Addr, Ipv4Net)> {
+pub(crate) fn link_state_ids(prefixes: impl Iterator<Item = Ipv4Net>) -> Vec<(Ipv4Addr, Ipv4Net)> {
     let mut sorted: Vec<Ipv4Net> = prefixes.collect();
     sorted.sort_by_key(|prefix| (std::cmp::Reverse(prefix.prefix_len()), *prefix));
     let mut used = BTreeSet::new();

@@ -37,12 +37,16 @@ pub fn declaration() -> Declaration {
 fn router_static() -> Command {
     use ParameterType::{InterfaceName, Ipv4Prefix, Ipv6Address, Ipv6Prefix, NextHop};
     let distance = || ParameterType::Number { name: "distance".into(), min: 1, max: 254 };
+    let tag = || ParameterType::Number { name: "tag".into(), min: 1, max: u32::MAX.into() };
     let lines = |prefix: ParameterType| {
         let route = "A static route: through a neighbor, an interface, or Null0 to drop";
         let backup = "A static route with an administrative distance: a higher one is a backup";
+        let marked = "A static route with a tag, by which other protocols may choose";
         vec![
             Command::line("<> <>", route, vec![prefix.clone(), NextHop]).each(),
-            Command::line("<> <> <>", backup, vec![prefix, NextHop, distance()]).each(),
+            Command::line("<> <> <>", backup, vec![prefix.clone(), NextHop, distance()]).each(),
+            Command::line("<> <> tag <>", marked, vec![prefix.clone(), NextHop, tag()]).each(),
+            Command::line("<> <> <> tag <>", marked, vec![prefix, NextHop, distance(), tag()]).each(),
         ]
     };
     let mut of_ipv6 = lines(Ipv6Prefix);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use ipc::{InterfaceName, ServiceName};
 use ipnet::IpNet;
 use sdk::core::Time;
-use sdk::rib::{RibRequest, RibUpdate, Route, RouteChange};
+use sdk::rib::{Redistribution, RibRequest, RibUpdate, Route, RouteChange};
 use stack_api::fib::{FibReply, FibRequest};
 use stack_api::interface::InterfaceState;
 use vr_api::manager::{RibAnswer, RibQuestion};
@@ -22,6 +22,7 @@ use crate::config::RibConfig;
 use crate::download::Download;
 use crate::interfaces::{InterfaceChanges, Interfaces};
 use crate::protocols::{Client, Epoch, Protocol, ProtocolId, Protocols};
+use crate::redistribute::Redistributions;
 use crate::resolve::Resolution;
 use crate::routes::{Commit, Routes};
 use crate::table::{Offer, Source, Table};
@@ -103,6 +104,7 @@ pub struct Rib {
     protocols: Protocols,
     routes: Routes,
     trackers: Trackers,
+    redistributions: Redistributions,
     download: Download,
     config: RibConfig,
     /// Routes that the FIB refused since its channel opened.
@@ -119,6 +121,7 @@ impl Rib {
             protocols: Protocols::default(),
             routes: Routes::default(),
             trackers: Trackers::default(),
+            redistributions: Redistributions::default(),
             download: Download::default(),
             config: RibConfig::default(),
             refusals: 0,
@@ -227,6 +230,7 @@ impl Rib {
                 source: static_source(distance),
                 distance,
                 metric: route.metric,
+                tag: route.tag,
                 hops: route.next_hops.clone(),
                 epoch: Epoch::default(),
             };
@@ -272,12 +276,12 @@ impl Rib {
         protocol.age(sweep_at);
         if let Some(old) = replaced {
             self.log(log::Level::Warn, format!("{name} came again before its former process was gone"));
-            self.forget_trackers(old);
+            self.forget_client(old);
         }
     }
 
     fn client_left(&mut self, now: Time, client: Client) {
-        self.forget_trackers(client);
+        self.forget_client(client);
         let Some(id) = self.protocols.of(client) else { return };
         let stale_time = self.settings.stale_time;
         let Some(protocol) = self.protocols.get_mut(id) else { return };
@@ -289,7 +293,10 @@ impl Rib {
         }
     }
 
-    fn forget_trackers(&mut self, client: Client) {
+    /// What it asked for is no longer told to anybody.
+    fn forget_client(&mut self, client: Client) {
+        self.redistributions.forget(client);
+        self.routes.redistributed = !self.redistributions.is_empty();
         for address in self.trackers.forget_client(client) {
             self.routes.untrack_address(address);
         }
@@ -331,6 +338,7 @@ impl Rib {
                     self.routes.untrack_address(address);
                 }
             }
+            RibRequest::Redistribute(wanted) => self.redistribute(client, id, wanted),
             RibRequest::TrackPrefix(prefix) => {
                 self.trackers.track_prefix(client, prefix);
                 self.routes.track_prefix(prefix);
@@ -352,8 +360,8 @@ impl Rib {
             return self.remove(id, route.prefix);
         }
         let Some(epoch) = self.protocols.get(id).map(|protocol| protocol.epoch) else { return };
-        let Route { prefix, distance, metric, next_hops: hops } = route;
-        let offer = Offer { source: Source::of(id), distance, metric, hops, epoch };
+        let Route { prefix, distance, metric, tag, next_hops: hops } = route;
+        let offer = Offer { source: Source::of(id), distance, metric, tag, hops, epoch };
         let before = self.routes.put(now, prefix, offer, &self.protocols);
         let Some(protocol) = self.protocols.get_mut(id) else { return };
         match before {
@@ -410,11 +418,37 @@ impl Rib {
 
     /// Puts all changes in force and tells everyone concerned.
     fn commit(&mut self) {
-        let Commit { forwarding, addresses, prefixes } = self.routes.commit();
+        let Commit { forwarding, addresses, prefixes, selected } = self.routes.commit();
         forwarding.into_iter().for_each(|prefix| self.download.changed(prefix));
         addresses.iter().for_each(|address| self.tell_address(*address));
         self.tell_manager(&addresses);
         prefixes.into_iter().for_each(|prefix| self.tell_prefix(prefix));
+        if !selected.is_empty() {
+            let routes = selected.iter().map(|prefix| (*prefix, self.routes.redistributable(*prefix, &self.protocols)));
+            let updates = self.redistributions.changed(routes);
+            self.outputs.extend(updates.into_iter().map(|(client, update)| Output::Update(client, update)));
+        }
+    }
+
+    /// A protocol passes on these routes of others from now on.
+    fn redistribute(&mut self, client: Client, own: ProtocolId, wanted: Vec<Redistribution>) {
+        // What was changed before belongs to what was asked for before.
+        self.commit();
+        let name = self.protocols.name(own);
+        let wanted = wanted.into_iter().filter(|wanted| wanted.protocol != name).collect();
+        let all = self.routes.table.iter().map(|(prefix, _)| prefix);
+        let routes = all.filter_map(|prefix| self.routes.redistributable(prefix, &self.protocols));
+        let updates = self.redistributions.set(client, wanted, routes);
+        self.outputs.extend(updates.into_iter().map(|update| Output::Update(client, update)));
+        self.routes.redistributed = !self.redistributions.is_empty();
+        if self.phase == Phase::Settled {
+            self.redistributions_complete();
+        }
+    }
+
+    fn redistributions_complete(&mut self) {
+        let updates = self.redistributions.complete().map(|client| (client, RibUpdate::RedistributionComplete));
+        self.outputs.extend(updates.map(|(client, update)| Output::Update(client, update)));
     }
 
     fn negative(&self) -> Negative {
@@ -427,6 +461,7 @@ impl Rib {
         addresses.iter().for_each(|address| self.tell_address(*address));
         self.tell_manager(&addresses.into_iter().collect());
         self.trackers.prefixes().into_iter().for_each(|prefix| self.tell_prefix(prefix));
+        self.redistributions_complete();
     }
 
     fn tell_address(&mut self, address: IpAddr) {

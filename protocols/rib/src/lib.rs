@@ -18,6 +18,7 @@ pub mod hops;
 pub mod instance;
 pub mod interfaces;
 pub mod protocols;
+pub mod redistribute;
 pub mod resolve;
 pub mod routes;
 pub mod run;

@@ -30,6 +30,8 @@ pub struct Routes {
     private: BTreeMap<IpNet, BTreeSet<IpAddr>>,
     tracked_addresses: BTreeSet<IpAddr>,
     tracked_prefixes: BTreeSet<IpNet>,
+    /// Whether somebody passes on routes of others, and so looks at every prefix that was selected anew.
+    pub redistributed: bool,
     changes: Changes,
 }
 
@@ -55,6 +57,8 @@ pub struct Commit {
     pub addresses: BTreeSet<IpAddr>,
     /// Tracked prefixes that were looked at.
     pub prefixes: Vec<IpNet>,
+    /// All prefixes that were looked at, where somebody passes on routes of others.
+    pub selected: Vec<IpNet>,
 }
 
 impl Routes {
@@ -95,7 +99,7 @@ impl Routes {
         }
         for (prefix, interface) in changes.connected {
             let hops = vec![NextHop::Interface(interface)];
-            let offer = Offer { source, distance: 0, metric: 0, hops, epoch: Epoch::default() };
+            let offer = Offer { source, distance: 0, metric: 0, tag: 0, hops, epoch: Epoch::default() };
             self.put(now, prefix, offer, protocols);
         }
         for interface in &changes.moved {
@@ -173,13 +177,16 @@ impl Routes {
             self.refresh(id, &mut select);
         }
         in_order(&mut select);
-        for prefix in select {
-            if self.select(prefix) {
-                commit.forwarding.push(prefix);
+        for prefix in &select {
+            if self.select(*prefix) {
+                commit.forwarding.push(*prefix);
             }
-            if self.tracked_prefixes.contains(&prefix) {
-                commit.prefixes.push(prefix);
+            if self.tracked_prefixes.contains(prefix) {
+                commit.prefixes.push(*prefix);
             }
+        }
+        if self.redistributed {
+            commit.selected = select;
         }
         for address in released {
             let used = self.table.hop_sets.with_address(address).next().is_some();

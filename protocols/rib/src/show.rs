@@ -19,7 +19,7 @@ pub fn tables() -> Vec<ShowTable> {
         ShowTable::new(
             "route",
             "Best routes; of a prefix, or the one that an address matches",
-            &["vr", "prefix", "protocol", "distance", "metric", "next_hops", "age"],
+            &["vr", "prefix", "protocol", "distance", "metric", "next_hops", "age", "tag"],
         )
         .with_arguments("[PREFIX|ADDRESS]"),
         ShowTable::new("route summary", "Best routes of each protocol", &["vr", "protocol", "routes"]),
@@ -100,6 +100,7 @@ impl Rib {
             candidate.metric.into(),
             Value::List(self.next_hops(prefix, candidate)),
             now.since(candidate.since).as_secs().into(),
+            candidate.tag.into(),
         ])
     }
 

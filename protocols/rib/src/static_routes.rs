@@ -14,7 +14,7 @@ use crate::validate::check_route;
 /// Distance of a static route that does not say another.
 pub const DISTANCE: u8 = 1;
 
-/// Reads one line, `PREFIX NEXTHOP|INTERFACE|INTERFACE NEXTHOP|Null0 [DISTANCE]`, as a route with one next hop.
+/// Reads one line, `PREFIX NEXTHOP|INTERFACE|INTERFACE NEXTHOP|Null0 [DISTANCE] [tag TAG]`, as a route with one next hop.
 pub fn read_line(line: &Node) -> Result<Route, ConfigError> {
     let prefix: IpNet = line.value(0)?;
     let next_hop: String = line.value(1)?;
@@ -26,13 +26,16 @@ pub fn read_line(line: &Node) -> Result<Route, ConfigError> {
         (Err(_), Some(address)) => NextHop::OnInterface(line.value::<InterfaceName>(1)?, address),
     };
     let at = if on_interface.is_some() { 3 } else { 2 };
-    let distance = if line.words.len() > at { line.value(at)? } else { DISTANCE };
-    let route = Route { prefix, distance, metric: 0, next_hops: vec![next_hop] };
+    let tag_at = line.words.iter().position(|word| word == "tag").unwrap_or(line.words.len());
+    let distance = if tag_at > at { line.value(at)? } else { DISTANCE };
+    let tag = if tag_at < line.words.len() { line.value(tag_at + 1)? } else { 0 };
+    let route = Route { tag, ..Route::new(prefix, distance, 0, vec![next_hop]) };
     check_route(&route).map_err(|error| ConfigError::Nonsense { line: line.named(), reason: error.to_string() })?;
     Ok(route)
 }
 
-/// Joins lines to the same prefix with the same distance: their next hops are equal-cost paths.
+/// Joins lines to the same prefix with the same distance: their next hops are equal-cost paths. The route has the tag of
+/// the first of them.
 pub fn join(lines: impl IntoIterator<Item = Route>) -> Vec<Route> {
     let mut routes: Vec<Route> = Vec::new();
     for line in lines {
@@ -75,8 +78,12 @@ mod tests {
             ("::/0 blue fe80::1 7", NextHop::OnInterface(blue(), "fe80::1".parse().unwrap()), 7),
         ] {
             let route = read_line(&node(line)).unwrap();
-            assert_eq!((route.next_hops, route.distance), (vec![hop], distance), "{line}");
+            assert_eq!((route.next_hops, route.distance, route.tag), (vec![hop], distance, 0), "{line}");
         }
+        let tagged = |line| read_line(&node(line)).map(|route| (route.distance, route.tag)).unwrap();
+        assert_eq!(tagged("203.0.113.0/24 10.1.0.9 tag 7"), (1, 7));
+        assert_eq!(tagged("203.0.113.0/24 10.1.0.9 200 tag 7"), (200, 7));
+        assert_eq!(tagged("::/0 blue fe80::1 7 tag 9"), (7, 9));
     }
 
     #[test]

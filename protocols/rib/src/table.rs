@@ -37,6 +37,8 @@ pub struct Candidate {
     pub distance: u8,
     /// Metric: among equal distances the lowest wins.
     pub metric: u32,
+    /// Tag.
+    pub tag: u32,
     /// Where to.
     pub hops: HopSetId,
     /// Since when it is as it is.
@@ -80,6 +82,8 @@ pub struct Offer {
     pub distance: u8,
     /// Metric.
     pub metric: u32,
+    /// Tag.
+    pub tag: u32,
     /// Where to.
     pub hops: Vec<NextHop>,
     /// Present life of the protocol.
@@ -126,12 +130,13 @@ impl Table {
         if let Some(candidate) = known {
             before = Some(candidate.epoch);
             candidate.epoch = offer.epoch;
-            if (candidate.distance, candidate.metric, candidate.hops) == (offer.distance, offer.metric, hops.id) {
+            let as_it_was = (candidate.distance, candidate.metric, candidate.tag, candidate.hops);
+            if as_it_was == (offer.distance, offer.metric, offer.tag, hops.id) {
                 return Put { before, changed: false, hops, released: Vec::new() };
             }
         }
-        let Offer { source, distance, metric, epoch, .. } = offer;
-        let candidate = Candidate { source, distance, metric, hops: hops.id, since: now, epoch };
+        let Offer { source, distance, metric, tag, epoch, .. } = offer;
+        let candidate = Candidate { source, distance, metric, tag, hops: hops.id, since: now, epoch };
         let replaced = entry.place(candidate, protocols);
         let unused = replaced.filter(|old| entry.candidates.iter().all(|candidate| candidate.hops != old.hops));
         self.hop_sets.bind(hops.id, prefix);

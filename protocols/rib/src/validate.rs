@@ -109,7 +109,7 @@ mod tests {
 
     fn route(prefix: &str, hop: &str) -> Route {
         let next_hops = vec![NextHop::Address(hop.parse().unwrap())];
-        Route { prefix: prefix.parse().unwrap(), distance: 20, metric: 0, next_hops }
+        Route::new(prefix.parse::<IpNet>().unwrap(), 20, 0, next_hops)
     }
 
     #[test]

@@ -124,7 +124,7 @@ fn both() -> Vec<FibChange> {
 
 fn add(text: &str) -> RibRequest {
     let next_hops = vec![NextHop::Address("10.0.0.1".parse().unwrap())];
-    RibRequest::Routes(vec![RouteChange::Add(Route { prefix: prefix(text), distance: 20, metric: 0, next_hops })])
+    RibRequest::Routes(vec![RouteChange::Add(Route::new(prefix(text), 20, 0, next_hops))])
 }
 
 #[test]

@@ -12,6 +12,7 @@ pub mod core;
 pub mod datagrams;
 pub mod error;
 pub mod interface_client;
+pub mod redistribution;
 pub mod rib;
 pub mod rib_client;
 pub mod shell;

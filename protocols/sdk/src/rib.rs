@@ -22,8 +22,17 @@ pub struct Route {
     pub distance: u8,
     /// The protocol's own metric.
     pub metric: u32,
+    /// A mark for filters of other protocols; 0: none.
+    pub tag: u32,
     /// Where to; several are equal-cost paths.
     pub next_hops: Vec<NextHop>,
+}
+
+impl Route {
+    /// A route without a tag.
+    pub fn new(prefix: impl Into<IpNet>, distance: u8, metric: u32, next_hops: Vec<NextHop>) -> Self {
+        Self { prefix: prefix.into(), distance, metric, tag: 0, next_hops }
+    }
 }
 
 /// One way of a [`Route`].
@@ -54,6 +63,9 @@ pub enum RibRequest {
     TrackPrefix(IpNet),
     /// No longer.
     UntrackPrefix(IpNet),
+    /// Tell the routes in force of other protocols that one of these takes, now and at each change: all that this
+    /// protocol passes on, in place of what it asked for before. [`RibUpdate::RedistributionComplete`] follows.
+    Redistribute(Vec<Redistribution>),
     /// The protocol is stopped in order: all its routes go now, none is kept as stale.
     Leave,
 }
@@ -84,6 +96,10 @@ pub enum RibUpdate {
         /// The best route's metric, if there is one.
         metric: Option<u32>,
     },
+    /// What [`RibRequest::Redistribute`] asked for: changes, in order.
+    Redistributed(Vec<RedistributedChange>),
+    /// All that [`RibRequest::Redistribute`] asked for was told: what an earlier RIB told and this one did not is gone.
+    RedistributionComplete,
     /// A route was refused; nothing of it is kept.
     Refused {
         /// Its prefix.
@@ -102,4 +118,89 @@ pub struct Reached {
     pub connected: bool,
     /// Interface of the last step; `Null0` where a route leads that drops packets.
     pub interface: InterfaceName,
+}
+
+/// Which routes of another protocol are passed on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redistribution {
+    /// The other's name, as `show route` prints it: `connected`, `static`, `bgp`.
+    pub protocol: String,
+    /// Only to prefixes that one of these takes; `None`: to all.
+    pub prefixes: Option<Vec<PrefixMatch>>,
+    /// Only with this tag; `None`: with any.
+    pub tag: Option<u32>,
+}
+
+impl Redistribution {
+    /// Whether it takes a route.
+    pub fn takes(&self, route: &Redistributed) -> bool {
+        self.protocol == route.protocol
+            && self.tag.is_none_or(|tag| tag == route.tag)
+            && self.prefixes.as_ref().is_none_or(|list| list.iter().any(|entry| entry.takes(route.prefix)))
+    }
+}
+
+/// An entry of a prefix list: a prefix and those within it whose lengths lie between two bounds, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct PrefixMatch {
+    /// Those within it.
+    pub prefix: IpNet,
+    /// The shortest length in bits.
+    pub min_length: u8,
+    /// The longest length in bits.
+    pub max_length: u8,
+}
+
+impl PrefixMatch {
+    /// Whether it takes a prefix.
+    pub fn takes(&self, prefix: IpNet) -> bool {
+        self.prefix.contains(&prefix) && (self.min_length..=self.max_length).contains(&prefix.prefix_len())
+    }
+}
+
+/// A route of another protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Redistributed {
+    /// Destination.
+    pub prefix: IpNet,
+    /// Whose route it is.
+    pub protocol: String,
+    /// Metric there.
+    pub metric: u32,
+    /// Tag; 0: none.
+    pub tag: u32,
+    /// Where packets leave; `None`: they are dropped.
+    pub interface: Option<InterfaceName>,
+    /// The next router there; `None`: destinations are neighbors themselves.
+    pub next_hop: Option<IpAddr>,
+}
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RedistributedChange {
+    /// New, or in place of what was told of the prefix.
+    Set(Redistributed),
+    /// No longer.
+    Withdraw(IpNet),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_prefix_list_takes_what_lies_within_and_between_its_lengths() {
+        let entry = PrefixMatch { prefix: "10.0.0.0/8".parse().unwrap(), min_length: 16, max_length: 24 };
+        for (prefix, expected) in [
+            ("10.0.0.0/8", false),
+            ("10.1.0.0/15", false),
+            ("10.1.0.0/16", true),
+            ("10.1.2.0/24", true),
+            ("10.1.2.0/25", false),
+            ("11.1.0.0/16", false),
+            ("::/16", false),
+        ] {
+            assert_eq!(entry.takes(prefix.parse().unwrap()), expected, "{prefix}");
+        }
+    }
 }

@@ -146,23 +146,43 @@ fn linecard() -> Vec<Command> {
 }
 
 fn own_words_of_a_vr() -> Vec<Command> {
-    use ParameterType::{Choice, InterfaceName, Ipv4InterfaceAddress, Ipv6InterfaceAddress, Port, Text};
+    use ParameterType::{Choice, InterfaceName, Ipv4InterfaceAddress, Ipv4Prefix, Ipv6InterfaceAddress, Port, Text};
     let interface = vec![
         Command::line("description <>", "a note for people", vec![Text("text".into())]),
         Command::line("ipv4 address <>", "address and length of the subnet", vec![Ipv4InterfaceAddress]),
         Command::line("ipv6 address <>", "address and length of the subnet", vec![Ipv6InterfaceAddress]).each(),
         Command::line("ipv6 enable", "IPv6 with a link-local address only", vec![]),
         Command::line("mtu <>", "IP MTU in bytes", vec![number("MTU", MIN_MTU, MAX_MTU)]),
+        Command::line(
+            "bandwidth <>",
+            "kilobits a second, by which protocols reckon costs",
+            vec![number("kbit/s", 1, u32::MAX.into())],
+        ),
         Command::line("shutdown", "administratively down", vec![]),
     ];
     let policy =
         vec![Command::line("<>", "what becomes of every route", vec![Choice(vec!["pass".into(), "drop".into()])])];
+    let length = || number("prefix length", 0, 32);
+    let prefix_set = vec![
+        Command::line("<>", "a prefix", vec![Ipv4Prefix]).each(),
+        Command::line("<> le <>", "a prefix and those within it up to a length", vec![Ipv4Prefix, length()]).each(),
+        Command::line("<> ge <>", "those within a prefix from a length on", vec![Ipv4Prefix, length()]).each(),
+        Command::line(
+            "<> ge <> le <>",
+            "those within a prefix between two lengths",
+            vec![Ipv4Prefix, length(), length()],
+        )
+        .each(),
+    ];
     vec![
         Command::line("assign port <>", "give a port of a line card to this VR", vec![Port]).each(),
         Command::block("interface <>", "an interface and its addresses", vec![InterfaceName], interface).each(),
         Command::block("route-policy <>", "what routes pass", vec![name("route-policy")], policy)
             .each()
             .closed_by("end-policy"),
+        Command::block("prefix-set <>", "a set of prefixes, for filters", vec![name("prefix-set")], prefix_set)
+            .each()
+            .closed_by("end-set"),
     ]
 }
 

@@ -8,7 +8,7 @@ use ipc::{InterfaceName, VrName};
 use ipnet::{IpNet, Ipv4Net};
 use isthmus_bgp::Bgp;
 use sdk::core::{Closed, ConnectionId, Input, Output, ProtocolCore, Time};
-use sdk::rib::{NextHop, Reached, RibRequest, RibUpdate, Route, RouteChange};
+use sdk::rib::{NextHop, Reached, Redistribution, RibRequest, RibUpdate, Route, RouteChange};
 use stack_api::interface::{InterfaceKind, InterfaceState};
 use stack_api::socket::SocketError;
 use vr_api::show::Value;
@@ -43,6 +43,10 @@ pub struct Router {
     pub log: Vec<String>,
     tracked: BTreeSet<IpAddr>,
     tracked_prefixes: BTreeSet<IpNet>,
+    /// How often it tried to connect.
+    pub connects: usize,
+    /// Whose routes it passes on.
+    pub wants: Vec<Redistribution>,
     listens: bool,
 }
 
@@ -88,6 +92,8 @@ impl Network {
                 log: Vec::new(),
                 tracked: BTreeSet::new(),
                 tracked_prefixes: BTreeSet::new(),
+                connects: 0,
+                wants: Vec::new(),
                 listens: false,
             });
         }
@@ -255,7 +261,10 @@ impl Network {
                 // No key or TTL counts in this network.
                 Output::Peers(_) => {}
                 Output::StopListening { .. } => self.routers[router].listens = false,
-                Output::Connect { connection, to, from, .. } => self.connect(router, connection, to, from),
+                Output::Connect { connection, to, from, .. } => {
+                    self.routers[router].connects += 1;
+                    self.connect(router, connection, to, from);
+                }
                 Output::Send { connection, bytes } => {
                     let Some((other, number)) = self.ends.get(&(router, connection.0)).copied() else { continue };
                     if !self.cut.contains(&(router, other)) {
@@ -329,6 +338,7 @@ impl Network {
                 self.later(router, LATENCY, Arrival::Rib(RibUpdate::Prefix { prefix, metric }));
             }
             RibRequest::UntrackPrefix(prefix) => drop(it.tracked_prefixes.remove(&prefix)),
+            RibRequest::Redistribute(wants) => it.wants = wants,
             RibRequest::Leave => it.rib.clear(),
         }
     }

@@ -236,6 +236,9 @@ fn describe(output: &Output) -> Vec<String> {
         Output::Rib(RibRequest::UntrackNextHop(address)) => vec![format!("rib: untrack next hop {address}")],
         Output::Rib(RibRequest::TrackPrefix(prefix)) => vec![format!("rib: track prefix {prefix}")],
         Output::Rib(RibRequest::UntrackPrefix(prefix)) => vec![format!("rib: untrack prefix {prefix}")],
+        Output::Rib(RibRequest::Redistribute(wanted)) => {
+            wanted.iter().map(|one| format!("rib: redistribute {}", one.protocol)).collect()
+        }
         Output::Rib(RibRequest::Leave) => vec!["rib: leave".to_owned()],
         Output::Datagram { .. } => panic!("BGP has no datagram sockets"),
         Output::Log { level, text } => vec![format!("log {level} {text}")],

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use isthmus_bgp::packet::{self, AsPath, Attributes, Open};
-use sdk::core::ProtocolCore;
+use sdk::core::{Input, ProtocolCore};
+use sdk::rib::{Redistributed, RedistributedChange, RibUpdate};
 use vr_api::show::Value;
 
 use crate::network::Network;
@@ -52,6 +53,43 @@ fn a_network_is_announced_while_the_rib_has_it() {
     network.set_network(0, P, None);
     network.run(1);
     assert!(network.installed(1).is_empty());
+}
+
+#[test]
+fn routes_of_other_protocols_are_announced_while_the_rib_tells_them_and_a_network_goes_before() {
+    let mut network = chain();
+    let with = |line: &str| bgp(64501, "192.0.2.1", &[P], &[("10.0.0.1", 64502)]).replace(" neighbor", line);
+    let family = " address-family ipv4 unicast\n  redistribute ospf\n   metric 77\n neighbor";
+    network.configure(0, &with(family));
+    assert_eq!(network.routers[0].wants.iter().map(|wants| &*wants.protocol).collect::<Vec<_>>(), ["ospf"]);
+    let told = |prefix: &str| {
+        let (prefix, protocol) = (prefix.parse().unwrap(), "ospf".to_owned());
+        RedistributedChange::Set(Redistributed { prefix, protocol, metric: 5, tag: 0, interface: None, next_hop: None })
+    };
+    let tell = |network: &mut Network, changes| network.input(0, Input::Rib(RibUpdate::Redistributed(changes)));
+    tell(&mut network, vec![told(P), told("203.0.113.0/24")]);
+    network.set_network(0, P, Some(3));
+    network.run(10);
+    let origin_and_med = |network: &Network, prefix| {
+        let cell = |column| network.cell(1, "bgp", "", ("prefix", prefix), column);
+        (cell("origin"), cell("med"))
+    };
+    assert_eq!(origin_and_med(&network, "203.0.113.0/24"), (Value::from("incomplete"), Value::from(77u32)));
+    assert_eq!(origin_and_med(&network, P), (Value::from("igp"), Value::from(3u32)));
+    network.set_network(0, P, None);
+    network.run(1);
+    assert_eq!(origin_and_med(&network, P), (Value::from("incomplete"), Value::from(77u32)));
+    // A RIB that is new and does not tell one of them: it holds until it has told everything.
+    network.input(0, Input::RibRestarted);
+    tell(&mut network, vec![told(P)]);
+    network.run(1);
+    assert_eq!(network.installed(1).len(), 2);
+    network.input(0, Input::Rib(RibUpdate::RedistributionComplete));
+    network.run(1);
+    assert_eq!(network.installed(1), ["198.51.100.0/24 10.0.0.0"]);
+    network.configure(0, &with(" neighbor"));
+    network.run(1);
+    assert!(network.installed(1).is_empty(), "no longer configured");
 }
 
 #[test]

@@ -182,6 +182,32 @@ fn a_session_from_loopback_to_loopback_speaks_from_the_update_source() {
 }
 
 #[test]
+fn a_far_neighbor_is_tried_at_once_when_a_way_leads_there() {
+    let config = bgp(64501, "192.0.2.1", &[], &[("192.0.2.2", 64501)]);
+    let mut network = Network::new(&[(&["10.0.0.0/31"], &config)]);
+    network.run(1);
+    let before = network.routers[0].connects;
+    network.set_far(0, "192.0.2.2", Some(1));
+    network.run(1);
+    assert_eq!(network.routers[0].connects, before + 1, "and not only when the connect retry timer expires");
+}
+
+#[test]
+fn an_update_source_holds_though_the_router_id_is_chosen_later() {
+    let config = |id: &str, peer| {
+        bgp(64500, id, &[], &[(peer, 64500)])
+            .replace(&format!(" bgp router-id {id}\n"), "")
+            .replace("  remote-as", "  update-source Loopback1\n  remote-as")
+    };
+    let mut network = Network::new(&[
+        (&["10.0.0.0/31", "192.0.2.1/32"], &config("192.0.2.1", "192.0.2.2")),
+        (&["10.0.0.1/31", "192.0.2.2/32"], &config("192.0.2.2", "192.0.2.1")),
+    ]);
+    network.run(1);
+    assert_eq!(network.state(0, "192.0.2.2"), "Established", "{:#?}", network.routers[1].log);
+}
+
+#[test]
 fn an_update_source_without_an_address_is_waited_for() {
     let config = bgp(64501, "192.0.2.1", &[], &[("10.0.0.1", 64502)])
         .replace("  remote-as", "  update-source Loopback7\n  remote-as");

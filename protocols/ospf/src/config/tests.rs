@@ -46,7 +46,10 @@ fn what_is_written_is_read() {
     )
     .unwrap();
     assert_eq!((config.router_id, config.maximum_paths), (Some([192, 0, 2, 1].into()), 4));
-    assert_eq!((config.default_route, config.lsa.max), (Some(7), Duration::from_millis(3)));
+    assert_eq!(
+        (config.default_route.map(|default| (default.metric, default.always)), config.lsa.max),
+        (Some((7, true)), Duration::from_millis(3))
+    );
     let (backbone, nssa) = (&config.areas[&BACKBONE], &config.areas[&AreaId::new(0, 0, 0, 1)]);
     assert_eq!(backbone.ranges[&"10.0.0.0/8".parse::<Ipv4Net>().unwrap()], Range::Hide);
     assert_eq!((nssa.kind, nssa.summaries, nssa.default_cost), (AreaKind::Nssa, Summaries::DefaultOnly, 5));
@@ -123,4 +126,32 @@ fn every_table_has_a_declaration() {
         let ospf = crate::Ospf::new(0);
         assert!(show::rows(&ospf, sdk::core::Time::ZERO, &table.words, &[]).is_some(), "{}", table.words);
     }
+}
+
+#[test]
+fn an_interface_with_a_bandwidth_costs_the_reference_divided_by_it_unless_it_has_a_cost() {
+    let config = |more: &str| {
+        let text = format!(
+            "interface slow
+ bandwidth 10000
+interface fast
+ bandwidth 400000000
+interface told
+ bandwidth 10000
+router ospf 1
+{more} area 0
+  interface slow
+  interface fast
+  interface told
+   cost 7
+  interface silent
+"
+        );
+        let config = read(&text).unwrap();
+        let cost = |name: &str| config.areas[&BACKBONE].interfaces[&InterfaceName::new(name).unwrap()].cost;
+        ["slow", "fast", "told", "silent"].map(cost)
+    };
+    assert_eq!(config(""), [Some(10), Some(1), Some(7), None]);
+    assert_eq!(config(" auto-cost reference-bandwidth 400000\n"), [Some(40_000), Some(1), Some(7), None]);
+    assert_eq!(config(" auto-cost reference-bandwidth 4000000\n"), [Some(u16::MAX), Some(10), Some(7), None]);
 }

@@ -4,7 +4,7 @@ use crate::network::{Network, RouterIndex, id};
 
 /// Area 1 ─ router 0 ─ area 1 ─ router 1 ─ area 0 ─ router 2 ─ area 2 ─ router 3, each link a /31, each with a loopback.
 /// `area_1` and `area_2` are lines of those areas, `of_last` of the last router.
-fn chain(area_1: &str, area_2: &str, of_last: &str) -> Network {
+pub fn chain(area_1: &str, area_2: &str, of_last: &str) -> Network {
     let mut network = Network::default();
     let block = |area: u8, lines: &str, interfaces: &[&str]| {
         let lines: String = lines.lines().map(|line| format!("  {line}\n")).collect();
@@ -32,12 +32,12 @@ fn chain(area_1: &str, area_2: &str, of_last: &str) -> Network {
     network
 }
 
-fn routes(network: &Network, router: RouterIndex) -> Vec<String> {
+pub fn routes(network: &Network, router: RouterIndex) -> Vec<String> {
     network.routers[router].routes()
 }
 
 /// LSAs of a type in the databases of a router: `type link_state_id advertising_router contents`.
-fn lsas(network: &Network, router: RouterIndex, kind: &str) -> Vec<String> {
+pub fn lsas(network: &Network, router: RouterIndex, kind: &str) -> Vec<String> {
     let columns = ["type", "area", "link_state_id", "advertising_router", "contents"];
     let rows = network.routers[router].show(network.now, "ospf database", &columns);
     rows.into_iter().filter_map(|row| row.strip_prefix(&format!("{kind} ")).map(str::to_owned)).collect()

@@ -6,5 +6,7 @@ mod peer;
 mod areas;
 mod broadcast;
 mod convergence;
+mod externals;
+mod grace;
 mod hostile;
 mod sections;

@@ -11,7 +11,7 @@ use ipc::{InterfaceName, VrName};
 use ipnet::{IpNet, Ipv4Net};
 use ospf::Ospf;
 use sdk::core::{DatagramCommand, Input, Output, ProtocolCore, Time};
-use sdk::rib::{NextHop, RibRequest, Route, RouteChange};
+use sdk::rib::{NextHop, Redistribution, RibRequest, Route, RouteChange};
 use stack_api::datagram::ProcessMessage;
 use stack_api::interface::{InterfaceKind, InterfaceState};
 use vr_api::config::Node;
@@ -46,6 +46,10 @@ pub struct Router {
     pub log: Vec<String>,
     /// Whether it sent the RIB all its routes.
     pub all_routes: bool,
+    /// What it wants to tell of other protocols' routes.
+    pub wants: Vec<Redistribution>,
+    /// Prefixes whose routes of other protocols it asks for.
+    pub tracked: BTreeSet<IpNet>,
 }
 
 /// Routers and what joins them.
@@ -96,6 +100,8 @@ impl Network {
             rib: BTreeMap::new(),
             log: Vec::new(),
             all_routes: false,
+            wants: Vec::new(),
+            tracked: BTreeSet::new(),
         });
         self.drain(self.routers.len() - 1);
         self.routers.len() - 1
@@ -288,6 +294,9 @@ impl Network {
                 }
             }
             RibRequest::EndOfRoutes => router.all_routes = true,
+            RibRequest::Redistribute(wants) => router.wants = wants,
+            RibRequest::TrackPrefix(prefix) => drop(router.tracked.insert(prefix)),
+            RibRequest::UntrackPrefix(prefix) => drop(router.tracked.remove(&prefix)),
             other => panic!("{other:?}"),
         }
     }

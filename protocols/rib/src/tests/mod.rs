@@ -18,6 +18,7 @@ use crate::protocols::Client;
 
 mod downloading;
 mod model;
+mod redistribution;
 mod scale;
 mod showing;
 mod stale;
@@ -198,11 +199,13 @@ pub(crate) fn interface(text: &str, up: bool) -> InterfaceState {
     }
 }
 
-/// `203.0.113.0/24 20 10.0.0.1 blue@10.0.0.3`: prefix, distance, next hops.
+/// `203.0.113.0/24 20 10.0.0.1 blue@10.0.0.3`: prefix, distance, next hops; behind them perhaps `tag=7`, `metric=5`.
 pub(crate) fn route(text: &str) -> Route {
     let words: Vec<&str> = text.split_whitespace().collect();
-    let next_hops = words[2..].iter().map(|word| hop(word)).collect();
-    Route { prefix: words[0].parse().unwrap(), distance: words[1].parse().unwrap(), metric: 0, next_hops }
+    let next_hops = words[2..].iter().filter(|word| !word.contains('=')).map(|word| hop(word)).collect();
+    let value = |name: &str| words.iter().find_map(|word| word.strip_prefix(name)?.parse().ok()).unwrap_or(0);
+    let prefix: IpNet = words[0].parse().unwrap();
+    Route { tag: value("tag="), ..Route::new(prefix, words[1].parse().unwrap(), value("metric="), next_hops) }
 }
 
 pub(crate) fn hop(text: &str) -> NextHop {

@@ -174,7 +174,7 @@ fn happen(world: &mut World, model: &mut Model, step: &Step) {
         Step::Add { client, prefix: index, distance, hops } => {
             let next_hops: Vec<NextHop> = hops.iter().map(|index| hop(HOPS[*index])).collect();
             model.offers.insert((prefix(*index), names[*client], 0), (*distance, next_hops.clone()));
-            let route = Route { prefix: prefix(*index), distance: *distance, metric: 0, next_hops };
+            let route = Route::new(prefix(*index), *distance, 0, next_hops);
             world.input(Input::Request(CLIENTS[*client], RibRequest::Routes(vec![RouteChange::Add(route)])));
         }
         Step::Remove { client, prefix: index } => {
@@ -257,6 +257,9 @@ proptest! {
                 match update {
                     RibUpdate::NextHop { address, reached } => _ = told.insert(address, reached),
                     RibUpdate::Prefix { prefix, metric } => _ = told_prefixes.insert(prefix, metric),
+                    RibUpdate::Redistributed(_) | RibUpdate::RedistributionComplete => {
+                        prop_assert!(false, "nobody asked for that");
+                    }
                     RibUpdate::Refused { .. } => prop_assert!(false, "{:?} is refused", step),
                 }
             }

@@ -7,7 +7,7 @@ const MANY: u32 = 20_000;
 fn many(range: std::ops::Range<u32>, hop: &str) -> Input {
     let changes = range.map(|n| {
         let prefix = IpNet::new(IpAddr::from((0x1400_0000 | n << 8).to_be_bytes()), 24).unwrap();
-        RouteChange::Add(Route { prefix, distance: 200, metric: 0, next_hops: vec![self::hop(hop)] })
+        RouteChange::Add(Route::new(prefix, 200, 0, vec![self::hop(hop)]))
     });
     Input::Request(BGP, RibRequest::Routes(changes.collect()))
 }

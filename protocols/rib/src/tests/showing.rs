@@ -39,7 +39,7 @@ fn routes_are_listed_in_order_with_their_own_next_hops_and_the_interface_that_le
         Value::List(vec![Value::Object(object)])
     };
     let row = |prefix: &str, protocol: &str, distance: u32, hops: Value, age: u64| {
-        vec![prefix.into(), protocol.into(), distance.into(), 0u32.into(), hops, age.into()]
+        vec![prefix.into(), protocol.into(), distance.into(), 0u32.into(), hops, age.into(), 0u32.into()]
     };
     assert_eq!(rows[0], row("10.0.0.0/31", "connected", 0, hop(None, "blue"), 13));
     assert_eq!(rows[3], row("198.51.100.0/24", "static", 1, hop(None, "Null0"), 7));

@@ -1,0 +1,158 @@
+//! Routes of other protocols: what boundary routers tell of them, in normal areas and in NSSAs.
+
+use sdk::core::Input;
+use sdk::rib::{Redistributed, RedistributedChange, RibUpdate};
+
+use crate::areas::{chain, lsas, routes};
+use crate::network::{Network, RouterIndex, id, name};
+
+/// `203.0.113.0/24 static 5`: prefix, protocol, metric; behind them perhaps `tag=7`, `lan@10.0.0.9`.
+fn route(text: &str) -> Redistributed {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let tag = words.iter().find_map(|word| word.strip_prefix("tag=")?.parse().ok()).unwrap_or(0);
+    let hop = words.iter().find_map(|word| word.split_once('@'));
+    Redistributed {
+        prefix: words[0].parse().unwrap(),
+        protocol: words[1].to_owned(),
+        metric: words[2].parse().unwrap(),
+        tag,
+        interface: hop.map(|(interface, _)| name(interface)),
+        next_hop: hop.map(|(_, address)| address.parse().unwrap()),
+    }
+}
+
+fn tell(network: &mut Network, router: RouterIndex, text: &str) {
+    let changes = vec![RedistributedChange::Set(route(text))];
+    network.input(router, Input::Rib(RibUpdate::Redistributed(changes)));
+}
+
+fn withdraw(network: &mut Network, router: RouterIndex, prefix: &str) {
+    let changes = vec![RedistributedChange::Withdraw(prefix.parse().unwrap())];
+    network.input(router, Input::Rib(RibUpdate::Redistributed(changes)));
+}
+
+fn route_to(network: &Network, router: RouterIndex, prefix: &str) -> Option<String> {
+    routes(network, router).into_iter().find(|route| route.starts_with(&format!("{prefix} ")))
+}
+
+const REDISTRIBUTE: &str = " redistribute static\n  metric 30\n  metric-type 1\n redistribute bgp\n  tag 9\n";
+
+#[test]
+fn section_12_4_4_routes_of_other_protocols_are_told_with_their_metrics_and_tags() {
+    let mut network = chain("", "", REDISTRIBUTE);
+    let wants: Vec<_> = network.routers[3].wants.iter().map(|wants| wants.protocol.clone()).collect();
+    assert_eq!(wants, ["bgp", "static"]);
+    tell(&mut network, 3, "203.0.113.0/24 static 0 tag=7");
+    tell(&mut network, 3, "198.51.100.0/24 bgp 50");
+    network.seconds(10);
+    assert_eq!(
+        lsas(&network, 0, "external"),
+        [
+            "- 198.51.100.0 192.0.2.4 198.51.100.0/24 type-2 metric 1 to 0.0.0.0 tag 9",
+            "- 203.0.113.0 192.0.2.4 203.0.113.0/24 type-1 metric 30 to 0.0.0.0 tag 7",
+        ]
+    );
+    // Three links away: of type 1 that counts, of type 2 not.
+    assert_eq!(route_to(&network, 0, "203.0.113.0/24").unwrap(), "203.0.113.0/24 33 via 10.0.0.1%link-0");
+    assert_eq!(route_to(&network, 0, "198.51.100.0/24").unwrap(), "198.51.100.0/24 1 via 10.0.0.1%link-0");
+    assert_eq!(network.routers[0].rib[&"203.0.113.0/24".parse().unwrap()].tag, 7);
+    withdraw(&mut network, 3, "203.0.113.0/24");
+    network.seconds(10);
+    assert_eq!(route_to(&network, 0, "203.0.113.0/24"), None);
+    assert!(route_to(&network, 0, "198.51.100.0/24").is_some());
+}
+
+#[test]
+fn a_subnet_that_ospf_runs_on_is_not_told_once_more_as_external() {
+    let mut network = chain("", "", " redistribute connected\n");
+    tell(&mut network, 3, "10.0.2.0/31 connected 0 link-2@10.0.2.1");
+    tell(&mut network, 3, "10.9.0.0/24 connected 0 other@10.9.0.1");
+    network.seconds(10);
+    let told = ["- 10.9.0.0 192.0.2.4 10.9.0.0/24 type-2 metric 20 to 0.0.0.0 tag 0"];
+    assert_eq!(lsas(&network, 0, "external"), told);
+}
+
+#[test]
+fn a_default_route_is_told_only_while_the_rib_has_one_unless_it_is_always() {
+    let mut network = chain("", "", " default-information originate metric 7\n");
+    let prefix = "0.0.0.0/0".parse().unwrap();
+    assert!(network.routers[3].tracked.contains(&prefix));
+    assert_eq!(route_to(&network, 0, "0.0.0.0/0"), None);
+    network.input(3, Input::Rib(RibUpdate::Prefix { prefix, metric: Some(0) }));
+    network.seconds(10);
+    assert_eq!(route_to(&network, 0, "0.0.0.0/0").unwrap(), "0.0.0.0/0 7 via 10.0.0.1%link-0");
+    network.input(3, Input::Rib(RibUpdate::Prefix { prefix, metric: None }));
+    network.seconds(10);
+    assert_eq!(route_to(&network, 0, "0.0.0.0/0"), None);
+}
+
+#[test]
+fn section_12_4_4_1_a_next_hop_on_a_shared_network_is_the_forwarding_address() {
+    let mut network = Network::default();
+    let segment = network.segment();
+    for router in 0..3 {
+        let more = if router == 0 { " redistribute static\n" } else { "" };
+        network.router(&format!("router ospf 1\n router-id {}\n{more} area 0\n  interface lan\n", id(router)));
+        network.plug(router, "lan", &format!("10.0.0.{}/24", router + 1), segment);
+    }
+    network.seconds(60);
+    tell(&mut network, 0, "203.0.113.0/24 static 0 lan@10.0.0.77");
+    network.seconds(10);
+    // Straight to the next hop, not through the router that tells of it.
+    assert_eq!(route_to(&network, 1, "203.0.113.0/24").unwrap(), "203.0.113.0/24 20 via 10.0.0.77%lan");
+}
+
+#[test]
+fn rfc_3101_what_is_told_in_an_nssa_is_translated_by_its_border_router() {
+    let mut network = chain("", "nssa", REDISTRIBUTE);
+    tell(&mut network, 3, "203.0.113.0/24 static 0 tag=7");
+    network.seconds(10);
+    let of_nssa = "0.0.0.2 203.0.113.0 192.0.2.4 203.0.113.0/24 type-1 metric 30 to 192.0.2.4 tag 7";
+    assert!(
+        lsas(&network, 2, "nssa-external").contains(&of_nssa.to_owned()),
+        "{:?}",
+        lsas(&network, 2, "nssa-external")
+    );
+    let translated = ["- 203.0.113.0 192.0.2.3 203.0.113.0/24 type-1 metric 30 to 192.0.2.4 tag 7"];
+    assert_eq!(lsas(&network, 0, "external"), translated);
+    assert_eq!(route_to(&network, 2, "203.0.113.0/24").unwrap(), "203.0.113.0/24 31 via 10.0.2.1%link-2");
+    assert_eq!(route_to(&network, 0, "203.0.113.0/24").unwrap(), "203.0.113.0/24 33 via 10.0.0.1%link-0");
+    withdraw(&mut network, 3, "203.0.113.0/24");
+    network.seconds(10);
+    assert_eq!(lsas(&network, 0, "external"), Vec::<String>::new());
+}
+
+#[test]
+fn rfc_3101_a_border_router_of_an_nssa_tells_both_sides_and_has_nothing_translated() {
+    let mut network = chain("", "nssa", "");
+    let of_border = format!(
+        "router ospf 1\n router-id {}\n redistribute static\n area 0\n  interface Loopback0\n  interface link-1\n   \
+         network point-to-point\n area 2\n  nssa\n  interface link-2\n   network point-to-point\n",
+        id(2)
+    );
+    network.configure(2, &of_border);
+    tell(&mut network, 2, "203.0.113.0/24 static 0");
+    network.seconds(10);
+    let told = ["- 203.0.113.0 192.0.2.3 203.0.113.0/24 type-2 metric 20 to 0.0.0.0 tag 0"];
+    assert_eq!(lsas(&network, 0, "external"), told);
+    assert_eq!(route_to(&network, 3, "203.0.113.0/24").unwrap(), "203.0.113.0/24 20 via 10.0.2.0%link-2");
+}
+
+#[test]
+fn what_a_former_rib_told_is_told_on_until_the_new_one_has_told_everything() {
+    let mut network = chain("", "", REDISTRIBUTE);
+    tell(&mut network, 3, "203.0.113.0/24 static 0");
+    tell(&mut network, 3, "198.51.100.0/24 static 0");
+    network.seconds(10);
+    network.routers[3].wants.clear();
+    network.routers[3].rib.clear();
+    network.input(3, Input::RibRestarted);
+    assert_eq!(network.routers[3].wants.len(), 2, "the new one is asked");
+    tell(&mut network, 3, "203.0.113.0/24 static 0");
+    network.seconds(10);
+    assert!(route_to(&network, 0, "198.51.100.0/24").is_some());
+    network.input(3, Input::Rib(RibUpdate::RedistributionComplete));
+    network.seconds(10);
+    assert_eq!(route_to(&network, 0, "198.51.100.0/24"), None);
+    assert!(route_to(&network, 0, "203.0.113.0/24").is_some());
+}
