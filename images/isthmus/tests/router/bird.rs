@@ -179,10 +179,14 @@ pub struct Bird {
 impl Bird {
     /// Starts it with a configuration that comes behind where it logs to.
     pub fn start(lab: &Lab, config: &str) -> Self {
-        let log = lab.router.folder().join("bird.log");
-        let file = lab.router.write("bird.conf", &format!("log \"{}\" all;\n{config}", log.display()));
-        let socket = lab.router.folder().join("bird.socket");
-        let process = Self::spawn(&lab.outside, &file, &socket);
+        Self::start_in(&lab.outside, lab.router.folder(), config)
+    }
+
+    /// The same in some network; the folder is its own.
+    pub fn start_in(network: &Namespace, folder: &Path, config: &str) -> Self {
+        let (log, file, socket) = (folder.join("bird.log"), folder.join("bird.conf"), folder.join("bird.socket"));
+        std::fs::write(&file, format!("log \"{}\" all;\n{config}", log.display())).unwrap();
+        let process = Self::spawn(network, &file, &socket);
         Self { process, socket, log }
     }
 

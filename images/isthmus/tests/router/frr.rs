@@ -2,13 +2,14 @@
 
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::fs::chown;
-use std::path::Path;
-use std::process::{Child, Stdio};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
 
 use nix::unistd::User;
+use serde_json::Value;
 
 use crate::lab::{ANNOUNCED, Lab, NEIGHBOR, NEIGHBOR_OUTSIDE, OF_BLUE, OF_RED, set};
-use crate::namespace::{can_run, find};
+use crate::namespace::{Namespace, can_run, find};
 use crate::support::wait_until;
 
 /// The account that FRR's daemons insist on.
@@ -44,29 +45,45 @@ fn bgp() -> String {
 
 /// FRR's daemons in the network outside.
 #[derive(Debug)]
-pub struct Frr(Vec<Child>);
+pub struct Frr {
+    daemons: Vec<Child>,
+    folder: PathBuf,
+}
 
 impl Frr {
     /// Starts zebra, and a daemon with a configuration.
     pub fn start(lab: &Lab, daemon: &str, config: &str) -> Self {
-        let folder = lab.router.folder().join("daemons");
-        std::fs::create_dir(&folder).unwrap();
-        // The daemons give up root's rights and then write here.
-        let account = User::from_name(ACCOUNT).unwrap().expect("the account that the package makes");
-        chown(&folder, Some(account.uid.as_raw()), Some(account.gid.as_raw())).unwrap();
         std::fs::set_permissions(lab.router.folder(), PermissionsExt::from_mode(0o711)).unwrap();
-        // The daemon needs zebra's socket.
-        let zebra = Self::spawn(lab, &folder, "zebra", "");
-        let is_there = wait_until(|| folder.join("zserv").exists().then_some(()));
-        assert!(is_there.is_some(), "zebra does not listen");
-        Self(vec![Self::spawn(lab, &folder, daemon, config), zebra])
+        Self::start_in(&lab.outside, &lab.router.folder().join("daemons"), daemon, config)
     }
 
-    fn spawn(lab: &Lab, folder: &Path, daemon: &str, config: &str) -> Child {
+    /// The same in some network; the folder is to be made, in one that everyone may enter.
+    pub fn start_in(network: &Namespace, folder: &Path, daemon: &str, config: &str) -> Self {
+        std::fs::create_dir(folder).unwrap();
+        // The daemons give up root's rights and then write here.
+        let account = User::from_name(ACCOUNT).unwrap().expect("the account that the package makes");
+        chown(folder, Some(account.uid.as_raw()), Some(account.gid.as_raw())).unwrap();
+        // The daemon needs zebra's socket.
+        let zebra = Self::spawn(network, folder, "zebra", "");
+        let is_there = wait_until(|| folder.join("zserv").exists().then_some(()));
+        assert!(is_there.is_some(), "zebra does not listen");
+        let daemons = vec![Self::spawn(network, folder, daemon, config), zebra];
+        Self { daemons, folder: folder.to_owned() }
+    }
+
+    /// What a command prints that ends with `json`; null while the daemon does not listen.
+    pub fn show(&self, command: &str) -> Value {
+        let mut vtysh = Command::new(find("vtysh").unwrap());
+        vtysh.arg("--vty_socket").arg(&self.folder).args(["-c", command]);
+        let output = vtysh.output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    fn spawn(network: &Namespace, folder: &Path, daemon: &str, config: &str) -> Child {
         let file = folder.join(format!("{daemon}.conf"));
         let log = folder.join(format!("{daemon}.log"));
         std::fs::write(&file, format!("log file {}\n{config}", log.display())).unwrap();
-        let mut command = lab.outside.command(find(daemon).unwrap());
+        let mut command = network.command(find(daemon).unwrap());
         command.args(["-u", ACCOUNT, "-g", ACCOUNT, "-A", "127.0.0.1", "-P", "0"]);
         command.arg("-f").arg(file).arg("-i").arg(folder.join(format!("{daemon}.pid")));
         command.arg("-z").arg(folder.join("zserv")).arg("--vty_socket").arg(folder);
@@ -77,7 +94,7 @@ impl Frr {
 
 impl Drop for Frr {
     fn drop(&mut self) {
-        for daemon in &mut self.0 {
+        for daemon in &mut self.daemons {
             let _ = daemon.kill();
             let _ = daemon.wait();
         }

@@ -29,7 +29,7 @@ fn learned(router: &Router, vr: &str) -> BTreeSet<String> {
     rows.iter().filter_map(|row| row["prefix"].as_str().map(str::to_owned)).collect()
 }
 
-fn wait_for_learned(router: &Router, vr: &str, wanted: &[&str]) {
+pub fn wait_for_learned(router: &Router, vr: &str, wanted: &[&str]) {
     let wanted = set(wanted);
     let mut last = BTreeSet::new();
     let seen = wait_until(|| {
@@ -110,13 +110,18 @@ fn routes_pass_with_bird(name: &str, ours: &str, theirs: &str, more: &str) {
     let hops = serde_json::json!([{"address": NEIGHBOR, "interface": "Port0/0/0"}]);
     assert_eq!(next_hops(&lab.router, "red", "203.0.113.0/24"), hops);
     lab.wait_for_kernel_routes("bird", &["192.0.2.1/32", "192.0.2.2/32", "10.0.0.0/31"]);
-    databases_are_the_same(&lab, &bird);
+    databases_are_the_same(&lab, "0.0.0.0", || lsas_of_bird(&bird));
 }
 
-/// Every LSA that red has, BIRD has in the same instance.
-fn databases_are_the_same(lab: &Lab, bird: &Bird) {
+/// Every LSA that red has in an area and for all areas, its neighbor has in the same instance, and no other.
+pub fn databases_are_the_same(lab: &Lab, area: &str, theirs: impl Fn() -> BTreeSet<String>) {
+    let is_stub = |router: &Router| {
+        router.rows("show ospf area", &[("vr", "red"), ("area", area)]).iter().any(|row| row["kind"] != "normal")
+    };
     let ours = || -> BTreeSet<String> {
         let rows = lab.router.rows("show ospf database", &[("vr", "red")]);
+        let everywhere = !is_stub(&lab.router);
+        let here = |row: &&Value| row["area"] == area || (everywhere && row["area"] == Value::Null);
         let row = |row: &Value| {
             let text = |column: &str| row[column].as_str().unwrap_or_default().to_owned();
             let digits = |column: &str| text(column).trim_start_matches("0x").to_owned();
@@ -128,22 +133,48 @@ fn databases_are_the_same(lab: &Lab, bird: &Bird) {
                 digits("checksum")
             )
         };
-        rows.iter().map(row).collect()
-    };
-    let theirs = || -> BTreeSet<String> {
-        // Type, LS ID, router, sequence, age, checksum.
-        let text = bird.control("show ospf lsadb");
-        let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-        let lsa = |words: Vec<&str>| match words[..] {
-            [kind, id, router, sequence, _, checksum] if kind.starts_with('0') => {
-                Some(format!("{id} {router} {sequence} {checksum}"))
-            }
-            _ => None,
-        };
-        words.filter_map(lsa).collect()
+        rows.iter().filter(here).map(row).collect()
     };
     let same = wait_until(|| (ours() == theirs() && !ours().is_empty()).then_some(()));
-    assert!(same.is_some(), "red has {:?}\nBIRD has {:?}", ours(), theirs());
+    assert!(same.is_some(), "red has {:#?}\nits neighbor has {:#?}", ours(), theirs());
+}
+
+/// BIRD's database: `id router sequence checksum` of each LSA.
+pub fn lsas_of_bird(bird: &Bird) -> BTreeSet<String> {
+    // Type, LS ID, router, sequence, age, checksum.
+    let text = bird.control("show ospf lsadb");
+    let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let lsa = |words: Vec<&str>| match words[..] {
+        [kind, id, router, sequence, _, checksum] if kind.starts_with('0') => {
+            Some(format!("{id} {router} {sequence} {checksum}"))
+        }
+        _ => None,
+    };
+    words.filter_map(lsa).collect()
+}
+
+/// FRR's, in the same form: all objects of its database that look like an LSA's header. What it itself tells of the
+/// outside it has for all areas, though its one area may be none that this goes to.
+pub fn lsas_of_frr(frr: &Frr, takes_externals: bool) -> BTreeSet<String> {
+    fn collect(value: &Value, lsas: &mut BTreeSet<String>) {
+        match value {
+            Value::Object(fields) if fields.contains_key("lsId") => {
+                let text = |field: &str| fields[field].as_str().unwrap_or_default().trim_start_matches("0x").to_owned();
+                let (id, router) = (text("lsId"), text("advertisedRouter"));
+                lsas.insert(format!("{id} {router} {} {:0>4}", text("sequenceNumber"), text("checksum")));
+            }
+            Value::Object(fields) => fields.values().for_each(|value| collect(value, lsas)),
+            Value::Array(values) => values.iter().for_each(|value| collect(value, lsas)),
+            Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+        }
+    }
+    let mut lsas = BTreeSet::new();
+    let mut database = frr.show("show ip ospf database json");
+    if let Some(parts) = database.as_object_mut().filter(|_| !takes_externals) {
+        parts.retain(|part, _| !part.starts_with("asExternal"));
+    }
+    collect(&database, &mut lsas);
+    lsas
 }
 
 #[test]
@@ -186,12 +217,13 @@ fn frr(network: &str) -> String {
 fn routes_pass_with_frr(name: &str, network: &str) {
     let lab = Lab::up(name, &with_port(&format!("network {network}")));
     lab.outside.ip("address add 198.51.100.1/32 dev lo");
-    let _frr = Frr::start(&lab, "ospfd", &frr(network));
+    let frr = Frr::start(&lab, "ospfd", &frr(network));
     let wanted = [("vr", "red"), ("interface", "Port0/0/0"), ("neighbor_id", "192.0.2.9"), ("state", "Full")];
     lab.router.wait_for_row("show ospf neighbor", &wanted);
     wait_for_learned(&lab.router, "red", &["192.0.2.2/32", "198.51.100.1/32"]);
     wait_for_learned(&lab.router, "blue", &["192.0.2.1/32", "10.1.0.0/24", "198.51.100.1/32"]);
     lab.wait_for_kernel_routes("ospf", &["192.0.2.1/32", "192.0.2.2/32", "10.0.0.0/31"]);
+    databases_are_the_same(&lab, "0.0.0.0", || lsas_of_frr(&frr, true));
 }
 
 #[test]

@@ -1,0 +1,113 @@
+//! What OSPF's routes carry: packets over several VRs, sessions from loopback to loopback, routes of other protocols.
+
+use std::thread;
+
+use serde_json::json;
+
+use crate::support::{Router, matching};
+
+/// red ─ blue ─ green, each link of cost 1, and red ─ green of cost 10; loopbacks are 192.0.2.1, 2 and 3.
+const TRIANGLE: &str = include_str!("../../../examples/ospf-triangle.conf");
+
+fn wait_for_ospf(router: &Router) {
+    for (vr, others) in [("red", [2, 3]), ("blue", [1, 3]), ("green", [1, 2])] {
+        for other in others {
+            let prefix = format!("192.0.2.{other}/32");
+            router.wait_for_row("show fib", &[("vr", vr), ("prefix", &prefix), ("action", "forward")]);
+        }
+    }
+}
+
+#[test]
+fn a_ping_across_vrs_goes_the_way_that_ospf_found_and_another_when_it_is_cut() {
+    let router = Router::up("igp", TRIANGLE);
+    wait_for_ospf(&router);
+    let way = |address: &str, interface: &str| {
+        router.wait_for("show route", |table| {
+            let rows = matching(table, &[("vr", "red"), ("prefix", "192.0.2.3/32"), ("protocol", "ospf")]);
+            rows.first().is_some_and(|row| row["next_hops"] == json!([{"address": address, "interface": interface}]))
+        });
+    };
+    let forwarded = || router.rows("show stack counters", &[("vr", "blue")])[0]["packets_forwarded"].as_u64().unwrap();
+    way("10.0.0.1", "blue");
+    assert_eq!(router.sh("ping vr red 192.0.2.3 count 3")["received"], 3);
+    let through_blue = forwarded();
+    assert!(through_blue >= 3, "{through_blue}");
+    // While a ping runs, the way that it takes is cut: what is sent from then on goes the other.
+    let ping = thread::scope(|scope| {
+        let ping = scope.spawn(|| router.sh("ping vr red 192.0.2.3 count 5"));
+        router.sh("configure vr blue; interface green; shutdown");
+        ping.join().unwrap()
+    });
+    way("10.0.2.1", "green");
+    assert!(ping["received"].as_u64() >= Some(4), "{ping}");
+    let (before, answered) = (forwarded(), router.sh("ping vr red 192.0.2.3 count 3")["received"].clone());
+    assert_eq!((forwarded() - before, answered), (0, 3.into()));
+    router.sh("configure vr blue; interface green; no shutdown");
+    way("10.0.0.1", "blue");
+}
+
+#[test]
+fn a_session_between_loopbacks_that_ospf_reaches_uses_the_channel_and_its_routes_resolve() {
+    let router = Router::up("ibgp", TRIANGLE);
+    wait_for_ospf(&router);
+    for (vr, other) in [("red", "192.0.2.2"), ("blue", "192.0.2.1")] {
+        let neighbor = format!("configure vr {vr}; router bgp 64500; neighbor {other}");
+        router.sh(&format!("{neighbor}; remote-as 64500"));
+        router.sh(&format!("{neighbor}; update-source Loopback0"));
+    }
+    router.sh("configure vr blue; router static; address-family ipv4 unicast; 203.0.113.0/24 Null0");
+    router.sh("configure vr blue; router bgp 64500; address-family ipv4 unicast; network 203.0.113.0/24");
+    let learned = [("vr", "red"), ("prefix", "203.0.113.0/24"), ("protocol", "bgp")];
+    let row = router.wait_for_row("show route", &learned);
+    assert_eq!(row["next_hops"], json!([{"address": "192.0.2.2", "interface": "blue"}]));
+    let side = |router: &Router| router.rows("show inter-vr", &[("vr", "red"), ("interface", "blue")])[0].clone();
+    assert_eq!(side(&router)["connections"], 1, "the session is over the channel");
+    // The RIB of red restarts: the session stays, OSPF and BGP tell their routes again, and packets pass meanwhile.
+    let up_for = |router: &Router| router.rows("show bgp summary", &[("vr", "red")])[0]["up_for"].as_f64();
+    let before = up_for(&router);
+    let ping = thread::scope(|scope| {
+        let ping = scope.spawn(|| router.sh("ping vr red 192.0.2.3 count 4"));
+        router.kill_and_await("red", "rib");
+        ping.join().unwrap()
+    });
+    assert_eq!(ping["received"], 4, "{ping}");
+    router.wait_for_row("show route", &learned);
+    router.wait_for_row("show route", &[("vr", "red"), ("prefix", "192.0.2.3/32"), ("protocol", "ospf")]);
+    assert!(up_for(&router) > before, "the session did not move");
+    let by_blue = router.rows("show stack counters", &[("vr", "blue")])[0]["packets_forwarded"].clone();
+    assert_eq!(by_blue, 8, "four requests and four replies");
+}
+
+#[test]
+fn static_routes_are_told_by_ospf_as_a_prefix_set_and_a_tag_choose_and_by_bgp_what_ospf_has() {
+    let router = Router::up("redistribute", TRIANGLE);
+    router.sh("configure vr red; prefix-set OURS; 203.0.113.0/24 le 32");
+    for line in ["203.0.113.0/25 Null0 tag 7", "203.0.113.128/25 Null0", "198.51.100.0/24 Null0 tag 7"] {
+        router.sh(&format!("configure vr red; router static; address-family ipv4 unicast; {line}"));
+    }
+    let redistribute = |line: &str| router.sh(&format!("configure vr red; router ospf 1; redistribute static; {line}"));
+    redistribute("metric 33");
+    redistribute("match prefix-set OURS");
+    redistribute("match tag 7");
+    let row = router.wait_for_row("show route", &[("vr", "blue"), ("prefix", "203.0.113.0/25"), ("protocol", "ospf")]);
+    assert_eq!((&row["metric"], &row["tag"]), (&33.into(), &7.into()));
+    let is_gone = |prefix: &str| {
+        router.wait_for("show route", |table| matching(table, &[("vr", "blue"), ("prefix", prefix)]).is_empty());
+    };
+    is_gone("203.0.113.128/25");
+    is_gone("198.51.100.0/24");
+    router.wait_for_row("show ospf database external", &[("vr", "green"), ("link_state_id", "203.0.113.0")]);
+    // Without the tag, the other half as well; without the set, everything.
+    router.sh("configure vr red; router ospf 1; redistribute static; no match tag 7");
+    router.wait_for_row("show route", &[("vr", "blue"), ("prefix", "203.0.113.128/25"), ("protocol", "ospf")]);
+    assert!(router.rows("show route", &[("vr", "blue"), ("prefix", "198.51.100.0/24")]).is_empty());
+    // What OSPF has, BGP of green announces: beside its own loopback that of red, and what red is told of.
+    router.sh("configure vr green; router bgp 64500; address-family ipv4 unicast; redistribute ospf");
+    for prefix in ["192.0.2.1/32", "203.0.113.0/25"] {
+        router.wait_for_row("show bgp", &[("vr", "green"), ("prefix", prefix), ("origin", "incomplete")]);
+    }
+    router.sh("configure vr red; router ospf 1; no redistribute static");
+    is_gone("203.0.113.0/25");
+    router.wait_for("show bgp", |table| matching(table, &[("vr", "green"), ("prefix", "203.0.113.0/25")]).is_empty());
+}

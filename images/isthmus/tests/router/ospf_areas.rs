@@ -1,0 +1,211 @@
+//! Area types and authentication with BIRD and FRR: red is the border router between area 0, where blue is, and area 1,
+//! where the neighbor outside is.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use crate::bird::Bird;
+use crate::frr::Frr;
+use crate::lab::Lab;
+use crate::namespace::can_run;
+use crate::ospf::{databases_are_the_same, lsas_of_bird, lsas_of_frr, wait_for_learned};
+use crate::support::wait_until;
+
+/// Two VRs that speak OSPF with each other in area 0.
+const EXAMPLE: &str = include_str!("../../../examples/ospf.conf");
+
+/// The same; red tells of a static route, and has area 1, of which `area` are lines, on a port, of which `port` are.
+fn border(area: &str, port: &str) -> String {
+    let mut text = format!(
+        "linecard 0/0\n port 0\n  driver af-packet device veth0\n !\n!\nvr red\n assign port 0/0/0\n!\n{EXAMPLE}\
+         vr red\n interface Port0/0/0\n  ipv4 address 10.1.0.1/24\n !\n router static\n  address-family ipv4 unicast\n   \
+         203.0.114.0/24 Null0 tag 14\n  !\n !\n router ospf 1\n  redistribute static\n  !\n  area 1\n"
+    );
+    area.lines().for_each(|line| writeln!(text, "   {line}").unwrap());
+    text +=
+        "   interface Port0/0/0\n    network point-to-point\n    cost 10\n    hello-interval 1\n    dead-interval 4\n";
+    port.lines().for_each(|line| writeln!(text, "    {line}").unwrap());
+    text + "   !\n  !\n !\n!\n"
+}
+
+/// BIRD in area 1, with two prefixes there and one outside.
+fn bird(area: &str, interface: &str) -> String {
+    format!(
+        "router id 192.0.2.9;\nprotocol device {{}}\n\
+         protocol static feed {{ ipv4; route 203.0.113.0/24 blackhole; }}\n\
+         protocol ospf v2 red {{ ipv4 {{ import all; export where proto = \"feed\"; }};\n area 1 {{ {area}\n  \
+         stubnet 198.51.100.0/26 {{ cost 7; }}; stubnet 198.51.100.64/26 {{ cost 9; }};\n  \
+         interface \"eth0\" {{ type ptp; cost 10; hello 1; dead 4; {interface} }};\n }};\n}}\n"
+    )
+}
+
+/// FRR in area 1, with one prefix there and one outside, unless the area has none.
+fn frr(area: &str, interface: &str, redistribute: &str) -> String {
+    format!(
+        "ip route 203.0.113.0/24 blackhole\ninterface lo\n ip ospf area 1\ninterface eth0\n ip ospf area 1\n ip ospf \
+         network point-to-point\n ip ospf cost 10\n ip ospf hello-interval 1\n ip ospf dead-interval 4\n{interface}\
+         router ospf\n ospf router-id 192.0.2.9\n{redistribute}{area}"
+    )
+}
+
+/// Prefixes that BIRD has from OSPF: those beyond red.
+fn routes_of_bird(bird: &Bird) -> BTreeSet<String> {
+    let text = bird.control("show route protocol red");
+    let rows = text.lines().filter(|line| line.contains("unicast"));
+    rows.filter_map(|line| line.split_whitespace().next().map(str::to_owned)).collect()
+}
+
+fn routes_of_frr(frr: &Frr) -> BTreeSet<String> {
+    let routes = frr.show("show ip ospf route json");
+    let prefixes = routes.as_object().into_iter().flatten().filter(|(_, route)| route["routeType"] != "R ");
+    prefixes.filter(|(prefix, _)| prefix.contains('/')).map(|(prefix, _)| prefix.clone()).collect()
+}
+
+fn wait_for_routes(has: impl Fn() -> BTreeSet<String>, wanted: &[&str], unwanted: &[&str]) {
+    let mut last = BTreeSet::new();
+    let seen = wait_until(|| {
+        last = has();
+        let fits =
+            wanted.iter().all(|prefix| last.contains(*prefix)) && unwanted.iter().all(|prefix| !last.contains(*prefix));
+        fits.then_some(())
+    });
+    assert!(seen.is_some(), "has {last:?}, wanted {wanted:?}, not {unwanted:?}");
+}
+
+/// What an area is like on red, at BIRD and at FRR, and what the neighbor and blue see then.
+struct Case {
+    name: &'static str,
+    ours: &'static str,
+    birds: &'static str,
+    frrs: &'static str,
+    /// Prefixes that the neighbor has.
+    there: &'static [&'static str],
+    /// And those that it has not.
+    not_there: &'static [&'static str],
+    /// Whether what the neighbor tells of the outside comes to blue.
+    comes_out: bool,
+}
+
+const CASES: [Case; 4] = [
+    Case {
+        name: "normal",
+        ours: "",
+        birds: "",
+        frrs: "",
+        there: &["10.0.0.0/31", "192.0.2.1/32", "192.0.2.2/32", "203.0.114.0/24"],
+        not_there: &["0.0.0.0/0"],
+        comes_out: true,
+    },
+    Case {
+        name: "stub",
+        ours: "stub\ndefault-cost 5",
+        birds: "stub;",
+        frrs: " area 1 stub\n",
+        there: &["0.0.0.0/0", "10.0.0.0/31", "192.0.2.2/32"],
+        not_there: &["203.0.114.0/24"],
+        comes_out: false,
+    },
+    Case {
+        name: "totally-stubby",
+        ours: "stub no-summary",
+        birds: "stub;",
+        frrs: " area 1 stub\n",
+        there: &["0.0.0.0/0"],
+        not_there: &["203.0.114.0/24", "192.0.2.2/32", "10.0.0.0/31"],
+        comes_out: false,
+    },
+    Case {
+        name: "nssa",
+        ours: "nssa",
+        birds: "nssa;",
+        frrs: " area 1 nssa\n",
+        there: &["0.0.0.0/0", "10.0.0.0/31", "192.0.2.2/32", "203.0.114.0/24"],
+        not_there: &[],
+        comes_out: true,
+    },
+];
+
+#[test]
+fn area_types_and_ranges_are_those_of_bird() {
+    if !can_run("area_types_and_ranges_are_those_of_bird", &["bird"]) {
+        return;
+    }
+    std::thread::scope(|scope| CASES.iter().for_each(|case| drop(scope.spawn(move || with_bird(case)))));
+}
+
+fn with_bird(case: &Case) {
+    let area = format!("{}\nrange 198.51.100.0/24", case.ours);
+    let lab = Lab::up(&format!("areas-bird-{}", case.name), &border(&area, ""));
+    let config = bird(case.birds, "");
+    // BIRD refuses to tell a stub area of anything outside.
+    let config = if case.comes_out { config } else { config.replace("export where proto = \"feed\"", "export none") };
+    let bird = Bird::start(&lab, &config);
+    lab.router.wait_for_row("show ospf neighbor", &[("vr", "red"), ("neighbor_id", "192.0.2.9"), ("state", "Full")]);
+    wait_for_routes(|| routes_of_bird(&bird), case.there, case.not_there);
+    // Two prefixes of area 1 are one in area 0.
+    let mut blue = vec!["10.1.0.0/24", "192.0.2.1/32", "198.51.100.0/24", "203.0.114.0/24"];
+    blue.extend(case.comes_out.then_some("203.0.113.0/24"));
+    wait_for_learned(&lab.router, "blue", &blue);
+    let metric = &lab.router.rows("show route", &[("vr", "blue"), ("prefix", "198.51.100.0/24")])[0]["metric"];
+    assert_eq!(*metric, 20, "to red 1, to BIRD 10, in BIRD at most 9");
+    databases_are_the_same(&lab, "0.0.0.1", || lsas_of_bird(&bird));
+}
+
+#[test]
+fn area_types_are_those_of_frr() {
+    if !can_run("area_types_are_those_of_frr", &["zebra", "ospfd", "vtysh"]) {
+        return;
+    }
+    std::thread::scope(|scope| CASES.iter().for_each(|case| drop(scope.spawn(move || with_frr(case)))));
+}
+
+fn with_frr(case: &Case) {
+    let lab = Lab::up(&format!("areas-frr-{}", case.name), &border(case.ours, ""));
+    lab.outside.ip("address add 198.51.100.1/32 dev lo");
+    lab.outside.ip("route add 203.0.113.0/24 dev lo");
+    let redistribute = if case.comes_out { " redistribute kernel\n" } else { "" };
+    let frr = Frr::start(&lab, "ospfd", &frr(case.frrs, "", redistribute));
+    lab.router.wait_for_row("show ospf neighbor", &[("vr", "red"), ("neighbor_id", "192.0.2.9"), ("state", "Full")]);
+    wait_for_routes(|| routes_of_frr(&frr), case.there, case.not_there);
+    let mut blue = vec!["10.1.0.0/24", "192.0.2.1/32", "198.51.100.1/32", "203.0.114.0/24"];
+    blue.extend(case.comes_out.then_some("203.0.113.0/24"));
+    wait_for_learned(&lab.router, "blue", &blue);
+    databases_are_the_same(&lab, "0.0.0.1", || lsas_of_frr(&frr, case.name == "normal"));
+}
+
+#[test]
+fn passwords_and_digests_are_those_of_bird_and_frr() {
+    if !can_run("passwords_and_digests_are_those_of_bird_and_frr", &["bird", "zebra", "ospfd"]) {
+        return;
+    }
+    let simple = "authentication simple\nauthentication-key secret";
+    let key = |algorithm: &str| format!("authentication message-digest\nmessage-digest-key 3 {algorithm} secret");
+    let of_bird = |algorithm: &str| {
+        format!("authentication cryptographic; password \"secret\" {{ id 3; algorithm {algorithm}; }};")
+    };
+    let cases = [
+        ("simple", simple.to_owned(), "authentication simple; password \"secret\";".to_owned()),
+        ("md5", key("md5"), of_bird("keyed md5")),
+        ("sha1", key("hmac-sha-1"), of_bird("hmac sha1")),
+        ("sha256", key("hmac-sha-256"), of_bird("hmac sha256")),
+        ("sha384", key("hmac-sha-384"), of_bird("hmac sha384")),
+        ("sha512", key("hmac-sha-512"), of_bird("hmac sha512")),
+    ];
+    let full = [("vr", "red"), ("neighbor_id", "192.0.2.9"), ("state", "Full")];
+    for (name, ours, theirs) in cases {
+        let lab = Lab::up(&format!("auth-bird-{name}"), &border("", &ours));
+        let bird = Bird::start(&lab, &bird("", &theirs));
+        lab.router.wait_for_row("show ospf neighbor", &full);
+        bird.wait_for("show ospf neighbors red", "Full");
+    }
+    let of_frr = [
+        ("simple", simple.to_owned(), " ip ospf authentication\n ip ospf authentication-key secret\n"),
+        ("md5", key("md5"), " ip ospf authentication message-digest\n ip ospf message-digest-key 3 md5 secret\n"),
+    ];
+    for (name, ours, theirs) in of_frr {
+        let lab = Lab::up(&format!("auth-frr-{name}"), &border("", &ours));
+        let frr = Frr::start(&lab, "ospfd", &frr("", theirs, ""));
+        lab.router.wait_for_row("show ospf neighbor", &full);
+        wait_for_routes(|| routes_of_frr(&frr), &["192.0.2.2/32"], &[]);
+    }
+}
