@@ -90,3 +90,13 @@ fn bench_vrfib_compares_larger_tables_with_that_of_one_entry() {
     }
     assert!(report["ratios"].as_array().unwrap().iter().any(|r| r["case"] == "lookup_10000"), "{report}");
 }
+
+#[test]
+fn bench_igp_measures_the_core_and_a_ring_of_vrs() {
+    let report = bench("igp");
+    for case in ["spf_100", "spf_1000", "lsa_to_routes_1000", "flood_1000", "adjacency", "start_40", "reconverge_40"] {
+        assert!(row(&report, case, "isthmus")["median"].as_f64().unwrap() > 0.0, "{case}");
+        assert!(row(&report, case, "bird")["skipped"].is_string(), "{case}");
+    }
+    assert!(row(&report, "lsdb_memory_per_lsa", "isthmus")["median"].as_f64().unwrap() > 36.0);
+}

@@ -2,6 +2,7 @@
 
 mod channels;
 mod footprint;
+mod igp;
 mod inter_vr;
 mod interrupt;
 mod machine;
@@ -37,7 +38,7 @@ struct Benchmark {
     measure: fn(bool) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 3] = [
+const BENCHMARKS: [Benchmark; 4] = [
     Benchmark {
         name: inter_vr::NAME,
         help: "two processes of two VRs: the channel against our stack and the kernel",
@@ -47,6 +48,11 @@ const BENCHMARKS: [Benchmark; 3] = [
         name: channels::NAME,
         help: "what standing connections cost: time to open one more, memory, descriptors",
         measure: channels::measure,
+    },
+    Benchmark {
+        name: igp::NAME,
+        help: "OSPF: calculations, floods, and a ring of 40 VRs that starts, is cut and mended",
+        measure: igp::measure,
     },
     Benchmark { name: vrfib::NAME, help: "look-ups in a vrFIB of 1, 100 and 10,000 entries", measure: vrfib::measure },
 ];
