@@ -173,7 +173,7 @@ impl Record<'_> {
     #[inline]
     pub fn copy(&self, at: usize, into: &mut [u8]) -> usize {
         let count = self.length.saturating_sub(at).min(into.len());
-        if let Some(into) = into.get_mut(..count) {
+        if let Some(into) = into.get_mut(..count).filter(|into| !into.is_empty()) {
             self.channel.rx.copy_record(at, into);
         }
         count
@@ -182,8 +182,8 @@ impl Record<'_> {
     /// Frees it, and wakes the peer if it waits for the room.
     #[inline]
     pub fn consume(self) -> Result<(), ChannelError> {
-        self.channel.rx.consume_record(self.length);
-        if self.channel.rx.wake_writer() { self.channel.ring() } else { Ok(()) }
+        let told = self.channel.rx.consume_record(self.length);
+        if told && self.channel.rx.wake_writer() { self.channel.ring() } else { Ok(()) }
     }
 }
 

@@ -137,6 +137,8 @@ counted! {
         PolicedEstablished = "policed_established",
         /// Policed: a packet to a listener.
         PolicedListener = "policed_listener",
+        /// Policed: a datagram to a UDP socket.
+        PolicedDatagram = "policed_datagram",
         /// Policed: a protocol of the router itself, such as ICMP.
         PolicedProtocol = "policed_protocol",
         /// Policed: nobody listens.

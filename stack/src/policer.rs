@@ -15,6 +15,9 @@ pub enum PolicerClass {
     Established,
     /// New to a listener.
     Listener,
+    /// For a UDP socket of a process. There are no sessions that would tell friend from stranger, and a protocol may live
+    /// on them (BFD, RIP): far more of them pass than newcomers to a listener, and fewer than one core can take in.
+    Datagram,
     /// A protocol of the router itself, such as ICMP.
     Protocol,
     /// For us, but nobody listens.
@@ -29,10 +32,11 @@ pub enum PolicerClass {
 
 impl PolicerClass {
     /// All of them.
-    pub const ALL: [PolicerClass; 8] = [
+    pub const ALL: [PolicerClass; 9] = [
         PolicerClass::Arp,
         PolicerClass::Established,
         PolicerClass::Listener,
+        PolicerClass::Datagram,
         PolicerClass::Protocol,
         PolicerClass::Unclaimed,
         PolicerClass::Fragment,
@@ -46,6 +50,7 @@ impl PolicerClass {
             PolicerClass::Arp => DropReason::PolicedArp,
             PolicerClass::Established => DropReason::PolicedEstablished,
             PolicerClass::Listener => DropReason::PolicedListener,
+            PolicerClass::Datagram => DropReason::PolicedDatagram,
             PolicerClass::Protocol => DropReason::PolicedProtocol,
             PolicerClass::Unclaimed => DropReason::PolicedUnclaimed,
             PolicerClass::Fragment => DropReason::PolicedFragment,
@@ -75,6 +80,7 @@ impl Default for PolicerConfig {
     fn default() -> Self {
         let rate = |class| match class {
             PolicerClass::Established => (1_000_000, 100_000),
+            PolicerClass::Datagram => (50_000, 1_000),
             PolicerClass::Arp | PolicerClass::Listener | PolicerClass::Protocol => (2_000, 500),
             PolicerClass::Fragment | PolicerClass::Exception | PolicerClass::Resolve => (1_000, 250),
             PolicerClass::Unclaimed => (500, 100),
@@ -174,6 +180,9 @@ mod tests {
         let flood = (0..100_000).filter(|_| policer.admit(now, PolicerClass::Unclaimed)).count();
         assert_eq!(flood, 100);
         assert!(policer.admit(now, PolicerClass::Established));
+        let datagrams = (0..100_000).filter(|_| policer.admit(now, PolicerClass::Datagram)).count();
+        assert_eq!(datagrams, 1000, "a quarter of the punt queue");
+        assert!(policer.admit(now, PolicerClass::Listener) && policer.admit(now, PolicerClass::Protocol));
     }
 
     #[test]

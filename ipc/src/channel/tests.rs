@@ -437,3 +437,62 @@ fn two_on_the_same_cpu_that_make_way_for_each_other_both_get_on() {
     asks.join().unwrap();
     answers.join().unwrap();
 }
+
+#[test]
+fn a_record_is_read_where_it_lies_and_stays_until_it_is_consumed() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    assert!(b.next_record().unwrap().is_none() && !b.has_news());
+    assert!(a.write_record_parts(&[b"head", b"", b"payload"]).unwrap());
+    assert!(a.write_record(b"next").unwrap());
+    assert!(b.has_news());
+    let mut bytes = [0; 32];
+    for _ in 0..2 {
+        let record = b.next_record().unwrap().unwrap();
+        assert_eq!((record.length(), record.copy(4, &mut bytes[..3]), &bytes[..3]), (11, 3, &b"pay"[..]));
+        assert_eq!((record.copy(4, &mut bytes), &bytes[..7]), (7, &b"payload"[..]), "not beyond its end");
+        assert_eq!((record.copy(11, &mut bytes), record.copy(usize::MAX, &mut bytes)), (0, 0));
+    }
+    b.next_record().unwrap().unwrap().consume().unwrap();
+    assert_eq!(b.next_record().unwrap().unwrap().length(), 4);
+    b.set_gate(true);
+    assert!(b.next_record().unwrap().is_none() && !b.has_news());
+    b.set_gate(false);
+    b.next_record().unwrap().unwrap().consume().unwrap();
+    a.close_write();
+    assert!(b.has_news() && b.next_record().unwrap().is_none() && b.is_finished());
+}
+
+#[test]
+fn a_reader_that_frees_in_batches_tells_of_a_part_of_the_window_and_of_all_before_it_waits() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    b.rx.free_in_batches();
+    let record = [7; 92];
+    let mut written = 0;
+    while a.write_record(&record).unwrap() {
+        written += 1;
+    }
+    assert!(a.arm_write_record(record.len()).unwrap(), "full");
+    let consume = |b: &mut Channel| b.next_record().unwrap().unwrap().consume().unwrap();
+    let unread = a.unread_by_peer().unwrap();
+    consume(&mut b);
+    assert_eq!(a.unread_by_peer().unwrap(), unread, "not for one record");
+    (0..5).for_each(|_| consume(&mut b));
+    assert_eq!(a.unread_by_peer().unwrap(), unread - 6 * 96, "an eighth of 4096 bytes");
+    (6..written).for_each(|_| consume(&mut b));
+    assert!(b.next_record().unwrap().is_none());
+    assert_eq!(a.unread_by_peer().unwrap(), 0);
+    assert!(a.wait_bell(Some(Duration::ZERO)).unwrap(), "a writer that sleeps is woken");
+}
+
+#[test]
+fn a_writer_that_waits_for_nobody_moves_to_a_window_that_holds_a_burst() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    a.tx.grow_at_once();
+    let records = (0..2000_u32).map(u32::to_le_bytes);
+    assert!(records.clone().all(|record| a.write_record_parts(&[&record, &[0; 96]]).unwrap()));
+    let mut read = Vec::new();
+    for record in records {
+        assert!(b.read_record(&mut read).unwrap());
+        assert_eq!((&read[..4], read.len()), (&record[..], 100));
+    }
+}

@@ -8,15 +8,36 @@ use super::{
 };
 use crate::error::PeerFault;
 
+/// Parts of a window in which room is freed by a reader that frees in batches.
+const BATCHES: u64 = 8;
+
 /// Reading end. Hands out copies, never a `&[u8]` into memory that the peer can change. Neither `Clone` nor `Sync`.
 #[derive(Debug)]
 pub struct Consumer {
     ring: Ring,
+    freeing: Freeing,
+    /// The head that the writer was last told.
+    published: u64,
+}
+
+/// When the writer is told of room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Freeing {
+    /// With each read.
+    AtOnce,
+    /// When a good part of the window was read, or all.
+    InBatches,
 }
 
 impl Consumer {
     pub(super) fn new(ring: Ring) -> Self {
-        Self { ring }
+        Self { ring, freeing: Freeing::AtOnce, published: 0 }
+    }
+
+    /// For a reader of small records whose writer waits for nobody: it is told of room in batches. A writer that finds the
+    /// ring full looks at the head with each record, and would take its line from the reader each time.
+    pub fn free_in_batches(&mut self) {
+        self.freeing = Freeing::InBatches;
     }
 
     /// Copies from `ahead` bytes past the first unconsumed one, without consuming; returns how many there were.
@@ -66,8 +87,11 @@ impl Consumer {
 
     /// Length of the next record, which is whole and stays where it is; `None`: there is none.
     #[inline]
-    pub(crate) fn find_record(&self) -> Result<Option<usize>, PeerFault> {
+    pub(crate) fn find_record(&mut self) -> Result<Option<usize>, PeerFault> {
         if self.known() == 0 {
+            if self.freeing == Freeing::InBatches {
+                self.publish();
+            }
             self.refresh()?;
         }
         let available = self.known();
@@ -101,10 +125,30 @@ impl Consumer {
         self.copy(self.head() + (RECORD_HEADER + at) as u64, into);
     }
 
-    /// Frees the record that was found, by its length.
+    /// Frees the record that was found, by its length. `true`: the writer was told.
     #[inline]
-    pub(crate) fn consume_record(&mut self, length: usize) {
-        self.advance(record_bytes(length));
+    pub(crate) fn consume_record(&mut self, length: usize) -> bool {
+        let bytes = record_bytes(length);
+        let next = self.head() + bytes as u64;
+        let part = bytes_of(self.switch().window()) / BATCHES;
+        if self.freeing == Freeing::InBatches && next < self.published + part && self.head() >= self.switch().position()
+        {
+            self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
+            return false;
+        }
+        self.advance(bytes);
+        true
+    }
+
+    /// Tells the writer of all room.
+    #[inline]
+    fn publish(&mut self) {
+        let head = self.head();
+        if self.published != head {
+            self.published = head;
+            // The bytes were copied out before.
+            protocol::publish(&self.ring.header.reader.head, head);
+        }
     }
 
     /// Whether there is something that was not seen: bytes, or that the writer has ended. A look at shared memory and
@@ -185,6 +229,9 @@ impl Consumer {
     /// Prepares to sleep until more than `ahead` bytes are there. `true`: armed, and there are really no more: the peer
     /// rings. `false`: there are, or the writer has ended.
     pub(crate) fn arm(&mut self, ahead: usize) -> Result<bool, PeerFault> {
+        if self.freeing == Freeing::InBatches {
+            self.publish();
+        }
         let wanted = (self.head() + 1).saturating_add(ahead as u64);
         let wakefulness = &self.ring.cursors.rx.wakefulness;
         let state = wakefulness.fall_asleep(wanted);
@@ -265,6 +312,7 @@ impl Consumer {
             self.ring.punch(self.left());
         }
         self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
+        self.published = next;
         // The bytes were copied out before.
         protocol::publish(&self.ring.header.reader.head, next);
     }

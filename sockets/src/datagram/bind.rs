@@ -224,6 +224,7 @@ impl Library {
             Server::Asked(channel, token) => Server::Bound(channel, token),
             other @ (Server::Absent | Server::Opening(_) | Server::Bound(..)) => other,
         };
+        socket.server_is_armed = false;
         let armed = socket.channel().is_some_and(|channel| matches!(channel.arm_read(), Ok(true)));
         let groups = socket.groups.clone();
         for (interface, group) in groups {

@@ -172,6 +172,8 @@ struct DatagramSocket {
     peers: Peers,
     /// Where the last datagram went.
     way: Option<Way>,
+    /// The stack's channel was found empty and rings: a look at its ring is enough.
+    server_is_armed: bool,
     /// The header of the last datagram of the stack.
     known: Option<Known>,
     queue: VecDeque<ProcessMessage>,
@@ -285,6 +287,7 @@ impl DatagramSocket {
             groups: BTreeSet::new(),
             peers: Peers::default(),
             way: None,
+            server_is_armed: false,
             known: None,
             queue: VecDeque::new(),
             error: None,

@@ -52,6 +52,7 @@ pub(super) struct Judged {
 }
 
 impl Known {
+    #[inline]
     fn info(&self, length: usize, room: usize) -> DatagramInfo {
         let DatagramHeader { addresses, ttl, tos, ref interface } = self.header;
         let Addresses { source, destination } = addresses;
@@ -198,6 +199,7 @@ impl Library {
 
     fn datagram_server_rang(&mut self, reactor: &mut Reactor, id: SocketId) {
         let Ok(socket) = self.datagrams.hot(id) else { return };
+        socket.server_is_armed = false;
         match &mut socket.server {
             Server::Asked(channel, _) | Server::Bound(channel, _) => {
                 if let Err(error) = channel.acknowledge_bell() {
@@ -262,6 +264,7 @@ impl Library {
             channel.reset(SocketError::ConnectionRefused.code());
             return;
         }
+        channel.rx.free_in_batches();
         match reactor.register(&mut channel) {
             Ok(token) => {
                 let (peer, spin) = (peer.clone(), Duration::ZERO);
@@ -287,14 +290,21 @@ impl Library {
     fn pull_server(&mut self, reactor: &mut Reactor, id: SocketId, room: &mut Room<'_>) -> Pulled {
         let Ok(socket) = self.datagrams.hot(id) else { return Pulled::Nothing };
         let Server::Bound(channel, _) = &mut socket.server else { return Pulled::Nothing };
+        if socket.server_is_armed && !channel.has_news() {
+            return Pulled::Nothing;
+        }
         let record = match next(channel) {
             Ok(Some(record)) => record,
-            Ok(None) => return Pulled::Nothing,
+            Ok(None) => {
+                socket.server_is_armed = true;
+                return Pulled::Nothing;
+            }
             Err(Over) => {
                 self.datagram_server_lost(reactor, id);
                 return Pulled::Nothing;
             }
         };
+        socket.server_is_armed = false;
         let mut start = [0; MAX_HEADER];
         let copied = record.copy(0, &mut start);
         let start = start.get(..copied).unwrap_or_default();
@@ -357,17 +367,14 @@ impl Library {
             return Pulled::Nothing;
         };
         while let Some((token, is_last)) = self.datagrams.hottest(criteria) {
-            let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { continue };
             // Others that have something are not kept waiting.
             let look_out = if is_last { look_out } else { Duration::ZERO };
-            if incoming.spin != look_out {
-                incoming.spin = look_out;
-                incoming.channel.set_spin(look_out);
-            }
-            match self.pull_peer(id, token, room) {
-                Ok(Pulled::Nothing) => {}
+            match self.pull_peer(id, token, room, look_out) {
+                Ok(Pulled::Nothing) => self.datagrams.cool(criteria),
                 Ok(pulled) => {
-                    self.datagrams.hot.entry(criteria).or_default().push_back(token);
+                    if !is_last {
+                        self.datagrams.take_turns(criteria);
+                    }
                     return pulled;
                 }
                 Err(Over) => self.drop_incoming(reactor, token),
@@ -377,20 +384,33 @@ impl Library {
     }
 
     /// What one channel has.
-    fn pull_peer(&mut self, reader: SocketId, token: Token, room: &mut Room<'_>) -> Result<Pulled, Over> {
-        let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return Ok(Pulled::Nothing) };
+    fn pull_peer(
+        &mut self,
+        reader: SocketId,
+        token: Token,
+        room: &mut Room<'_>,
+        look_out: Duration,
+    ) -> Result<Pulled, Over> {
         let revision = self.datagrams.revision;
+        let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return Ok(Pulled::Nothing) };
+        if incoming.spin != look_out {
+            incoming.spin = look_out;
+            incoming.channel.set_spin(look_out);
+        }
         let Some(record) = next(&mut incoming.channel)? else {
             incoming.is_hot = false;
             return Ok(Pulled::Nothing);
         };
+        let judged = incoming.judged.as_ref().filter(|judged| judged.revision == revision);
         let mut start = [0; MAX_HEADER];
-        let copied = record.copy(0, &mut start);
-        let start = start.get(..copied).unwrap_or_default();
-        let holds = |judged: &&Judged| judged.revision == revision && judged.known.encoded.begins(start);
-        let Some(judged) = incoming.judged.as_ref().filter(holds) else {
+        // Of a header that is known no more is looked at than there is of it.
+        let known = judged.map_or(MAX_HEADER, |judged| judged.known.encoded.as_bytes().len());
+        let copied = start.get_mut(..known).map_or(0, |start| record.copy(0, start));
+        let begins = |judged: &&Judged| start.get(..copied).is_some_and(|start| judged.known.encoded.begins(start));
+        let Some(judged) = judged.filter(begins) else {
+            let copied = record.copy(0, &mut start);
             let (criteria, peer, length) = (incoming.criteria, incoming.peer.clone(), record.length());
-            match self.judge(criteria, peer.vr, start, length) {
+            match self.judge(criteria, peer.vr, start.get(..copied).unwrap_or_default(), length) {
                 // The record lies where it was: the next look finds it judged.
                 Ok(judged) => {
                     if let Some(incoming) = self.datagrams.incoming.get_mut(&token) {
@@ -409,7 +429,7 @@ impl Library {
             }
             return Ok(Pulled::Other);
         };
-        let at = judged.known.encoded.as_bytes().len();
+        let at = known;
         let length = record.length() - at;
         self.traffic.add_at(judged.traffic, Traffic::received(length));
         if judged.receivers.as_slice() == [reader] {
@@ -524,12 +544,25 @@ impl Known {
 }
 
 impl super::Datagrams {
-    /// A channel that rang, no longer among the others; and whether it was the last of them.
+    /// The channel among those that rang whose turn it is; and whether it is the only one.
     #[inline]
-    fn hottest(&mut self, criteria: Criteria) -> Option<(Token, bool)> {
-        let hot = self.hot.get_mut(&criteria)?;
-        let token = hot.pop_front()?;
-        Some((token, hot.is_empty()))
+    fn hottest(&self, criteria: Criteria) -> Option<(Token, bool)> {
+        let hot = self.hot.get(&criteria)?;
+        Some((*hot.front()?, hot.len() == 1))
+    }
+
+    /// It was the turn of the hottest.
+    fn take_turns(&mut self, criteria: Criteria) {
+        if let Some(hot) = self.hot.get_mut(&criteria) {
+            hot.rotate_left(1);
+        }
+    }
+
+    /// The hottest has nothing more.
+    fn cool(&mut self, criteria: Criteria) {
+        if let Some(hot) = self.hot.get_mut(&criteria) {
+            hot.pop_front();
+        }
     }
 }
 

@@ -640,7 +640,7 @@ impl DatagramSocket {
 
     fn entry(&self, id: SocketId) -> IfibEntry {
         let class = match self.protocol {
-            DatagramProtocol::Udp { .. } => PolicerClass::Listener,
+            DatagramProtocol::Udp { .. } => PolicerClass::Datagram,
             DatagramProtocol::Raw(_) => PolicerClass::Protocol,
         };
         IfibEntry { target: PuntTarget::Socket(id), class }
