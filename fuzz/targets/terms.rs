@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipc::channel::{Channel, ChannelParts};
 use ipc::link::Link;
 use ipc::message::{MessageChannel, Schema};
-use ipc::protocol::{Identity, MAX_MESSAGE, Notice, Request};
+use ipc::protocol::{Identity, Origin, MAX_MESSAGE, Notice, Request};
 use ipc::reactor::Reactor;
 use ipc::{Criteria, Family, Pathname, Pid, VrId, fd};
 use libfuzzer_sys::fuzz_target;
@@ -138,7 +138,7 @@ impl Scene {
 
 fn identity(vr: u16, pid: u32, name: &str) -> Identity {
     let vr_name = (vr != 0).then(|| format!("vr{vr}").parse().expect("a name"));
-    Identity { vr: VrId(vr), vr_name, pid: Pid(pid), name: name.parse().expect("a name") }
+    Identity { vr: VrId(vr), vr_name, pid: Pid(pid), name: name.parse().expect("a name"), origin: Origin::Supervised }
 }
 
 fn tell(procmgr: &OwnedFd, notice: &Notice, end: Option<&ChannelParts>) {

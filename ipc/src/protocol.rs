@@ -12,7 +12,7 @@ use crate::pathname::{Pathname, Pid, VrId};
 use crate::terms::{Clause, MAX_CLAUSES, Salt};
 
 /// Version of this protocol; a process of another version is refused.
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 /// Largest message on a link, in bytes. Longer answers come in several.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -44,6 +44,17 @@ pub struct Identity {
     pub pid: Pid,
     /// Its class, or the name it attached under.
     pub name: ServiceName,
+    /// Who started it.
+    pub origin: Origin,
+}
+
+/// Who started a process, and so whether somebody starts it again when it dies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Origin {
+    /// procmgr, by its class.
+    Supervised,
+    /// Somebody else: it attached.
+    Attached,
 }
 
 impl std::fmt::Display for Identity {
@@ -324,6 +335,9 @@ pub enum Refusal {
     /// No class that runs in a VR has this name.
     #[error("no process class {0:?} runs in a virtual router")]
     NoClass(ServiceName),
+    /// The name is that of a class, whose processes procmgr starts.
+    #[error("{0} is a process class of this router; a program attaches under another name")]
+    ClassName(ServiceName),
     /// A process has one link to its router in a VR.
     #[error("PID {0} has a link to this router already")]
     HasLink(Pid),

@@ -317,14 +317,19 @@ mod tests {
     use super::*;
     use crate::fd;
     use crate::link::Link;
-    use crate::protocol::Notice;
+    use crate::protocol::{Notice, Origin};
     use crate::{Pid, ServiceName, VrId};
 
     #[test]
     fn a_client_that_says_much_does_not_keep_others_waiting() {
         let (procmgr, own) = fd::seqpacket_pair().unwrap();
-        let identity =
-            Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(1), name: ServiceName::new("rib").unwrap() };
+        let identity = Identity {
+            vr: VrId::ROUTER,
+            vr_name: None,
+            pid: Pid(1),
+            name: ServiceName::new("rib").unwrap(),
+            origin: Origin::Supervised,
+        };
         let welcome = postcard::to_stdvec(&Notice::Welcome(identity.clone())).unwrap();
         fd::send_with_fds(procmgr.as_fd(), &welcome, &[]).unwrap();
         let mut reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();

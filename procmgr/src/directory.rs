@@ -177,7 +177,13 @@ mod tests {
     #[test]
     fn an_endpoint_is_published_only_for_the_process_that_it_names() {
         let mut directory = Directory::default();
-        let identity = Identity { vr: VrId(2), vr_name: None, pid: Pid(417), name: "bgp".parse().unwrap() };
+        let identity = Identity {
+            vr: VrId(2),
+            vr_name: None,
+            pid: Pid(417),
+            name: "bgp".parse().unwrap(),
+            origin: ipc::protocol::Origin::Supervised,
+        };
         let owner = (ONE, &identity);
         for wrong in ["/2/418/ipv4/tcp/179", "/1/417/ipv4/tcp/179", "/2/bgp"] {
             let refused = directory.publish_endpoint(pathname(wrong), owner, Generation(1), 8, vec![]);

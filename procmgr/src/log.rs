@@ -106,7 +106,13 @@ mod tests {
     use super::*;
 
     fn who(vr: Option<&str>, name: &str) -> Identity {
-        Identity { vr: VrId(1), vr_name: vr.map(|v| v.parse().unwrap()), pid: Pid(417), name: name.parse().unwrap() }
+        Identity {
+            vr: VrId(1),
+            vr_name: vr.map(|v| v.parse().unwrap()),
+            pid: Pid(417),
+            name: name.parse().unwrap(),
+            origin: ipc::protocol::Origin::Supervised,
+        }
     }
 
     #[test]

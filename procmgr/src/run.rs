@@ -7,7 +7,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
-use ipc::protocol::Identity;
+use ipc::protocol::{Identity, Origin};
 use ipc::{Pid, ServiceName, VrId, fd};
 
 use crate::class::{ClassSpec, ClassTable, PROCMGR};
@@ -103,7 +103,13 @@ impl Start {
         nix::sys::prctl::set_child_subreaper(true).map_err(|e| system("become the reaper of orphans")(e.into()))?;
         fd::raise_descriptor_limit().map_err(system("raise the limit of open descriptors"))?;
         let name = ServiceName::new(PROCMGR).map_err(|e| system("own name")(io::Error::other(e)))?;
-        let own = Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(std::process::id()), name };
+        let own = Identity {
+            vr: VrId::ROUTER,
+            vr_name: None,
+            pid: Pid(std::process::id()),
+            name,
+            origin: Origin::Supervised,
+        };
         let mut router = Router::new(Parts {
             name: self.name,
             executable: self.executable,

@@ -1,5 +1,5 @@
 use ipc::Pid;
-use ipc::protocol::Identity;
+use ipc::protocol::{Identity, Origin};
 use ipc::terms::{Clause, Test};
 
 use super::*;
@@ -29,7 +29,13 @@ impl Scene {
     }
 
     fn listen_to(&mut self, pathname: &str, generation: u64, backlog: u16, clauses: Vec<Clause>) {
-        let identity = Identity { vr: VrId(2), vr_name: None, pid: Pid(417), name: "bgp".parse().unwrap() };
+        let identity = Identity {
+            vr: VrId(2),
+            vr_name: None,
+            pid: Pid(417),
+            name: "bgp".parse().unwrap(),
+            origin: Origin::Supervised,
+        };
         let pathname: Pathname = pathname.parse().unwrap();
         self.directory
             .publish_endpoint(pathname.clone(), (LISTENER, &identity), Generation(generation), backlog, clauses)

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
-use ipc::protocol::{Identity, Notice, Refusal, Request, Ticket, VERSION};
+use ipc::protocol::{Identity, Notice, Origin, Refusal, Request, Ticket, VERSION};
 use ipc::{Pathname, Pid, ServiceName, VrId, VrName, fd};
 use mio::Token;
 use nix::sys::socket::{getsockopt, sockopt};
@@ -90,10 +90,13 @@ impl Router<'_> {
         {
             return Err(Refusal::Taken(Pathname::service(id, name), process.identity.pid));
         }
+        if self.classes.get(name.as_str()).is_some() {
+            return Err(Refusal::ClassName(name));
+        }
         if self.processes.running(id, pid).is_some() || self.processes.child(pid).is_some() {
             return Err(Refusal::HasLink(pid));
         }
-        Ok(Identity { vr: id, vr_name: vr, pid, name })
+        Ok(Identity { vr: id, vr_name: vr, pid, name, origin: Origin::Attached })
     }
 
     fn attach(&mut self, identity: Identity, link: LinkEnd) {

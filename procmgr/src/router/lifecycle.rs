@@ -3,7 +3,7 @@
 use std::os::fd::AsRawFd;
 use std::time::Duration;
 
-use ipc::protocol::{Identity, Notice};
+use ipc::protocol::{Identity, Notice, Origin};
 use ipc::{Pid, ServiceName, VrId, VrName};
 use nix::errno::Errno;
 use nix::sys::signal::Signal;
@@ -81,7 +81,13 @@ impl Router<'_> {
             remove_when_stopped: false,
         };
         let key = self.processes.add(Process {
-            identity: Identity { vr, vr_name: vr_name.cloned(), pid: Pid(0), name: name.clone() },
+            identity: Identity {
+                vr,
+                vr_name: vr_name.cloned(),
+                pid: Pid(0),
+                name: name.clone(),
+                origin: Origin::Supervised,
+            },
             privileges: class.privileges,
             link: None,
             kind: Kind::Supervised(Box::new(supervised)),

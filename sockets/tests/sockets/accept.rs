@@ -1,7 +1,7 @@
 //! Listening: who must agree, and who gets through.
 
 use ipc::error::ChannelError;
-use ipc::protocol::Identity;
+use ipc::protocol::{Identity, Origin};
 use ipc::{Pid, ServiceName, VrId};
 use sockets::{AcceptDrop, Addresses, LibraryEvent, SocketError};
 use stack_api::socket::{SocketReply, SocketRequest};
@@ -14,7 +14,13 @@ fn terms(source: &str, destination: &str) -> Vec<u8> {
 }
 
 fn stack() -> Identity {
-    Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(2), name: ServiceName::new("stack").unwrap() }
+    Identity {
+        vr: VrId::ROUTER,
+        vr_name: None,
+        pid: Pid(2),
+        name: ServiceName::new("stack").unwrap(),
+        origin: Origin::Supervised,
+    }
 }
 
 /// `peer` opens blue's port 179; returns what blue counts as dropped.

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use ipc::channel::{Channel, ChannelParts};
 use ipc::link::Link;
 use ipc::message::{MessageChannel, Schema};
-use ipc::protocol::{Generation, Identity, MAX_MESSAGE, Notice, Refusal, Request, Ticket};
+use ipc::protocol::{Generation, Identity, MAX_MESSAGE, Notice, Origin, Refusal, Request, Ticket};
 use ipc::reactor::{Event, Reactor};
 use ipc::terms::{Clause, admit};
 use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, ServiceName, VrId, VrName, fd};
@@ -113,7 +113,13 @@ impl Router {
         let (link, own) = fd::seqpacket_pair().unwrap();
         let name = ServiceName::new("bgp").unwrap();
         let vr_name = Some(VrName::new(&format!("vr{vr}")).unwrap());
-        let identity = Identity { vr: VrId(vr), vr_name, pid: Pid(100 + self.known.len() as u32), name };
+        let identity = Identity {
+            vr: VrId(vr),
+            vr_name,
+            pid: Pid(100 + self.known.len() as u32),
+            name,
+            origin: Origin::Supervised,
+        };
         fd::set_nonblocking(link.as_fd()).unwrap();
         let known = Known { identity: identity.clone(), link, manager: None, stack: None };
         known.tell(&Notice::Welcome(identity), None);
@@ -542,7 +548,7 @@ pub fn router_process(pathname: &Pathname) -> Identity {
         Pathname::Service { name, .. } => name.clone(),
         Pathname::Endpoint { .. } => panic!("{pathname} is no service"),
     };
-    Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(2), name }
+    Identity { vr: VrId::ROUTER, vr_name: None, pid: Pid(2), name, origin: Origin::Supervised }
 }
 
 /// The stack writes a record, as the first one of a connection is.

@@ -6,7 +6,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use ipc::channel::Channel;
 use ipc::link::Link;
-use ipc::protocol::{Identity, Notice};
+use ipc::protocol::{Identity, Notice, Origin};
 use ipc::reactor::Reactor;
 use ipc::{Family, IpProtocol, Pid, ServiceName, VrName, fd};
 use stack_api::datagram::{
@@ -55,7 +55,7 @@ impl Router {
     fn new() -> Self {
         let (link, own) = fd::seqpacket_pair().unwrap();
         let name = ServiceName::new("stack").unwrap();
-        let identity = Identity { vr: ipc::VrId::ROUTER, vr_name: None, pid: Pid(1), name };
+        let identity = Identity { vr: ipc::VrId::ROUTER, vr_name: None, pid: Pid(1), name, origin: Origin::Supervised };
         fd::send_with_fds(link.as_fd(), &postcard::to_stdvec(&Notice::Welcome(identity)).unwrap(), &[]).unwrap();
         let mut plane = Plane::new(PoolLimits { small: 64, large: 4 });
         let mut blocks = [vr("red", "blue", 0), vr("blue", "red", 1), Node::new("connect red blue", vec![])];
@@ -98,7 +98,7 @@ impl Router {
         let vr_name = VrName::new(vr).unwrap();
         let id = self.plane.topology.vr(&vr_name).unwrap();
         self.next_pid += 1;
-        Identity { vr: id, vr_name: Some(vr_name), pid: Pid(self.next_pid), name }
+        Identity { vr: id, vr_name: Some(vr_name), pid: Pid(self.next_pid), name, origin: Origin::Supervised }
     }
 
     fn open_of(&mut self, vr: &str, wanted: DatagramBind) -> Channel {

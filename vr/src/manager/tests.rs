@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use ipc::protocol::{Identity, Order, Ticket, VrRow};
+use ipc::protocol::{Identity, Order, Origin, Ticket, VrRow};
 use ipc::service::ClientId;
 use ipc::{Criteria, Family, Pid, ServiceName, VrId, VrName};
 use vr_api::manager::{LibraryUpdate, Listener, Membership, RibQuestion, VrFibEntry, VrFibUpdate};
@@ -39,7 +39,7 @@ fn desired() -> Desired {
 }
 
 fn identity(vr: VrId, pid: u32) -> Identity {
-    Identity { vr, vr_name: None, pid: Pid(pid), name: ServiceName::new("bgp").unwrap() }
+    Identity { vr, vr_name: None, pid: Pid(pid), name: ServiceName::new("bgp").unwrap(), origin: Origin::Supervised }
 }
 
 fn bgp_listener() -> Listener {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use ipc::channel::{Channel, ChannelParts};
 use ipc::link::Link;
 use ipc::message::{MessageChannel, Schema};
-use ipc::protocol::{Identity, MAX_MESSAGE, Notice, Request, Ticket};
+use ipc::protocol::{Identity, MAX_MESSAGE, Notice, Origin, Request, Ticket};
 use ipc::reactor::Reactor;
 use ipc::{Pathname, Pid, ServiceName, VrId, VrName, fd};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
@@ -43,7 +43,13 @@ pub fn start<E: Send + 'static>(
 /// A process of a VR; VR 0 is the router itself.
 pub fn process(vr: u16, name: &str) -> Identity {
     let vr_name = (vr > 0).then(|| VrName::new(if vr == 1 { "red" } else { "blue" }).unwrap());
-    Identity { vr: VrId(vr), vr_name, pid: Pid(100 + u32::from(vr)), name: ServiceName::new(name).unwrap() }
+    Identity {
+        vr: VrId(vr),
+        vr_name,
+        pid: Pid(100 + u32::from(vr)),
+        name: ServiceName::new(name).unwrap(),
+        origin: Origin::Supervised,
+    }
 }
 
 impl Procmgr {

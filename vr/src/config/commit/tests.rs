@@ -1,6 +1,6 @@
 //! Subscribers and operators by hand: what each is sent, in order.
 
-use ipc::protocol::Identity;
+use ipc::protocol::{Identity, Origin};
 use ipc::{Pid, ServiceName, VrId, VrName};
 
 use super::*;
@@ -33,7 +33,13 @@ fn said(commits: &mut Commits<'_, u32>) -> Vec<String> {
 
 fn subscribe(commits: &mut Commits<'_, u32>, key: u32, vr: &str, class: &str) {
     let vr_name = Some(VrName::new(vr).unwrap());
-    let identity = Identity { vr: VrId(1), vr_name, pid: Pid(key), name: ServiceName::new(class).unwrap() };
+    let identity = Identity {
+        vr: VrId(1),
+        vr_name,
+        pid: Pid(key),
+        name: ServiceName::new(class).unwrap(),
+        origin: Origin::Supervised,
+    };
     commits.subscribe(key, identity, Subscribe { blocks: vec!["interface".into()] });
 }
 
