@@ -12,7 +12,11 @@ use crate::config::Node;
 use crate::show::ShowTable;
 
 /// One configuration command: a line that stands alone, or one that opens a block.
+///
+/// In a message it is a flat list of lines, because a program of somebody else's may send one: whatever it sends, its
+/// reader recurses no deeper than [`MAX_DEPTH`].
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "Vec<FlatLine>", into = "Vec<FlatLine>")]
 pub struct Command {
     /// Keywords and parameters of the line, in order: `neighbor <ip-address>` is a keyword and a parameter.
     pub words: Vec<Word>,
@@ -24,6 +28,79 @@ pub struct Command {
     pub repeat: Repeat,
     /// A word of its own that ends the block, beside `!` and `exit`: `end-policy`.
     pub closed_by: Option<Cow<'static, str>>,
+}
+
+/// How deep blocks may stand inside each other.
+pub const MAX_DEPTH: usize = 16;
+
+/// A [`Command`] without what stands inside it, as it travels.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct FlatLine {
+    /// How many blocks it stands in.
+    depth: u8,
+    words: Vec<Word>,
+    help: Cow<'static, str>,
+    opens_block: bool,
+    repeat: Repeat,
+    closed_by: Option<Cow<'static, str>>,
+}
+
+/// Lines that are no command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum FlatError {
+    /// The first line has no depth of 0, or a later one has.
+    #[error("a command is one line with what stands inside it")]
+    NotOne,
+    /// A line stands inside one that opens no block, or too deep.
+    #[error("a line stands where no block is open, or deeper than {MAX_DEPTH} blocks")]
+    Depth,
+}
+
+impl From<Command> for Vec<FlatLine> {
+    fn from(command: Command) -> Self {
+        fn flatten(command: Command, depth: u8, lines: &mut Vec<FlatLine>) {
+            let Command { words, help, block, repeat, closed_by } = command;
+            lines.push(FlatLine { depth, words, help, opens_block: block.is_some(), repeat, closed_by });
+            block.into_iter().flatten().for_each(|inside| flatten(inside, depth.saturating_add(1), lines));
+        }
+        let mut lines = Vec::new();
+        flatten(command, 0, &mut lines);
+        lines
+    }
+}
+
+impl TryFrom<Vec<FlatLine>> for Command {
+    type Error = FlatError;
+
+    fn try_from(lines: Vec<FlatLine>) -> Result<Self, FlatError> {
+        // Commands whose blocks are still open, outermost first.
+        let mut open: Vec<Command> = Vec::new();
+        for line in lines {
+            let depth = usize::from(line.depth);
+            if open.is_empty() != (depth == 0) {
+                return Err(FlatError::NotOne);
+            }
+            close(&mut open, depth);
+            if open.len() != depth || depth > MAX_DEPTH || open.last().is_some_and(|around| around.block.is_none()) {
+                return Err(FlatError::Depth);
+            }
+            let FlatLine { words, help, opens_block, repeat, closed_by, .. } = line;
+            open.push(Command { words, help, block: opens_block.then(Vec::new), repeat, closed_by });
+        }
+        close(&mut open, 1);
+        open.pop().ok_or(FlatError::NotOne)
+    }
+}
+
+/// Puts commands into the blocks around them until `depth` are open.
+fn close(open: &mut Vec<Command>, depth: usize) {
+    while open.len() > depth.max(1)
+        && let Some(command) = open.pop()
+    {
+        if let Some(block) = open.last_mut().and_then(|around| around.block.as_mut()) {
+            block.push(command);
+        }
+    }
 }
 
 /// A word of a command.
@@ -180,4 +257,40 @@ pub enum Runs {
     Always,
     /// Where one of its own blocks is configured.
     WhereConfigured,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn nested(depth: usize) -> Command {
+        let line = Command::line("metric <>", "", vec![ParameterType::Text("metric".into())]);
+        (0..depth).fold(line, |inside, _| Command::block("area", "", Vec::new(), vec![inside]).closed_by("end"))
+    }
+
+    fn travel(command: &Command) -> Result<Command, postcard::Error> {
+        postcard::from_bytes(&postcard::to_stdvec(command).unwrap())
+    }
+
+    #[test]
+    fn a_command_travels_with_what_stands_inside_it() {
+        let deep = Command::block("router", "", Vec::new(), vec![nested(2), nested(0), nested(1)]).each();
+        assert_eq!(travel(&deep), Ok(deep));
+        assert_eq!(travel(&nested(MAX_DEPTH)), Ok(nested(MAX_DEPTH)));
+    }
+
+    #[test]
+    fn one_that_is_nested_without_end_is_refused_without_recursion() {
+        assert!(travel(&nested(MAX_DEPTH + 1)).is_err());
+        let line: FlatLine = Vec::from(nested(0)).remove(0);
+        let lines = |depths: &[u8]| -> Vec<FlatLine> {
+            depths.iter().map(|depth| FlatLine { depth: *depth, opens_block: *depth == 0, ..line.clone() }).collect()
+        };
+        assert_eq!(Command::try_from(lines(&[])), Err(FlatError::NotOne));
+        assert_eq!(Command::try_from(lines(&[0, 0])), Err(FlatError::NotOne));
+        assert_eq!(Command::try_from(lines(&[1])), Err(FlatError::NotOne));
+        assert_eq!(Command::try_from(lines(&[0, 1, 2])), Err(FlatError::Depth));
+        assert_eq!(Command::try_from(lines(&[0, 2])), Err(FlatError::Depth));
+        assert!(Command::try_from(lines(&[0, 1, 1])).is_ok());
+    }
 }

@@ -3,14 +3,21 @@
 //! A process opens `/0/config` with a [`Subscribe`] as the terms of the open. `config` answers with a
 //! [`ConfigUpdate::Verify`] of the blocks that concern it; the process answers with a [`Verdict`]; then follows
 //! [`ConfigUpdate::Apply`] or [`ConfigUpdate::Discard`]. So a change is applied by all whom it concerns, or by none.
+//!
+//! A program that attached brings words of its own: before it subscribes it opens with [`Terms::Program`] and says its
+//! [`Declaration`]. The words stay known while the router runs, so that the program's lines outlive it.
 
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::command::Declaration;
+
 /// Schema of a subscriber's channel, for the hello.
 pub const SCHEMA: &str = "config";
+/// Schema of a program's channel, over which it sends its [`Declaration`] and hears a [`DeclarationReply`].
+pub const PROGRAM_SCHEMA: &str = "program";
 /// Schema of an operator's channel, for the hello.
 pub const OPERATOR_SCHEMA: &str = "operator";
 
@@ -166,6 +173,15 @@ pub enum ConfigUpdate {
     },
 }
 
+/// From `config` to a program that declared what it adds to the router.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum DeclarationReply {
+    /// Its words are known: it may subscribe.
+    Accepted,
+    /// It cannot be; the reason.
+    Refused(String),
+}
+
 /// From a subscriber to `config`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
@@ -200,10 +216,12 @@ pub enum OperatorRequest {
     EraseStartup,
     /// Print what was kept.
     StartupConfig,
+    /// What attached programs declared: their words, tables and commands.
+    Declarations,
 }
 
 /// Answer to an [`OperatorRequest`].
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub enum OperatorReply {
     /// In force. A process that is dead or did not answer gets it as soon as it does.
     Applied,
@@ -228,6 +246,8 @@ pub enum OperatorReply {
         /// As the file holds it.
         text: Option<String>,
     },
+    /// Of all programs that attached since the router started.
+    Declarations(Vec<Declaration>),
 }
 
 /// Terms of an open of `/0/config`: who one wants to be there.
@@ -235,6 +255,8 @@ pub enum OperatorReply {
 pub enum Terms {
     /// A process that wants its blocks.
     Subscriber(Subscribe),
+    /// A program that attached and declares what it adds, in messages of [`PROGRAM_SCHEMA`].
+    Program,
     /// The shell.
     Operator,
 }

@@ -60,7 +60,8 @@ impl fmt::Display for Summary {
 
 /// Validates a file. The errors are in the order of its lines.
 pub fn check_file(path: &Path, declarations: &[Declaration]) -> Result<Summary, Vec<ConfigError>> {
-    let words = Words::new(declarations.to_vec()).map_err(|error| vec![ConfigError::of_file(Problem::from(error))])?;
+    let declarations = declarations.iter().cloned().chain(startup::programs(path)).collect();
+    let words = Words::new(declarations).map_err(|error| vec![ConfigError::of_file(Problem::from(error))])?;
     let tree = load(path, &words)?;
     Ok(summary(&tree, &words))
 }

@@ -75,6 +75,21 @@ pub struct Commits<'w, K> {
     actions: VecDeque<Action<K>>,
 }
 
+/// What is left of [`Commits`] while the words change.
+#[derive(Debug)]
+pub struct Parked<K> {
+    generation: u64,
+    subscribers: BTreeMap<K, Subscriber>,
+    queue: VecDeque<(K, Vec<String>)>,
+    actions: VecDeque<Action<K>>,
+}
+
+impl<K> Default for Parked<K> {
+    fn default() -> Self {
+        Self { generation: 0, subscribers: BTreeMap::new(), queue: VecDeque::new(), actions: VecDeque::new() }
+    }
+}
+
 #[derive(Debug)]
 struct Subscriber {
     identity: Identity,
@@ -129,18 +144,31 @@ impl<'w, K: Copy + Ord> Commits<'w, K> {
         folder: std::path::PathBuf,
         checks: fn(&Tree<'_>) -> Vec<ConfigError>,
     ) -> Self {
+        Self::resume(Parked::default(), running, words, folder, checks)
+    }
+
+    /// The same with the subscribers and the changes of one that was parked.
+    pub fn resume(
+        parked: Parked<K>,
+        running: Tree<'w>,
+        words: &'w Words,
+        folder: std::path::PathBuf,
+        checks: fn(&Tree<'_>) -> Vec<ConfigError>,
+    ) -> Self {
         let operator = Source { file: "change".into(), folder };
-        Self {
-            words,
-            operator,
-            checks,
-            running,
-            generation: 0,
-            subscribers: BTreeMap::new(),
-            proposal: None,
-            queue: VecDeque::new(),
-            actions: VecDeque::new(),
-        }
+        let Parked { generation, subscribers, queue, actions } = parked;
+        Self { words, operator, checks, running, generation, subscribers, proposal: None, queue, actions }
+    }
+
+    /// Whether no change is under way.
+    pub fn is_settled(&self) -> bool {
+        self.proposal.is_none()
+    }
+
+    /// What does not depend on the words. A change under way would be forgotten.
+    pub fn park(self) -> Parked<K> {
+        let Self { generation, subscribers, queue, actions, .. } = self;
+        Parked { generation, subscribers, queue, actions }
     }
 
     /// The configuration in force.

@@ -39,6 +39,7 @@ pub mod merge;
 pub(crate) mod nearest;
 pub mod parse;
 pub mod print;
+pub mod programs;
 pub mod run;
 pub mod startup;
 pub mod store;

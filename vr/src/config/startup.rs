@@ -2,14 +2,19 @@
 //!
 //! A saved file is the old one or the new one, whole, whenever the power goes: it is written beside, brought to the disk,
 //! and takes the old one's name; then the folder is brought to the disk too, so that an operator who was told that it is
-//! saved finds it.
+//! saved finds it. What attached programs declared is saved beside it: without, their lines could not be read.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use vr_api::command::Declaration;
+
 /// Name of the file in the router's state folder.
 pub const FILE: &str = "startup.conf";
+
+/// Extension of the file with the declarations of programs.
+const PROGRAMS: &str = "programs";
 
 /// First words of a saved file; the version of the writer follows.
 const HEAD: &str = "! saved by isthmus ";
@@ -42,17 +47,25 @@ impl Startup {
         Self { path: state_folder.map(|folder| folder.join(FILE)) }
     }
 
-    /// Keeps a text in place of the one before. Returns where.
-    pub fn save(&self, text: &str) -> Result<&Path, StartupError> {
+    /// Keeps a text, and the words of programs that it takes to read it, in place of the one before. Returns where.
+    pub fn save(&self, text: &str, programs: &[Declaration]) -> Result<&Path, StartupError> {
         let path = self.path.as_deref().ok_or(StartupError::Nowhere)?;
         let text = format!("{HEAD}{}\n{text}", env!("CARGO_PKG_VERSION"));
-        replace(path, &text).map_err(|error| StartupError::Write { path: path.to_owned(), error })?;
+        // First the words: the former text reads with them as it did.
+        let words = match programs {
+            [] => Ok(()),
+            programs => write_programs(programs).and_then(|words| replace(&path.with_extension(PROGRAMS), &words)),
+        };
+        let written = words.and_then(|()| replace(path, &text));
+        written.map_err(|error| StartupError::Write { path: path.to_owned(), error })?;
         Ok(path)
     }
 
     /// Removes what was saved: the next start is with the configuration of the image, or with none.
     pub fn erase(&self) -> Result<(), StartupError> {
         let path = self.path.as_deref().ok_or(StartupError::Nowhere)?;
+        // One that stays is of no harm: words that no line needs.
+        let _may_not_exist = fs::remove_file(path.with_extension(PROGRAMS));
         let removed = match fs::remove_file(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
             Err(error) => Err(error),
@@ -65,6 +78,21 @@ impl Startup {
     pub fn load(&self) -> Option<String> {
         fs::read_to_string(self.path.as_deref()?).ok()
     }
+}
+
+/// What programs had declared when the configuration in `path` was saved; nothing beside other files.
+pub fn programs(path: &Path) -> Vec<Declaration> {
+    read_programs(&fs::read_to_string(path.with_extension(PROGRAMS)).unwrap_or_default())
+}
+
+/// Declarations of programs as text.
+pub(super) fn write_programs(programs: &[Declaration]) -> io::Result<String> {
+    Ok(serde_json::to_string(programs)?)
+}
+
+/// The reverse. A text that is none holds none: the lines that need them say that they are unknown.
+pub(super) fn read_programs(text: &str) -> Vec<Declaration> {
+    serde_json::from_str(text).unwrap_or_default()
 }
 
 /// Whether a text was saved from a configuration in force, which may hold what lies dormant.
@@ -104,8 +132,8 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let startup = Startup::new(Some(folder.path()));
         assert_eq!(startup.load(), None);
-        startup.save("vr red\n!\n").unwrap();
-        startup.save("vr blue\n!\n").unwrap();
+        startup.save("vr red\n!\n", &[]).unwrap();
+        startup.save("vr blue\n!\n", &[]).unwrap();
         let text = startup.load().unwrap();
         assert!(text.starts_with("! saved by isthmus 0.") && text.ends_with("\nvr blue\n!\n"), "{text}");
         assert_eq!(other_version(&text), None);
@@ -120,12 +148,12 @@ mod tests {
     fn a_disk_that_takes_nothing_is_said_and_what_was_saved_stays() {
         let folder = tempfile::tempdir().unwrap();
         let startup = Startup::new(Some(folder.path()));
-        startup.save("vr red\n!\n").unwrap();
+        startup.save("vr red\n!\n", &[]).unwrap();
         // A folder in the place of the new file: it can be neither written nor removed.
         fs::create_dir(folder.path().join("startup.new")).unwrap();
-        let error = startup.save("vr blue\n!\n").unwrap_err().to_string();
+        let error = startup.save("vr blue\n!\n", &[]).unwrap_err().to_string();
         assert!(error.contains("cannot be saved") && error.contains("startup.conf"), "{error}");
         assert!(startup.load().unwrap().ends_with("vr red\n!\n"));
-        assert!(Startup::new(None).save("").unwrap_err().to_string().contains("keeps nothing"));
+        assert!(Startup::new(None).save("", &[]).unwrap_err().to_string().contains("keeps nothing"));
     }
 }

@@ -1,4 +1,5 @@
-//! The configuration in force in a file, for a `config` that was killed and comes back.
+//! The configuration in force in a file, for a `config` that was killed and comes back; and in another one what attached
+//! programs declared, without which it could not be read.
 //!
 //! The file belongs to one run of the router: its first line says which procmgr it was written under. A router that is
 //! started anew begins with the configuration that it was given, whatever lies in its folder.
@@ -9,6 +10,8 @@ use std::path::{Path, PathBuf};
 
 /// Name of the file in the router's runtime folder.
 const FILE: &str = "running.conf";
+/// Name of the one with the declarations of programs.
+const PROGRAMS: &str = "running.programs";
 
 /// Keeps and finds the configuration in force.
 #[derive(Debug)]
@@ -29,11 +32,16 @@ pub struct StoreError {
 impl Store {
     /// In a router's runtime folder, under the procmgr that is this process's parent.
     pub fn new(runtime_folder: &Path) -> Self {
-        Self::under(runtime_folder, &run_of_procmgr())
+        Self::under(&runtime_folder.join(FILE), &run_of_procmgr())
     }
 
-    fn under(runtime_folder: &Path, run: &str) -> Self {
-        Self { path: runtime_folder.join(FILE), stamp: format!("! in force under {run}") }
+    /// The same for the declarations of programs.
+    pub fn of_programs(runtime_folder: &Path) -> Self {
+        Self::under(&runtime_folder.join(PROGRAMS), &run_of_procmgr())
+    }
+
+    fn under(path: &Path, run: &str) -> Self {
+        Self { path: path.to_owned(), stamp: format!("! in force under {run}") }
     }
 
     /// The text that was kept in this run of the router.
@@ -98,7 +106,7 @@ mod tests {
         store.save("vr red\n!\n").unwrap();
         store.save("vr blue\n!\n").unwrap();
         assert_eq!(Store::new(folder.path()).load().as_deref(), Some("vr blue\n!\n"));
-        assert_eq!(Store::under(folder.path(), "PID 1 started 0 boot x").load(), None);
+        assert_eq!(Store::under(&folder.path().join(FILE), "PID 1 started 0 boot x").load(), None);
         store.remove();
         assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
     }

@@ -88,7 +88,8 @@ fn change(session: &mut Session, options: &ShellOptions, lines: Vec<String>) -> 
         | OperatorReply::RunningConfig { .. }
         | OperatorReply::Saved { .. }
         | OperatorReply::Erased
-        | OperatorReply::StartupConfig { .. } => Ok(()),
+        | OperatorReply::StartupConfig { .. }
+        | OperatorReply::Declarations(_) => Ok(()),
     }
 }
 
@@ -100,7 +101,10 @@ fn startup(session: &mut Session, options: &ShellOptions, request: &OperatorRequ
         OperatorReply::Saved { path } => render::print_text(&format!("saved in {path}")),
         OperatorReply::Erased if options.json => render::print_document(&serde_json::json!({ "erased": true })),
         OperatorReply::Erased => render::print_text("erased; `reload` starts with the image's own configuration"),
-        OperatorReply::Applied | OperatorReply::RunningConfig { .. } | OperatorReply::StartupConfig { .. } => Ok(()),
+        OperatorReply::Applied
+        | OperatorReply::RunningConfig { .. }
+        | OperatorReply::StartupConfig { .. }
+        | OperatorReply::Declarations(_) => Ok(()),
     }
 }
 
@@ -119,8 +123,8 @@ fn class_command(session: &mut Session, class: &ServiceName, parsed: &Parsed<'_,
     let request = ShowRequest::Command { words: parsed.words.clone() };
     let mut obeyed = 0;
     let mut refused = Vec::new();
-    for (name, id, classes) in session.vrs()? {
-        if vr.as_ref().is_some_and(|vr| *vr != name) || !classes.contains(class) {
+    for (name, id) in session.vrs_with(class)? {
+        if vr.as_ref().is_some_and(|vr| *vr != name) {
             continue;
         }
         match session.show(&Pathname::service(id, class.clone()), &request) {

@@ -15,22 +15,26 @@ use rustyline::{
 
 use vr_api::config::{OperatorReply, OperatorRequest};
 
-use super::command::{Next, execute, help, operator};
-use super::forms::{Action, forms};
+use super::command::{Next, operator};
+use super::forms::Action;
 use super::grammar::{self, Form};
+use super::known::Known;
 use super::session::Session;
 use super::{ShellError, ShellOptions};
 
 type Names = Rc<RefCell<Vec<String>>>;
+type Forms = Rc<RefCell<Vec<Form<Action>>>>;
 
 /// Reads and executes lines until `exit` or end of file. A command that fails says why and the prompt returns; a lost
 /// router ends the shell. The prompt is the router's host name, or `name` where it has none.
 pub fn interactive(options: &ShellOptions, name: &str) -> Result<(), ShellError> {
     let mut session = Session::attach(options)?.interruptible()?;
-    let forms: Rc<[Form<Action>]> = forms(options).into();
-    let mut reader = Reader::new(forms.clone())?;
+    let mut known = Known::new(options);
+    known.refresh(&mut session);
+    let mut reader = Reader::new()?;
     let mut prompt = prompt(&mut session, name);
     loop {
+        reader.forms.replace(known.forms().to_vec());
         reader.vrs.replace(session.vrs()?.into_iter().map(|(name, ..)| name.to_string()).collect());
         let (line, wish) = match reader.read(&prompt)? {
             Read::Line(line, wish) => (line, wish),
@@ -40,8 +44,8 @@ pub fn interactive(options: &ShellOptions, name: &str) -> Result<(), ShellError>
         // One that was typed at the prompt, or between two commands, ends nothing.
         session.interrupts().map_or(Ok(false), |interrupts| interrupts.look())?;
         let result = match wish {
-            Wish::Execute => execute(&mut session, options, &forms, &line),
-            Wish::Help => help(&forms, &line).map(|()| Next::Line),
+            Wish::Execute => known.execute(&mut session, &line),
+            Wish::Help => known.help(&mut session, &line).map(|()| Next::Line),
         };
         match result {
             Ok(Next::Line) => {}
@@ -95,17 +99,19 @@ struct Reader {
     begun: String,
     /// Names of all VRs, for completion.
     vrs: Names,
+    /// What may be typed, for completion.
+    forms: Forms,
 }
 
 impl Reader {
-    fn new(forms: Rc<[Form<Action>]>) -> Result<Self, ShellError> {
+    fn new() -> Result<Self, ShellError> {
         let config = Config::builder().completion_type(CompletionType::List).build();
         let mut editor = Editor::<Words, _>::with_config(config).map_err(terminal)?;
-        let (vrs, help_wanted) = (Names::default(), Arc::new(AtomicBool::new(false)));
-        editor.set_helper(Some(Words { forms, vrs: vrs.clone() }));
+        let (vrs, forms, help_wanted) = (Names::default(), Forms::default(), Arc::new(AtomicBool::new(false)));
+        editor.set_helper(Some(Words { forms: forms.clone(), vrs: vrs.clone() }));
         let key = EventHandler::Conditional(Box::new(QuestionMark(help_wanted.clone())));
         editor.bind_sequence(KeyEvent::from('?'), key);
-        Ok(Self { editor, help_wanted, begun: String::new(), vrs })
+        Ok(Self { editor, help_wanted, begun: String::new(), vrs, forms })
     }
 
     fn read(&mut self, prompt: &str) -> Result<Read, ShellError> {
@@ -144,7 +150,7 @@ impl ConditionalEventHandler for QuestionMark {
 
 #[derive(Helper, Hinter, Highlighter, Validator)]
 struct Words {
-    forms: Rc<[Form<Action>]>,
+    forms: Forms,
     vrs: Names,
 }
 
@@ -154,7 +160,9 @@ impl Completer for Words {
     fn complete(&self, line: &str, at: usize, _: &Context<'_>) -> rustyline::Result<(usize, Vec<String>)> {
         let typed = line.get(..at).unwrap_or(line);
         let start = typed.rfind(' ').map_or(0, |space| space + 1);
-        let Ok((candidates, _)) = grammar::candidates(&self.forms, typed) else { return Ok((start, Vec::new())) };
+        let Ok((candidates, _)) = grammar::candidates(&self.forms.borrow(), typed) else {
+            return Ok((start, Vec::new()));
+        };
         let begun = typed.get(start..).unwrap_or_default();
         let vrs = self.vrs.borrow();
         let mut words: Vec<String> = candidates

@@ -1,7 +1,7 @@
 //! The shell: an operator's process that asks the living ones and prints what they say.
 //!
 //! It knows no table and no protocol by name: `images/isthmus` hands it the declarations of the classes and the tables
-//! of the router's own services, and procmgr's directory says who answers.
+//! of the router's own services, `config` knows those of programs that attached, and procmgr's directory says who answers.
 //!
 //! Read `forms` (what may be typed), `grammar` (how it is understood), `command` (what it means), `session` (how others are
 //! asked), `render` (how rows are printed), `interactive`.
@@ -12,6 +12,7 @@ mod forms;
 mod grammar;
 mod interactive;
 mod interrupt;
+mod known;
 mod ping;
 mod render;
 mod session;
@@ -42,12 +43,12 @@ pub struct ShellOptions {
 /// Runs commands one after the other and prints what they answer. The first that fails ends it.
 pub fn run_commands(options: &ShellOptions, commands: &[String]) -> Result<(), ShellError> {
     let mut session = session::Session::attach(options)?;
-    let forms = forms::forms(options);
+    let mut known = known::Known::new(options);
     for (number, line) in commands.iter().enumerate() {
         if number > 0 && !options.json {
             render::print_text("")?;
         }
-        if command::execute(&mut session, options, &forms, line)? == command::Next::Exit {
+        if known.execute(&mut session, line)? == command::Next::Exit {
             break;
         }
     }

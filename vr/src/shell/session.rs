@@ -106,6 +106,24 @@ impl Session {
         }
     }
 
+    /// VRs in which a class or a program answers under a name, in the order of their numbers.
+    pub fn vrs_with(&mut self, class: &ServiceName) -> Result<Vec<(VrName, VrId)>, ShellError> {
+        let vrs = self.vrs()?;
+        if vrs.iter().any(|(_, _, classes)| classes.contains(class)) {
+            let with = vrs.into_iter().filter(|(_, _, classes)| classes.contains(class));
+            return Ok(with.map(|(name, id, _)| (name, id)).collect());
+        }
+        // Programs are of no VR's classes: what they published says where they are.
+        let parts = self.ask(Question::Publications)?;
+        let rows = parts.into_iter().flat_map(|part| match part {
+            Answer::Publications(rows) => rows,
+            _ => Vec::new(),
+        });
+        let published: Vec<Pathname> = rows.map(|row| row.pathname).collect();
+        let with = vrs.into_iter().filter(|(_, id, _)| published.contains(&Pathname::service(*id, class.clone())));
+        Ok(with.map(|(name, id, _)| (name, id)).collect())
+    }
+
     /// All VRs, with their numbers and classes.
     pub fn vrs(&mut self) -> Result<Vec<(VrName, VrId, Vec<ServiceName>)>, ShellError> {
         let parts = self.ask(Question::Vrs)?;

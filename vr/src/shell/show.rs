@@ -109,8 +109,8 @@ fn ask(
         return Ok(Vec::new());
     };
     let mut rows = Vec::new();
-    for (name, id, classes) in session.vrs()? {
-        if vr.is_some_and(|vr| *vr != name) || !classes.contains(&class.class) {
+    for (name, id) in session.vrs_with(&class.class)? {
+        if vr.is_some_and(|vr| *vr != name) {
             continue;
         }
         match session.table(&Pathname::service(id, class.class.clone()), &table.words, arguments) {
@@ -131,7 +131,8 @@ fn running_config(session: &mut Session, options: &ShellOptions) -> Result<(), S
         OperatorReply::Applied
         | OperatorReply::Saved { .. }
         | OperatorReply::Erased
-        | OperatorReply::StartupConfig { .. } => Ok(()),
+        | OperatorReply::StartupConfig { .. }
+        | OperatorReply::Declarations(_) => Ok(()),
     }
 }
 
@@ -146,7 +147,8 @@ fn startup_config(session: &mut Session, options: &ShellOptions) -> Result<(), S
         OperatorReply::Applied
         | OperatorReply::RunningConfig { .. }
         | OperatorReply::Saved { .. }
-        | OperatorReply::Erased => Ok(()),
+        | OperatorReply::Erased
+        | OperatorReply::Declarations(_) => Ok(()),
     }
 }
 
@@ -240,8 +242,8 @@ fn vrfib(session: &mut Session, arguments: &[String]) -> Result<Vec<Row>, ShellE
     let service = ipc::ServiceName::new(class)?;
     let mut rows = Vec::new();
     let mut asked = 0;
-    for (name, id, classes) in session.vrs()? {
-        if vr.is_some_and(|vr| vr != name.as_str()) || !classes.contains(&service) {
+    for (name, id) in session.vrs_with(&service)? {
+        if vr.is_some_and(|vr| vr != name.as_str()) {
             continue;
         }
         asked += 1;

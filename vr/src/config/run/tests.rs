@@ -9,7 +9,7 @@ use ipc::channel::ChannelParts;
 use ipc::error::LinkError;
 use ipc::fd;
 use ipc::message::MessageChannel;
-use ipc::protocol::{MAX_MESSAGE, Notice, Request};
+use ipc::protocol::{MAX_MESSAGE, Notice, Origin, Request};
 use ipc::{Pathname, Pid, VrName};
 use vr_api::config::{Node, Subscribe};
 
@@ -90,7 +90,7 @@ impl Router {
 fn identity(vr: Option<&str>, name: &str) -> Identity {
     let vr_name = vr.map(|vr| VrName::new(vr).unwrap());
     let id = VrId(u16::from(vr.is_some()));
-    Identity { vr: id, vr_name, pid: Pid(7), name: ServiceName::new(name).unwrap() }
+    Identity { vr: id, vr_name, pid: Pid(7), name: ServiceName::new(name).unwrap(), origin: Origin::Supervised }
 }
 
 /// A folder with a configuration.
@@ -232,4 +232,140 @@ fn a_wrong_file_starts_nothing_and_says_where_it_is_wrong() {
     let files = Files { start: &file, runtime_folder: folder.path(), state_folder: None };
     let error = run(Link::from_socket(own).unwrap(), &files, Vec::new()).unwrap_err();
     assert!(error.to_string().contains("router.conf:2:13: there is no VR `blue`"), "{error}");
+}
+
+/// A program's declaration: `router CLASS` with one number inside.
+fn of_program(class: &str, line: &'static str) -> Declaration {
+    let number = vec![vr_api::command::ParameterType::Number { name: "number".into(), min: 1, max: 9 }];
+    let inside = vec![vr_api::command::Command::line(line, "", number)];
+    let mut block = vr_api::command::Command::block("router", "", Vec::new(), inside);
+    block.words.push(vr_api::command::Word::Keyword(class.to_owned().into()));
+    Declaration {
+        class: ServiceName::new(class).unwrap(),
+        runs: vr_api::command::Runs::WhereConfigured,
+        blocks: vec![block],
+        reads: Vec::new(),
+        tables: Vec::new(),
+        commands: Vec::new(),
+    }
+}
+
+type Program = MessageChannel<Declaration, DeclarationReply>;
+
+impl Router {
+    fn program(&self, vr: &str, name: &str, pid: u32) -> Program {
+        let peer = Identity { origin: Origin::Attached, pid: Pid(pid), ..identity(Some(vr), name) };
+        MessageChannel::new(self.open(peer, &Terms::Program), Schema::new(PROGRAM_SCHEMA))
+    }
+}
+
+fn declare(program: &mut Program, declaration: &Declaration) -> DeclarationReply {
+    program.send(declaration).unwrap();
+    program.receive_timeout(PATIENCE).unwrap().expect("an answer in time")
+}
+
+fn refused(reply: DeclarationReply) -> String {
+    let DeclarationReply::Refused(reason) = reply else { panic!("{reply:?}") };
+    reason
+}
+
+#[test]
+fn the_words_of_a_program_are_known_once_it_declared_them_and_outlive_it_and_this_process() {
+    let folder = folder();
+    let router = Router::start(folder.path());
+    let mut rib = router.subscribe("red");
+    accept(&mut rib);
+    let mut operator = router.operator(None);
+    let lines = ["vr red", "router hello", "interval 5"];
+    change(&mut operator, &lines);
+    let OperatorReply::Refused(reason) = answer(&mut operator) else { panic!("nobody knows it yet") };
+    assert!(reason.contains("unknown word `hello`") || reason.contains("unknown word `router`"), "{reason}");
+
+    let mut program = router.program("red", "hello", 70);
+    assert_eq!(declare(&mut program, &of_program("hello", "interval <>")), DeclarationReply::Accepted);
+    change(&mut operator, &lines);
+    assert_eq!(answer(&mut operator), OperatorReply::Applied);
+    // Who subscribed before goes on as if nothing had happened.
+    change(&mut operator, &["vr red", "interface Loopback0", "mtu 9000"]);
+    assert_eq!(accept(&mut rib), ["interface Loopback0", "mtu 9000"]);
+    assert_eq!(answer(&mut operator), OperatorReply::Applied);
+    operator.send(&OperatorRequest::SaveStartup).unwrap();
+    assert!(matches!(answer(&mut operator), OperatorReply::Saved { .. }));
+    drop(program);
+    router.kill();
+
+    let router = Router::start(folder.path());
+    let mut operator = router.operator(None);
+    operator.send(&OperatorRequest::RunningConfig).unwrap();
+    let OperatorReply::RunningConfig { text, .. } = answer(&mut operator) else { panic!("the configuration") };
+    assert!(text.contains(" router hello\n  interval 5\n"), "{text}");
+    operator.send(&OperatorRequest::Declarations).unwrap();
+    assert_eq!(answer(&mut operator), OperatorReply::Declarations(vec![of_program("hello", "interval <>")]));
+    router.tell(&Notice::Stop, None);
+    router.process.join().unwrap().unwrap();
+    assert!(!folder.path().join("running.programs").exists(), "an orderly stop leaves nothing behind");
+
+    // A router that is started with what was saved can read it.
+    std::fs::rename(folder.path().join("startup.conf"), folder.path().join("router.conf")).unwrap();
+    std::fs::rename(folder.path().join("startup.programs"), folder.path().join("router.programs")).unwrap();
+    let router = Router::start(folder.path());
+    assert_eq!(accept(&mut router.subscribe("red")), ["interface Loopback0", "mtu 9000"]);
+}
+
+#[test]
+fn a_program_declares_nothing_but_its_own_words() {
+    let folder = folder();
+    let router = Router::start(folder.path());
+    let mut program = router.program("red", "hello", 70);
+    let good = || of_program("hello", "interval <>");
+    let reason = refused(declare(&mut program, &of_program("other", "interval <>")));
+    assert_eq!(reason, "red/hello declares class other: a program attaches under the name of its class");
+    let mut bgp = router.program("red", "bgp", 71);
+    assert_eq!(refused(declare(&mut bgp, &of_program("bgp", "interval <>"))), "class bgp is this router's own");
+    let mut foreign = good();
+    foreign.blocks[0].words[1] = vr_api::command::Word::Keyword("bgp".into());
+    let reason = refused(declare(&mut program, &foreign));
+    assert_eq!(reason, "class hello declares `router bgp`: a block of a program begins with `router` and its class");
+    for word in ["no <>", "! <>", "exit <>"] {
+        assert!(refused(declare(&mut program, &of_program("hello", word))).contains("its words are"), "{word}");
+    }
+    let mut closed = good();
+    closed.blocks[0].closed_by = Some("shutdown".into());
+    assert!(refused(declare(&mut program, &closed)).contains("`!` ends it"));
+    let table = |words: &'static str, columns: &[&'static str]| {
+        let tables = vec![vr_api::show::ShowTable::new(words, "", columns)];
+        Declaration { tables, ..good() }
+    };
+    for table in [table("route", &["vr"]), table("hello", &["name"]), table("hello", &[])] {
+        assert!(refused(declare(&mut program, &table)).contains("its first column is `vr`"), "{table:?}");
+    }
+    let commands = vec![vr_api::command::Command::line("clear bgp", "", Vec::new())];
+    let reason = refused(declare(&mut program, &Declaration { commands, ..good() }));
+    assert!(reason.contains("the second word of a program's command is its class"), "{reason}");
+    assert_eq!(declare(&mut program, &good()), DeclarationReply::Accepted);
+    // The process has not lost its mind.
+    assert_eq!(accept(&mut router.subscribe("red")), ["interface Loopback0", "mtu 1400"]);
+}
+
+#[test]
+fn a_new_version_of_a_program_takes_the_place_of_one_that_is_gone_if_the_configuration_fits() {
+    let folder = folder();
+    let router = Router::start(folder.path());
+    let mut first = router.program("red", "hello", 70);
+    assert_eq!(declare(&mut first, &of_program("hello", "interval <>")), DeclarationReply::Accepted);
+    let mut second = router.program("red", "hello", 71);
+    let reason = refused(declare(&mut second, &of_program("hello", "period <>")));
+    assert_eq!(reason, "red/hello (PID 70) runs and declares class hello otherwise");
+    assert_eq!(declare(&mut second, &of_program("hello", "interval <>")), DeclarationReply::Accepted);
+    drop(second);
+    drop(first);
+    let mut operator = router.operator(None);
+    change(&mut operator, &["vr red", "router hello", "interval 5"]);
+    assert_eq!(answer(&mut operator), OperatorReply::Applied);
+    let mut third = router.program("red", "hello", 72);
+    let reason = refused(declare(&mut third, &of_program("hello", "period <>")));
+    assert!(reason.starts_with("the configuration in force does not fit what class hello declares now"), "{reason}");
+    change(&mut operator, &["vr red", "no router hello"]);
+    assert_eq!(answer(&mut operator), OperatorReply::Applied);
+    assert_eq!(declare(&mut third, &of_program("hello", "period <>")), DeclarationReply::Accepted);
 }
