@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipc::{InterfaceName, IpProtocol};
 use log::Level;
-use sdk::core::{DatagramCommand, Time};
+use sdk::core::{DatagramCommand, DatagramSocket, Time};
 use stack_api::datagram::{DatagramProtocol, ProcessMessage};
 use stack_api::interface::InterfaceKind;
 
@@ -15,6 +15,9 @@ use crate::instance::Ospf;
 use crate::interface::{ALL_D_ROUTERS, ALL_SPF_ROUTERS, Interface};
 use crate::packet::{Hello, PacketKind, RouterId, encode};
 
+/// The one raw socket of OSPF.
+pub const SOCKET: DatagramSocket = DatagramSocket(0);
+
 /// Internetwork control: RFC 2328 section A.1.
 const TOS: u8 = 0xc0;
 /// Packets are for neighbors: RFC 2328 section A.1.
@@ -22,11 +25,11 @@ const TTL: u8 = 1;
 
 impl Ospf {
     pub(crate) fn open_socket(&mut self) {
-        self.outbox.socket(DatagramCommand::Bind(DatagramProtocol::Raw(IpProtocol::OSPF)));
+        self.outbox.datagram(SOCKET, DatagramCommand::Bind(DatagramProtocol::Raw(IpProtocol::OSPF)));
     }
 
     pub(crate) fn close_socket(&mut self) {
-        self.outbox.socket(DatagramCommand::Unbind);
+        self.outbox.datagram(SOCKET, DatagramCommand::Unbind);
     }
 
     /// Looks whether an interface can be used, and uses it or not.
@@ -73,11 +76,11 @@ impl Ospf {
     }
 
     fn join(&mut self, name: &InterfaceName, group: Ipv4Addr) {
-        self.outbox.socket(DatagramCommand::Join { group: group.into(), interface: name.clone() });
+        self.outbox.datagram(SOCKET, DatagramCommand::Join { group: group.into(), interface: name.clone() });
     }
 
     fn leave(&mut self, name: &InterfaceName, group: Ipv4Addr) {
-        self.outbox.socket(DatagramCommand::Leave { group: group.into(), interface: name.clone() });
+        self.outbox.datagram(SOCKET, DatagramCommand::Leave { group: group.into(), interface: name.clone() });
     }
 
     /// An interface is not used any longer.
@@ -226,7 +229,7 @@ impl Ospf {
             let mut message = ProcessMessage::to(SocketAddr::new(IpAddr::V4(to), 0), payload);
             message.addresses.source = source;
             (message.ttl, message.tos, message.interface) = (TTL, TOS, Some(name.clone()));
-            self.outbox.socket(DatagramCommand::Send(message));
+            self.outbox.datagram(SOCKET, DatagramCommand::Send(message));
         }
     }
 }

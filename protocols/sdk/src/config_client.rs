@@ -1,11 +1,15 @@
-//! The configuration as a process gets it: verified first, applied by all whom it concerns or by none.
+//! The configuration as a process gets it: verified first, applied by all whom it concerns or by none. A program that
+//! attached makes its words known before.
 
 use ipc::message::Schema;
+use ipc::protocol::Origin;
 use ipc::reactor::{Event, Reactor};
 use ipc::service::{ClientEvent, ServiceClient};
 use ipc::{Pathname, ServiceName, VrId};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use vr_api::command::{Command, Declaration, Word};
-use vr_api::config::{self, ConfigUpdate, Node, Subscribe, Verdict};
+use vr_api::config::{self, ConfigUpdate, DeclarationReply, Node, Subscribe, Verdict};
 
 use crate::core::ConfigError;
 use crate::error::ShellError;
@@ -15,25 +19,78 @@ use crate::error::ShellError;
 pub struct ConfigClient<T> {
     client: ServiceClient<Verdict, ConfigUpdate>,
     state: Verification<T>,
+    /// Of a program that attached.
+    introduction: Option<Introduction>,
+}
+
+/// How a program that attached makes its words known.
+#[derive(Debug)]
+struct Introduction {
+    /// It stays open: while the program lives, nobody else declares its class otherwise.
+    client: ServiceClient<Declaration, DeclarationReply>,
+    declaration: Declaration,
+    accepted: bool,
+    refused: Option<String>,
 }
 
 impl<T> ConfigClient<T> {
-    /// A subscription to the blocks that a class owns and reads, opened at once.
+    /// A subscription to the blocks that a class owns and reads, opened at once. A process that procmgr did not start
+    /// declares its class first: the subscription follows when that is accepted.
     pub fn new(reactor: &mut Reactor, declaration: &Declaration) -> Result<Self, ShellError> {
-        let terms = config::Terms::Subscriber(subscription(declaration));
-        let terms = postcard::to_stdvec(&terms).map_err(ShellError::Subscription)?;
-        let mut client = ServiceClient::new(router_service("config"), terms, Schema::new(config::SCHEMA));
-        client.start(reactor)?;
-        Ok(Self { client, state: Verification::default() })
+        let client = client(&config::Terms::Subscriber(subscription(declaration)), config::SCHEMA)?;
+        let introduction = match reactor.link.identity().origin {
+            Origin::Supervised => None,
+            Origin::Attached => Some(Introduction {
+                client: self::client(&config::Terms::Program, config::PROGRAM_SCHEMA)?,
+                declaration: declaration.clone(),
+                accepted: false,
+                refused: None,
+            }),
+        };
+        let mut this = Self { client, state: Verification::default(), introduction };
+        match &mut this.introduction {
+            Some(introduction) => introduction.client.start(reactor)?,
+            None => this.client.start(reactor)?,
+        }
+        Ok(this)
     }
 
     /// Takes an event if it is this client's; call [`poll`](Self::poll) afterwards until `None`.
     pub fn handle(&mut self, reactor: &mut Reactor, event: Event) -> Option<Event> {
+        let event = match &mut self.introduction {
+            Some(introduction) => introduction.client.handle(reactor, event)?,
+            None => event,
+        };
         self.client.handle(reactor, event)
+    }
+
+    /// Why this program's declaration is not accepted, if it is not.
+    pub fn refusal(&self) -> Option<&str> {
+        self.introduction.as_ref()?.refused.as_deref()
+    }
+
+    /// Makes the words of a program known.
+    fn introduce(&mut self, reactor: &mut Reactor) {
+        let Some(introduction) = &mut self.introduction else { return };
+        while let Some(event) = introduction.client.poll(reactor) {
+            match event {
+                // Also to a `config` that is new.
+                ClientEvent::Up => _ = introduction.client.send(&introduction.declaration),
+                ClientEvent::Message(DeclarationReply::Accepted) if !introduction.accepted => {
+                    introduction.accepted = true;
+                    if let Err(error) = self.client.start(reactor) {
+                        log::error!("subscribe to the configuration: {error}");
+                    }
+                }
+                ClientEvent::Message(DeclarationReply::Accepted) | ClientEvent::Down => {}
+                ClientEvent::Message(DeclarationReply::Refused(reason)) => introduction.refused = Some(reason),
+            }
+        }
     }
 
     /// The next configuration to put in force. `read` says whether a configuration makes sense.
     pub fn poll(&mut self, reactor: &mut Reactor, read: impl Fn(&[Node]) -> Result<T, ConfigError>) -> Option<T> {
+        self.introduce(reactor);
         while let Some(event) = self.client.poll(reactor) {
             match event {
                 ClientEvent::Message(ConfigUpdate::Verify { generation, blocks }) => {
@@ -52,6 +109,14 @@ impl<T> ConfigClient<T> {
         }
         None
     }
+}
+
+fn client<S: Serialize, R: DeserializeOwned>(
+    terms: &config::Terms,
+    schema: &'static str,
+) -> Result<ServiceClient<S, R>, ShellError> {
+    let terms = postcard::to_stdvec(terms).map_err(ShellError::Subscription)?;
+    Ok(ServiceClient::new(router_service("config"), terms, Schema::new(schema)))
 }
 
 /// Which blocks a class wants: its own and those that it reads, by their leading keywords.

@@ -1,6 +1,7 @@
 //! Datagram sockets of a core, UDP and raw IP: its numbers on one side, the socket library on the other.
 //!
-//! A socket that could not be had is asked for again by itself, and joins its groups anew. What a core sends before its
+//! A socket that could not be had is asked for again by itself, and joins its groups anew; groups that a core joins before
+//! it asks for the socket, as it does when interfaces are told first, are joined with it. What a core sends before its
 //! socket stands, or before the whole router is ready, is lost as on a wire: protocols over datagrams repeat.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -51,6 +52,8 @@ pub struct Datagrams {
     numbers: BTreeMap<SocketId, DatagramSocket>,
     /// Sockets with datagrams that were left for the next turn.
     readable: BTreeSet<SocketId>,
+    /// What each socket is to be in, whether or not it stands.
+    groups: BTreeMap<DatagramSocket, BTreeSet<(InterfaceName, IpAddr)>>,
     events: VecDeque<DatagramEvent>,
 }
 
@@ -59,7 +62,6 @@ struct Socket {
     protocol: DatagramProtocol,
     id: Option<SocketId>,
     state: State,
-    groups: BTreeSet<(InterfaceName, IpAddr)>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,12 +88,13 @@ impl Datagrams {
         if self.sockets.contains_key(&socket) {
             return;
         }
-        self.sockets.insert(socket, Socket { protocol, id: None, state: State::Asked, groups: BTreeSet::new() });
+        self.sockets.insert(socket, Socket { protocol, id: None, state: State::Asked });
         self.try_bind(library, reactor, socket);
     }
 
-    /// Gives a socket up; what lies unread in it is lost.
+    /// Gives a socket up, with its groups; what lies unread in it is lost.
     pub fn unbind(&mut self, library: &mut Library, reactor: &mut Reactor, socket: DatagramSocket) {
+        self.groups.remove(&socket);
         let Some(Socket { id: Some(id), .. }) = self.sockets.remove(&socket) else { return };
         self.numbers.remove(&id);
         self.readable.remove(&id);
@@ -100,24 +103,24 @@ impl Datagrams {
 
     /// Joins a group on an interface.
     pub fn join(&mut self, library: &mut Library, socket: DatagramSocket, group: IpAddr, interface: InterfaceName) {
-        let Some(entry) = self.sockets.get_mut(&socket) else { return };
-        if let Some(id) = entry.id
+        if let Some(id) = self.sockets.get(&socket).and_then(|entry| entry.id)
             && let Err(error) = library.join(id, group, &interface)
         {
             log::warn!("join {group} on {interface}: {error}");
         }
-        entry.groups.insert((interface, group));
+        self.groups.entry(socket).or_default().insert((interface, group));
     }
 
     /// Leaves a group on an interface.
     pub fn leave(&mut self, library: &mut Library, socket: DatagramSocket, group: IpAddr, interface: InterfaceName) {
-        let Some(entry) = self.sockets.get_mut(&socket) else { return };
-        if let Some(id) = entry.id
+        if let Some(id) = self.sockets.get(&socket).and_then(|entry| entry.id)
             && let Err(error) = library.leave(id, group, &interface)
         {
             log::debug!("leave {group} on {interface}: {error}");
         }
-        entry.groups.remove(&(interface, group));
+        if let Some(groups) = self.groups.get_mut(&socket) {
+            groups.remove(&(interface, group));
+        }
     }
 
     /// Sends a datagram. One that cannot be sent is lost; the library counts those that it drops.
@@ -221,7 +224,8 @@ impl Datagrams {
             let everywhere = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
             library.bind_datagram(reactor, id, everywhere, None)?;
             // After a failure the library has forgotten them.
-            entry.groups.iter().try_for_each(|(interface, group)| library.join(id, *group, interface))
+            let mut groups = self.groups.get(&socket).into_iter().flatten();
+            groups.try_for_each(|(interface, group)| library.join(id, *group, interface))
         });
         if let Err(error) = asked {
             entry.state = State::Failed { retry_at: Instant::now() + BIND_RETRY };

@@ -1,5 +1,6 @@
 //! Why a protocol's process cannot go on.
 
+use ipc::ServiceName;
 use ipc::error::LinkError;
 use ipc::protocol::Refusal;
 use ipc::reactor::ReactorError;
@@ -20,6 +21,20 @@ pub enum ShellError {
     /// Another process answers this class's tables already.
     #[error("publish the service of this class: {0}")]
     Publish(Refusal),
+    /// Nobody gave this process a link to a router.
+    #[error("{0} runs in a virtual router: start it with `isthmus run --vr VR -- target/debug/{0}`")]
+    NotAttached(ServiceName),
+    /// The router does not take the words of this program.
+    #[error("the router refuses this program: {0}")]
+    Declaration(String),
+    /// The routes of a program and its tables would have different names.
+    #[error("this program is class {class} but runs as {name}: rename it, or its class, so that they are the same")]
+    Name {
+        /// As it declares.
+        class: ServiceName,
+        /// As it attached.
+        name: ServiceName,
+    },
     /// A protocol runs in a VR; this process belongs to the router itself.
     #[error("this process belongs to no virtual router")]
     NoVr,

@@ -71,6 +71,9 @@ impl<C: ProtocolCore> Shell<C> {
     fn new(core: C, declaration: &Declaration, mut reactor: Reactor) -> Result<Self, ShellError> {
         let identity = reactor.link.identity().clone();
         let vr_name = identity.vr_name.ok_or(ShellError::NoVr)?;
+        if identity.name != declaration.class {
+            return Err(ShellError::Name { class: declaration.class.clone(), name: identity.name });
+        }
         let published = reactor.link.publish(declaration.class.clone())?;
         Ok(Self {
             core,
@@ -314,6 +317,9 @@ impl<C: ProtocolCore> Shell<C> {
 
     /// Tells procmgr once that everything is there that the protocol needs to work.
     fn say_ready(&mut self) -> Result<(), ShellError> {
+        if let Some(reason) = self.config.refusal() {
+            return Err(ShellError::Declaration(reason.to_owned()));
+        }
         if !self.ready && self.configured && self.known.is_complete() && self.connections.listeners_are_settled() {
             self.ready = true;
             self.reactor.link.ready()?;

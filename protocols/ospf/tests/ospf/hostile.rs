@@ -94,7 +94,7 @@ fn a_packet_that_is_played_again_is_dropped() {
     let old = network.sent.iter().find(|(_, router, _)| *router == 0).unwrap().2.clone();
     network.seconds(30);
     let received = stack_api::datagram::ProcessMessage { interface: Some(crate::network::name("link")), ..old };
-    let socket = ospf::outbox::SOCKET;
+    let socket = ospf::links::SOCKET;
     network.input(1, sdk::core::Input::Datagram { socket, message: &received });
     let drops = network.routers[1].show(network.now, "ospf drops", &["reason", "count"]);
     assert_eq!(drops, ["replayed 1"]);

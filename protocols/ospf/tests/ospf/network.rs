@@ -212,7 +212,7 @@ impl Network {
             self.now = self.now.max(next);
             if packet == Some(next) {
                 let (_, to, message) = self.in_flight.pop_front().unwrap();
-                let socket = ospf::outbox::SOCKET;
+                let socket = ospf::links::SOCKET;
                 self.input(to, Input::Datagram { socket, message: &message });
             } else if let Some((_, router)) = timer {
                 self.routers[router].core.handle_timeout(self.now);
@@ -244,7 +244,7 @@ impl Network {
         match command {
             DatagramCommand::Bind(_) => {
                 self.routers[router].bound = true;
-                self.input(router, Input::Bound { socket: ospf::outbox::SOCKET });
+                self.input(router, Input::Bound { socket: ospf::links::SOCKET });
             }
             DatagramCommand::Unbind => self.routers[router].bound = false,
             DatagramCommand::Join { group, interface } => {

@@ -7,7 +7,7 @@ use ipc::{InterfaceName, VrName};
 use ipnet::IpNet;
 use ospf::Ospf;
 use ospf::auth::Authentication;
-use ospf::outbox::SOCKET;
+use ospf::links::SOCKET;
 use ospf::packet::{
     BACKBONE, Body, DatabaseDescription, DescriptionFlags, Frame, Hello, LinkStateAcknowledgment, LinkStateRequest,
     LinkStateUpdate, Lsa, LsaHeader, LsaKey, LsaType, Options, PacketKind, RouterFlags, RouterLsa, SequenceNumber,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use ospf::Ospf;
 use ospf::auth::Authentication;
-use ospf::outbox::SOCKET;
+use ospf::links::SOCKET;
 use ospf::packet::{
     BACKBONE, DatabaseDescription, DescriptionFlags, Hello, LinkStateUpdate, Lsa, LsaKey, LsaType, Options, PacketKind,
     RouterFlags, RouterLink, RouterLinkKind, RouterLsa, SequenceNumber, encode,
