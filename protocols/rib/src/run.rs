@@ -10,9 +10,10 @@ use ipc::Pathname;
 use ipc::channel::Channel;
 use ipc::link::LinkEvent;
 use ipc::message::Schema;
-use ipc::protocol::{Identity, Ticket};
+use ipc::protocol::{Identity, Origin, Ticket};
 use ipc::reactor::{Event, Reactor};
 use ipc::service::{ClientEvent, ClientId, ServerEvent, ServiceClient, ServiceServer};
+use mio::Token;
 use sdk::config_client::{ConfigClient, router_service};
 use sdk::error::ShellError;
 use sdk::interface_client::InterfaceClient;
@@ -29,6 +30,9 @@ use crate::error::RibError;
 use crate::instance::{Input, Output, Rib, Settings};
 use crate::protocols::Client;
 use crate::show::Cursor;
+
+/// Messages of protocols taken before others have their turn: whoever sends without end holds up nobody.
+const MESSAGES_PER_TURN: usize = 64;
 
 /// Runs the RIB of this process's VR until procmgr stops it in order. The FIB keeps what it has.
 pub fn run(reactor: Reactor) -> Result<(), RibError> {
@@ -52,6 +56,8 @@ struct Process {
     /// The FIB's channel is open, but the stack behind it has not told its interfaces: it would refuse every route.
     fib_waits: bool,
     manager: ServiceClient<RibAnswer, RibQuestion>,
+    /// Wakes the loop for messages that were left for the next turn.
+    token: Token,
     published: Ticket,
     ready: bool,
     stopping: bool,
@@ -83,6 +89,7 @@ impl Process {
             fib,
             fib_waits: false,
             manager,
+            token: reactor.token(),
             published,
             ready: false,
             stopping: false,
@@ -102,7 +109,14 @@ impl Process {
         while let Some(event) = self.reactor.next_event()? {
             self.handle(event)?;
         }
-        while self.pump_config() | self.pump_stack() | self.pump_manager() | self.pump_protocols() {}
+        let mut messages = 0;
+        while self.pump_config() | self.pump_stack() | self.pump_manager() | self.pump_protocols() {
+            messages += 1;
+            if messages == MESSAGES_PER_TURN {
+                self.reactor.again(self.token);
+                break;
+            }
+        }
         while let Some(asked) = self.shows.poll(&mut self.reactor) {
             self.asked(asked);
         }
@@ -151,9 +165,25 @@ impl Process {
         if !terms.is_empty() || peer.vr != self.identity.vr {
             return log::warn!("{peer} opened {pathname} for something that is not offered to it there");
         }
+        if let Some(other) = self.rival(&peer) {
+            return log::warn!("{peer} (PID {}) brings no routes: {other} does under this name", peer.pid);
+        }
         let name = peer.name.clone();
         if let Some(ClientId(id)) = self.protocols.adopt(&mut self.reactor, peer, channel) {
             self.input(Input::ClientJoined(Client(id), name));
+        }
+    }
+
+    /// A living process whose routes a program that attached under its name would take over. (One that procmgr started
+    /// follows a dead one, whose channel may close later.)
+    fn rival(&self, peer: &Identity) -> Option<String> {
+        match peer.origin {
+            Origin::Supervised => None,
+            Origin::Attached => {
+                let mut living = self.protocols.clients().map(|(_, client)| client);
+                let other = living.find(|client| client.name == peer.name && client.pid != peer.pid)?;
+                Some(format!("PID {}", other.pid))
+            }
         }
     }
 
@@ -204,7 +234,14 @@ impl Process {
     fn pump_protocols(&mut self) -> bool {
         match self.protocols.poll(&mut self.reactor) {
             Some(ServerEvent::Message { client, message }) => self.input(Input::Request(Client(client.0), message)),
-            Some(ServerEvent::Gone { client, .. }) => self.input(Input::ClientLeft(Client(client.0))),
+            Some(ServerEvent::Gone { client, identity }) => {
+                match identity.origin {
+                    Origin::Supervised => {}
+                    // Nobody starts it again: its routes are not kept for a successor.
+                    Origin::Attached => self.input(Input::Request(Client(client.0), RibRequest::Leave)),
+                }
+                self.input(Input::ClientLeft(Client(client.0)));
+            }
             None => return false,
         }
         true
