@@ -9,8 +9,9 @@ use clap::{Args, Parser, Subcommand};
 use ipc::VrName;
 
 use crate::image::Image;
+use crate::new::New;
 use crate::paths::Places;
-use crate::{bench, demo, down, image, program, shell, up};
+use crate::{bench, demo, down, image, new, program, shell, up};
 
 /// A router operating system's userland: one physical router, many virtual routers.
 ///
@@ -83,6 +84,9 @@ enum Command {
     /// Images that boot: for a virtual machine, and for a container engine.
     #[command(subcommand)]
     Image(Image),
+    /// Begins something of your own.
+    #[command(subcommand)]
+    New(New),
 }
 
 /// Does what the command line says. Wrong usage ends the process with code 2.
@@ -105,6 +109,7 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Run { router, vr, preload, program } => program::run(&places(router)?, vr, preload, &program),
         Command::Bench(options) => bench::run(&options),
         Command::Image(image) => image::run(image),
+        Command::New(new) => new::run(new),
     }
 }
 

@@ -25,7 +25,9 @@ const IN_VRS: [(&str, Read); 3] = [
 
 /// Validates a configuration file; says what it holds, or all that is wrong with it.
 pub fn check_file(path: &Path) -> Result<String, String> {
-    let words = Words::new(classes::declarations()).map_err(|error| error.to_string())?;
+    let programs = vr::config::startup::programs(path);
+    let words =
+        Words::new(classes::declarations().into_iter().chain(programs).collect()).map_err(|error| error.to_string())?;
     let tree = check::load(path, &words).map_err(|errors| lines(&errors))?;
     let errors = objections(&tree);
     if errors.is_empty() { Ok(check::summary(&tree, &words).to_string()) } else { Err(lines(&errors)) }

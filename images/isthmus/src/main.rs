@@ -3,7 +3,7 @@
 //! ```text
 //!   person ──▶ arguments ─┬─▶ demo, up ──▶ launch ──▶ procmgr ──▶ the same executable again, in a role
 //!                         ├─▶ shell, down, program: attach to a router that runs       │
-//!                         └─▶ check, bench, image                                             ▼
+//!                         └─▶ check, bench, image, new                                 ▼
 //!                                                                 roles: stack, vrmgr, config, rib, bgp
 //! ```
 //!
@@ -21,6 +21,7 @@ mod down;
 mod image;
 mod init;
 mod launch;
+mod new;
 mod paths;
 mod program;
 mod roles;

@@ -19,6 +19,7 @@ mod igp;
 mod ipv6;
 mod lab;
 mod namespace;
+mod new_protocol;
 mod ospf;
 mod ospf_areas;
 mod ospf_topology;
