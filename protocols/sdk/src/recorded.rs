@@ -201,7 +201,10 @@ impl<C: ProtocolCore> Player<'_, C> {
 
     fn rib(&mut self, words: &[&str]) -> Result<(), String> {
         let update = match words {
-            ["restarted"] => return Ok(self.input(Input::RibRestarted)),
+            ["restarted"] => {
+                self.input(Input::RibRestarted);
+                return Ok(());
+            }
             ["next-hop", address, metric] => {
                 let interface = value("Port0/0/0")?;
                 let reached = metric.parse().ok().map(|metric| Reached { metric, connected: false, interface });
