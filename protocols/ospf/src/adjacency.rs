@@ -217,14 +217,14 @@ impl Ospf {
         description: &DatabaseDescription<'_>,
     ) -> Result<(), Drop> {
         let Some((interface, neighbor)) = self.neighbor(name, key) else { return Err(Drop::NoConversation) };
-        let (address, mtu) = (neighbor.address, interface.mtu);
+        let (address, router, mtu) = (neighbor.address, neighbor.router, interface.mtu);
         if usize::from(description.mtu) > mtu && interface.config.mtu_check == MtuCheck::Check {
             let text = format!("MTU {} there, {mtu} here", description.mtu);
-            self.refuse(name, address, RefusedPacket::Description, text);
+            self.refuse(name, (address, router), RefusedPacket::Description, text);
             return Err(Drop::MtuMismatch);
         }
         if let Some(interface) = self.interfaces.get_mut(name) {
-            interface.take_back_refusal(address, RefusedPacket::Description);
+            interface.take_back_refusal(address, router, RefusedPacket::Description);
         }
         Ok(())
     }

@@ -85,6 +85,7 @@ fn router_ospf() -> Command {
             area(),
         ],
     )
+    .each()
 }
 
 fn redistribute() -> Command {
@@ -354,7 +355,7 @@ const MAXIMUM_PATHS: usize = 16;
 const LSA_BACKOFF: BackoffConfig =
     BackoffConfig { start: Duration::ZERO, hold: Duration::from_millis(200), max: Duration::from_millis(5000) };
 
-/// The configuration of this class in a VR.
+/// The configuration of one process.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Config {
     /// `None`: no OSPF here.
@@ -362,16 +363,17 @@ pub struct Config {
 }
 
 impl Config {
-    /// Reads the blocks of a VR.
+    /// Reads the first process of a VR.
     pub fn read(blocks: &[Node]) -> Result<Self, ConfigError> {
-        let (sets, bandwidths) = (PrefixSets::read(blocks)?, read_bandwidths(blocks)?);
-        let mut instances = blocks.iter().filter(|block| block.starts_with("router ospf"));
-        let instance = instances.next().map(|block| read_instance(block, &sets, &bandwidths)).transpose()?;
-        if let Some(second) = instances.next() {
-            return Err(nonsense(second, "a VR has one OSPF process; a second one is not supported"));
-        }
-        Ok(Self { instance })
+        Ok(Self { instance: read_all(blocks)?.into_iter().next() })
     }
+}
+
+/// Reads all processes of a VR.
+pub fn read_all(blocks: &[Node]) -> Result<Vec<InstanceConfig>, ConfigError> {
+    let (sets, bandwidths) = (PrefixSets::read(blocks)?, read_bandwidths(blocks)?);
+    let instances = blocks.iter().filter(|block| block.starts_with("router ospf"));
+    instances.map(|block| read_instance(block, &sets, &bandwidths)).collect()
 }
 
 /// Kilobits a second of the interfaces that say so.

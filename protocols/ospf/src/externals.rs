@@ -140,7 +140,8 @@ impl Ospf {
             else {
                 continue;
             };
-            if prefix == DEFAULT_ROUTE || self.is_announced(prefix) {
+            // The RIB tells what any process of this VR asks for.
+            if !redistribute.wanted.takes(route) || prefix == DEFAULT_ROUTE || self.is_announced(prefix) {
                 continue;
             }
             let lsa = ExternalLsa {

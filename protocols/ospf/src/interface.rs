@@ -40,6 +40,8 @@ pub enum RefusedPacket {
 pub struct Refusal {
     /// Which packet.
     pub packet: RefusedPacket,
+    /// Its sender: several may speak from one address.
+    pub router: RouterId,
     /// Why, for the operator.
     pub reason: String,
 }
@@ -218,8 +220,9 @@ impl Interface {
     }
 
     /// A packet of a neighbor was good: a refusal of such a packet is over.
-    pub fn take_back_refusal(&mut self, from: Ipv4Addr, packet: RefusedPacket) {
-        if self.refused.get(&from).is_some_and(|refusal| refusal.packet == packet) {
+    pub fn take_back_refusal(&mut self, from: Ipv4Addr, router: RouterId, packet: RefusedPacket) {
+        let refused = self.refused.get(&from);
+        if refused.is_some_and(|refusal| (refusal.packet, refusal.router) == (packet, router)) {
             self.refused.remove(&from);
         }
     }

@@ -1,6 +1,6 @@
 //! OSPFv2 of a virtual router: RFC 2328, without input or output.
 //!
-//! [`Ospf`] is a [`ProtocolCore`](sdk::core::ProtocolCore): packets, timers, interfaces and the configuration go in;
+//! [`Ospf`], one `router ospf`, is a [`ProtocolCore`](sdk::core::ProtocolCore), and so is [`Process`], all of a VR: packets, timers, interfaces and the configuration go in;
 //! packets, routes and log lines come out. The same core runs in a process of a VR, in a test, and wherever else someone
 //! plays the shell.
 //!
@@ -41,6 +41,7 @@ pub mod lsdb;
 pub mod neighbor;
 mod originate;
 pub mod packet;
+mod process;
 mod protection;
 mod receive;
 pub mod routes;
@@ -51,4 +52,5 @@ mod summaries;
 
 pub use config::declaration;
 pub use instance::Ospf;
+pub use process::Process;
 pub use run::run;

@@ -41,16 +41,16 @@ impl Ospf {
                 return Err(error.into());
             }
         };
-        interface.take_back_refusal(from, RefusedPacket::Unsigned);
+        interface.take_back_refusal(from, frame.router, RefusedPacket::Unsigned);
         // Only now it is known who says so.
         if frame.area != interface.area {
             let text = format!("area {} there, {} here", frame.area, interface.area);
-            self.refuse(name, from, RefusedPacket::Hello, text);
+            self.refuse(name, (from, frame.router), RefusedPacket::Hello, text);
             return Err(Drop::AreaMismatch);
         }
         if frame.router == router {
             let text = format!("its router ID {router} is this router's own");
-            self.refuse(name, from, RefusedPacket::Hello, text);
+            self.refuse(name, (from, frame.router), RefusedPacket::Hello, text);
             return Err(Drop::DuplicateRouterId);
         }
         let body = Body::parse(&frame)?;
@@ -87,14 +87,14 @@ impl Ospf {
         let Some(interface) = self.interfaces.get(name) else { return Err(Drop::InterfaceNotUsed) };
         let options = self.areas.get(&interface.area).map(|area| area.hello_options()).unwrap_or_default();
         if let Some(mismatch) = mismatch(interface, options, hello) {
-            self.refuse(name, from, RefusedPacket::Hello, mismatch);
+            self.refuse(name, (from, router), RefusedPacket::Hello, mismatch);
             return Err(Drop::HelloMismatch);
         }
         let key = interface.neighbor_key(router, from);
         let (own, own_address) = (self.router_id, interface.address.addr());
         let dead = Duration::from_secs(interface.config.dead_seconds.into());
         let Some(interface) = self.interfaces.get_mut(name) else { return Err(Drop::InterfaceNotUsed) };
-        interface.take_back_refusal(from, RefusedPacket::Hello);
+        interface.take_back_refusal(from, router, RefusedPacket::Hello);
         let neighbor = interface.neighbors.entry(key).or_insert_with(|| Neighbor::new(now, router, from));
         let is_new = neighbor.state == NeighborState::Down;
         neighbor.inactive_at = now + dead;
@@ -138,12 +138,18 @@ impl Ospf {
         // It may come with another reason each time.
         let is_known = |refusal: &Refusal| refusal.packet == RefusedPacket::Unsigned;
         if !interface.refused.get(&from).is_some_and(is_known) {
-            self.refuse(name, from, RefusedPacket::Unsigned, text);
+            self.refuse(name, (from, frame.router), RefusedPacket::Unsigned, text);
         }
     }
 
     /// Says once why a neighbor is refused, and shows it until it is not refused any longer.
-    pub(crate) fn refuse(&mut self, name: &InterfaceName, from: Ipv4Addr, packet: RefusedPacket, reason: String) {
+    pub(crate) fn refuse(
+        &mut self,
+        name: &InterfaceName,
+        (from, router): (Ipv4Addr, RouterId),
+        packet: RefusedPacket,
+        reason: String,
+    ) {
         let Some(interface) = self.interfaces.get_mut(name) else { return };
         let known = interface.refused.get(&from);
         if known.is_some_and(|known| known.reason == reason)
@@ -152,7 +158,7 @@ impl Ospf {
             return;
         }
         self.outbox.log(Level::Warn, format!("neighbor {from} on {name} refused: {reason}"));
-        interface.refused.insert(from, Refusal { packet, reason });
+        interface.refused.insert(from, Refusal { packet, router, reason });
     }
 }
 

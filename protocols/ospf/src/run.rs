@@ -6,11 +6,11 @@ use ipc::reactor::Reactor;
 use sdk::error::ShellError;
 
 use crate::config::declaration;
-use crate::instance::Ospf;
+use crate::process::Process;
 
 /// Runs OSPF of this process's VR until procmgr stops it in order.
 pub fn run(reactor: Reactor) -> Result<(), ShellError> {
     // A clock before 1970 counts as 1970.
     let epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    sdk::shell::run(Ospf::new(epoch), declaration(), reactor)
+    sdk::shell::run(Process::new(epoch), declaration(), reactor)
 }

@@ -45,7 +45,17 @@ pub fn tables() -> Vec<ShowTable> {
         ShowTable::new(
             AREA,
             "Areas and their databases",
-            &["vr", "area", "kind", "interfaces", "lsas", "lsa_bytes", "lsa_checksum_sum", "trees_calculated"],
+            &[
+                "vr",
+                "area",
+                "kind",
+                "interfaces",
+                "lsas",
+                "lsa_bytes",
+                "lsa_checksum_sum",
+                "trees_calculated",
+                "process",
+            ],
         ),
         ShowTable::new(
             INTERFACE,
@@ -70,6 +80,7 @@ pub fn tables() -> Vec<ShowTable> {
                 "authentication",
                 "refused_neighbor",
                 "refused_because",
+                "process",
             ],
         ),
         ShowTable::new(
@@ -89,6 +100,7 @@ pub fn tables() -> Vec<ShowTable> {
                 "to_retransmit",
                 "state_changes",
                 "grace_left",
+                "process",
             ],
         ),
         ShowTable::new(
@@ -105,6 +117,7 @@ pub fn tables() -> Vec<ShowTable> {
                 "checksum",
                 "length",
                 "contents",
+                "process",
             ],
         )
         .with_arguments(
@@ -113,21 +126,31 @@ pub fn tables() -> Vec<ShowTable> {
         ShowTable::new(
             ROUTE,
             "Prefixes that OSPF knows a way to",
-            &["vr", "prefix", "type", "area", "cost", "external_cost", "next_hops", "tag"],
+            &["vr", "prefix", "type", "area", "cost", "external_cost", "next_hops", "tag", "process"],
         ),
         ShowTable::new(
             SPF_LOG,
             "The last calculations of the table",
-            &["vr", "ago", "reason", "lsas_changed", "trees_calculated", "prefixes"],
+            &["vr", "ago", "reason", "lsas_changed", "trees_calculated", "prefixes", "process"],
         ),
-        ShowTable::new(DROPS, "Packets and LSAs that were not used", &["vr", "reason", "count"]),
+        ShowTable::new(DROPS, "Packets and LSAs that were not used", &["vr", "reason", "count", "process"]),
     ]
 }
 
 /// Rows of a table without the column `vr`; `None`: no such table.
 pub fn rows(ospf: &Ospf, now: Time, table: &str, arguments: &[String]) -> Option<Vec<Row>> {
+    if table == SUMMARY {
+        return Some(summary(ospf, now).into_iter().collect());
+    }
+    let process = || ospf.config.as_ref().map_or(Value::Null, |config| config.name.clone().into());
+    let mut rows = rows_of_one(ospf, now, table, arguments)?;
+    rows.iter_mut().for_each(|row| row.push(process()));
+    Some(rows)
+}
+
+/// The same without the last column, which says whose row it is.
+fn rows_of_one(ospf: &Ospf, now: Time, table: &str, arguments: &[String]) -> Option<Vec<Row>> {
     Some(match table {
-        SUMMARY => summary(ospf, now).into_iter().collect(),
         AREA => areas(ospf),
         INTERFACE => ospf.interfaces.values().map(interface).collect(),
         NEIGHBOR => neighbors(ospf, now),

@@ -111,3 +111,21 @@ fn static_routes_are_told_by_ospf_as_a_prefix_set_and_a_tag_choose_and_by_bgp_wh
     is_gone("203.0.113.0/25");
     router.wait_for("show bgp", |table| matching(table, &[("vr", "green"), ("prefix", "203.0.113.0/25")]).is_empty());
 }
+
+#[test]
+fn two_ospf_processes_of_a_vr_hear_the_same_hellos() {
+    let router = Router::up("instances", TRIANGLE);
+    wait_for_ospf(&router);
+    // Of another area, so that it can be no neighbor of anybody: it hears blue, and blue hears it.
+    let second = "configure vr red; router ospf 2";
+    router.sh(&format!("{second}; router-id 192.0.2.201"));
+    router.sh(&format!("{second}; area 7; interface blue; network point-to-point"));
+    let refused = |vr: &str, process: &str, why: &str| {
+        router.wait_for_row("show ospf interface", &[("vr", vr), ("process", process), ("refused_because", why)]);
+    };
+    refused("red", "2", "area 0.0.0.0 there, 0.0.0.7 here");
+    refused("blue", "1", "area 0.0.0.7 there, 0.0.0.0 here");
+    let full = [("vr", "red"), ("process", "1"), ("interface", "blue"), ("state", "Full")];
+    assert_eq!(router.rows("show ospf neighbor", &full).len(), 1);
+    assert_eq!(router.rows("show ospf", &[("vr", "red")]).len(), 2);
+}

@@ -75,10 +75,6 @@ fn what_this_router_does_not_do_is_refused_with_a_clear_word() {
             of_interface("network point-to-multipoint"),
             "network point-to-multipoint: point-to-multipoint networks are not supported; use broadcast or point-to-point",
         ),
-        (
-            read("router ospf 1\nrouter ospf 2\n"),
-            "router ospf 2: a VR has one OSPF process; a second one is not supported",
-        ),
     ];
     for (read, expected) in refused {
         assert_eq!(read.unwrap_err(), expected);

@@ -9,4 +9,5 @@ mod convergence;
 mod externals;
 mod grace;
 mod hostile;
+mod instances;
 mod sections;

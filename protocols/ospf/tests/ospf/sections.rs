@@ -368,7 +368,8 @@ fn section_10_5_each_field_that_does_not_agree_is_said_once_and_by_name() {
         conversation.hello();
         assert_eq!(conversation.state(), "ExStart");
         let rows = sdk::core::ProtocolCore::show(&conversation.core, conversation.now, "ospf interface", &[]).unwrap();
-        assert_eq!(rows[0].last(), Some(&vr_api::show::Value::Null));
+        let because = rows[0].len() - 2;
+        assert_eq!(rows[0][because], vr_api::show::Value::Null);
     }
 }
 

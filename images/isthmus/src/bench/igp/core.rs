@@ -18,7 +18,8 @@ use vr_api::config::Node;
 
 use crate::bench::footprint::Footprint;
 
-const OWN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+/// Lower than every other, so that neighbors lead the exchange of descriptions.
+const OWN: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 const ALL_SPF_ROUTERS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 5);
 const MASK: Ipv4Addr = Ipv4Addr::new(255, 255, 255, 254);
 /// LSAs in one update.
