@@ -10,4 +10,5 @@ mod externals;
 mod grace;
 mod hostile;
 mod instances;
+mod recorded;
 mod sections;

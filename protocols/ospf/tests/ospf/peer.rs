@@ -14,6 +14,7 @@ use ospf::packet::{
     encode,
 };
 use sdk::core::{DatagramCommand, Input, Output, ProtocolCore, Time};
+use sdk::rib::{NextHop, RibRequest, RouteChange};
 use stack_api::datagram::ProcessMessage;
 use stack_api::interface::{InterfaceKind, InterfaceState};
 
@@ -31,6 +32,8 @@ pub struct Conversation {
     pub log: Vec<String>,
     /// What was said since it was last looked at.
     said: Vec<String>,
+    /// All that came out, each line with its time.
+    pub record: Vec<String>,
     /// LSAs of the router, as last heard.
     pub lsas: Vec<Lsa>,
     /// Number of the router's last description.
@@ -47,8 +50,8 @@ impl Conversation {
     pub fn new(config: &str) -> Self {
         let mut core = Ospf::new(1_700_000_000);
         core.configure(Time::ZERO, Ospf::read_config(&tree(config)).unwrap()).unwrap();
-        let (log, said, lsas) = (Vec::new(), Vec::new(), Vec::new());
-        let mut this = Self { core, now: Time::ZERO, log, said, lsas, sequence: 0 };
+        let (log, said, lsas, record) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
+        let mut this = Self { core, now: Time::ZERO, log, said, record, lsas, sequence: 0 };
         this.input(Input::Bound { socket: SOCKET });
         this.interface(1500, true);
         this
@@ -89,8 +92,12 @@ impl Conversation {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Datagram { command: DatagramCommand::Send(message), .. } => self.heard(&message),
-                Output::Datagram { .. } | Output::Rib(_) => {}
-                Output::Log { level, text } => self.log.push(format!("{level} {text}")),
+                Output::Datagram { .. } => {}
+                Output::Rib(request) => self.record_request(request),
+                Output::Log { level, text } => {
+                    self.record(&format!("log {level} {text}"));
+                    self.log.push(format!("{level} {text}"));
+                }
                 other => panic!("{other:?}"),
             }
         }
@@ -132,7 +139,30 @@ impl Conversation {
                 format!("acknowledge [{}]", list(shown.collect()))
             }
         };
+        self.record(&said);
         self.said.push(said);
+    }
+
+    fn record(&mut self, text: &str) {
+        self.record.push(format!("{} > {text}", self.now));
+    }
+
+    fn record_request(&mut self, request: RibRequest) {
+        let RibRequest::Routes(changes) = request else { return self.record(&format!("rib: {request:?}")) };
+        for change in changes {
+            match change {
+                RouteChange::Add(route) => {
+                    let hops: Vec<String> = route.next_hops.iter().map(hop).collect();
+                    self.record(&format!("rib: add {} metric {} via {}", route.prefix, route.metric, hops.join(" ")));
+                }
+                RouteChange::Remove(prefix) => self.record(&format!("rib: remove {prefix}")),
+            }
+        }
+    }
+
+    /// The RIB is a new process.
+    pub fn rib_restarted(&mut self) {
+        self.input(Input::RibRestarted);
     }
 
     /// What was said since the last look.
@@ -240,6 +270,15 @@ impl Conversation {
         this.millis(500);
         this.said();
         this
+    }
+}
+
+fn hop(hop: &NextHop) -> String {
+    match hop {
+        NextHop::OnInterface(interface, address) => format!("{address}%{interface}"),
+        NextHop::Discard => "Null0".to_owned(),
+        NextHop::Address(address) => address.to_string(),
+        NextHop::Interface(interface) => interface.to_string(),
     }
 }
 
