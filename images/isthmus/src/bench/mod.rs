@@ -70,6 +70,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         inter_vr::endpoint::run()?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some((_, kind)) = igp::peers::CHILDREN.into_iter().find(|(child, _)| child == name) {
+        igp::peers::child(kind)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(benchmark) = BENCHMARKS.iter().find(|benchmark| benchmark.name == name) else {
         let known: Vec<&str> = BENCHMARKS.iter().map(|benchmark| benchmark.name).collect();
         bail!("no benchmark {name:?}; there is: {}", known.join(", "));

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::launch::Launch;
@@ -22,9 +23,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_millis(20);
 /// After a change the ring is left alone for so long, so that no delay of an earlier one holds.
 const REST: Duration = Duration::from_secs(11);
+/// The same in a short run.
+const SHORT_REST: Duration = Duration::from_secs(1);
 
 /// What it takes, in seconds.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub struct Found {
     /// From the command that brings a link up to Full.
     pub adjacency: Vec<f64>,
@@ -35,18 +38,19 @@ pub struct Found {
 }
 
 /// Starts rings and cuts them.
-pub fn measure(folder: &Path, vrs: usize, rounds: usize) -> Result<Found> {
+pub fn measure(folder: &Path, quick: bool) -> Result<Found> {
+    let (vrs, rounds, rest) = if quick { (4, 1, SHORT_REST) } else { (40, 5, REST) };
     let mut found = Found::default();
     for round in 0..rounds {
         let begun = Instant::now();
         let ring = Ring::start(folder, vrs)?;
         found.start.push(ring.wait_for_tables(begun, vrs)?);
-        sleep(REST);
+        sleep(rest);
         let begun = Instant::now();
         ring.sh("configure vr n0; interface n1; shutdown")?;
         ring.wait_for_gone()?;
         found.reconverge.push(ring.wait_for_tables(begun, vrs)?);
-        sleep(REST);
+        sleep(rest);
         let begun = Instant::now();
         ring.sh("configure vr n0; interface n1; no shutdown")?;
         found.adjacency.push(ring.wait_for_full(begun)?);
@@ -160,7 +164,7 @@ impl Ring {
 }
 
 /// Looks until there is something.
-fn until<T>(look: impl Fn() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(look: impl Fn() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
         if let Some(found) = look()? {
