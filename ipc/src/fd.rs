@@ -4,6 +4,7 @@
 use std::fs::OpenOptions;
 use std::io;
 use std::mem;
+use std::net::Ipv4Addr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::path::Path;
 use std::ptr;
@@ -200,6 +201,33 @@ pub fn rename_network_device(from: &str, to: &str) -> io::Result<()> {
     // SAFETY: `request` is a live ifreq with two terminated names, which the kernel only reads.
     let result = unsafe { libc::ioctl(any.as_raw_fd(), libc::SIOCSIFNAME, &raw const request) };
     if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Gives a network device an IPv4 address with the mask of its subnet, and brings it up. Needs CAP_NET_ADMIN.
+pub fn set_device_address(device: &str, address: Ipv4Addr, mask: Ipv4Addr) -> io::Result<()> {
+    let inet = |address: Ipv4Addr| {
+        let mut bytes = [0; 14];
+        // As in a sockaddr_in: two bytes of port first.
+        for (place, byte) in bytes[2..6].iter_mut().zip(address.octets()) {
+            *place = byte as libc::c_char;
+        }
+        libc::sockaddr { sa_family: libc::AF_INET as libc::sa_family_t, sa_data: bytes }
+    };
+    let any = socket(AddressFamily::Inet, SockType::Datagram, SockFlag::SOCK_CLOEXEC, None)?;
+    let steps = [
+        (libc::SIOCSIFADDR, libc::__c_anonymous_ifr_ifru { ifru_addr: inet(address) }),
+        (libc::SIOCSIFNETMASK, libc::__c_anonymous_ifr_ifru { ifru_netmask: inet(mask) }),
+        (libc::SIOCSIFFLAGS, libc::__c_anonymous_ifr_ifru { ifru_flags: libc::IFF_UP as libc::c_short }),
+    ];
+    for (request, value) in steps {
+        let ifreq = libc::ifreq { ifr_name: device_name(device)?, ifr_ifru: value };
+        // SAFETY: `ifreq` is live and has a terminated name; the kernel reads of its union what was just written there.
+        let result = unsafe { libc::ioctl(any.as_raw_fd(), request, &raw const ifreq) };
+        if result < 0 {
+            return Err(io::Error::last_os_error());
+        }
+    }
+    Ok(())
 }
 
 /// A name as the kernel reads it, ended by a zero.

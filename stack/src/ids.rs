@@ -6,6 +6,11 @@ use std::fmt;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PortId(pub u32);
 
+impl PortId {
+    /// Of an interface whose port is not there: no port has this number.
+    pub(crate) const ABSENT: Self = Self(0);
+}
+
 /// An interface, unique over all VRs, so that a packet's interface also tells its VR.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct IfIndex(pub u32);

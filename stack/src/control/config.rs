@@ -64,7 +64,19 @@ pub enum DriverSpec {
     AfPacket {
         /// Its name.
         device: String,
+        /// Whether it must be there.
+        presence: Presence,
     },
+}
+
+/// Whether a device must be there when a port is configured on it. One that goes and comes back later is taken again in
+/// either case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It must: a name that is mistyped is refused.
+    Required,
+    /// It may appear later, as the links of a container do that are made after its start.
+    Hotplug,
 }
 
 /// A virtual router.
@@ -211,7 +223,12 @@ fn read_port(linecard: &str, block: &Node) -> Result<PortSpec, StackConfigError>
         ["driver", "cable", "local", local, "remote", remote] => {
             DriverSpec::Cable { local: local.into(), remote: remote.into() }
         }
-        ["driver", "af-packet", "device", device] => DriverSpec::AfPacket { device: device.to_owned() },
+        ["driver", "af-packet", "device", device] => {
+            DriverSpec::AfPacket { device: device.to_owned(), presence: Presence::Required }
+        }
+        ["driver", "af-packet", "device", device, "hotplug"] => {
+            DriverSpec::AfPacket { device: device.to_owned(), presence: Presence::Hotplug }
+        }
         _ => return Err(StackConfigError::UnknownDriver(driver.named())),
     };
     let impairment = block.find("impair drop-every");

@@ -18,6 +18,8 @@ use crate::wire::ethernet::MacAddress;
 
 /// IP MTU of an inter-VR interface that was given none: nothing on the way needs less.
 const INTER_VR_MTU: u32 = 65_535;
+/// What a port is taken to carry until it is there: full Ethernet frames.
+const ABSENT_PORT_MTU: u32 = 1500;
 /// IP MTU of a loopback.
 const LOOPBACK_MTU: u32 = 65_535;
 
@@ -214,11 +216,14 @@ impl Topology {
         let index = *numbers.get(&(id, spec.name.clone()))?;
         let (link, kind, usable, mtu, mac) = match &spec.link {
             LinkSpec::Loopback => (Link::Loopback, InterfaceKind::Loopback, true, LOOPBACK_MTU, None),
-            LinkSpec::Port(name) => {
-                let port = self.ports.get(name)?;
-                let up = port.link == LinkState::Up;
-                (Link::Port(port.id), InterfaceKind::Port, up, port.mtu_bytes, Some(port.mac))
-            }
+            LinkSpec::Port(name) => match self.ports.get(name) {
+                Some(port) => {
+                    let up = port.link == LinkState::Up;
+                    (Link::Port(port.id), InterfaceKind::Port, up, port.mtu_bytes, Some(port.mac))
+                }
+                // Its device has not appeared yet, or is gone.
+                None => (Link::Port(PortId::ABSENT), InterfaceKind::Port, false, ABSENT_PORT_MTU, None),
+            },
             LinkSpec::InterVr(peer) => {
                 let name = vr_api::interface::inter_vr(vr).ok()?;
                 let peer_index = *numbers.get(&(*self.vrs.get(peer)?, name.clone()))?;

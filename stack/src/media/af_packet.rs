@@ -19,12 +19,13 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use nix::errno::Errno;
 use nix::ifaddrs::getifaddrs;
 use nix::net::if_::if_nametoindex;
-use nix::sys::socket::{SockaddrLike, SockaddrStorage};
+use nix::sys::socket::{LinkAddr, SockaddrLike, SockaddrStorage};
 use nix::sys::uio::{readv, writev};
 
 use super::{Driver, DriverError, LinkState, Offload, PortInfo, mac_of, packet_socket, vnet};
 use crate::counters::{DropReason, DropTally};
 use crate::packet::{HEADROOM, MAX_FRAME, Packet, PacketPool, SMALL_BUFFER, Vector};
+use crate::wire::ethernet::MacAddress;
 
 /// A port on a network device.
 #[derive(Debug)]
@@ -39,8 +40,9 @@ pub struct AfPacket {
 }
 
 impl AfPacket {
-    /// Takes the device over. `seed` (host and port name) makes the port's MAC address.
-    pub fn open(device: &str, seed: &str) -> Result<AfPacket, DriverError> {
+    /// Takes the device over. The port's MAC address is made of the device's and of `port`, the port's name: it stays
+    /// while the device keeps its own, and no two routers on one wire have the same.
+    pub fn open(device: &str, port: &str) -> Result<AfPacket, DriverError> {
         let index = if_nametoindex(device).map_err(|_| DriverError::NoDevice { device: device.into() })?;
         let socket = packet_socket::open().map_err(|error| match error.raw_os_error() {
             Some(libc::EPERM) => DriverError::NoPermission { device: device.into() },
@@ -49,9 +51,10 @@ impl AfPacket {
         disable_ipv6(device);
         check_addresses(device)?;
         let restore_arp = bring_up(&socket, device)?;
+        let seed = format!("{} {port}", hardware_address(device)?);
         let mtu_bytes = packet_socket::device_mtu(&socket, device).map_err(failed(device, "reading the MTU"))?;
         let port = AfPacket {
-            port: PortInfo { name: format!("af-packet {device}"), mac: mac_of(seed), mtu_bytes },
+            port: PortInfo { name: format!("af-packet {device}"), mac: mac_of(&seed), mtu_bytes },
             device: device.into(),
             socket,
             restore_arp,
@@ -159,6 +162,14 @@ fn check_addresses(device: &str) -> Result<(), DriverError> {
         }
     }
     Ok(())
+}
+
+/// The device's own address, as text.
+fn hardware_address(device: &str) -> Result<String, DriverError> {
+    let all = getifaddrs().map_err(|error| failed(device, "reading the host's addresses")(error.into()))?;
+    let links = all.filter(|entry| entry.interface_name == device).filter_map(|entry| entry.address);
+    let address = links.filter_map(|address| address.as_link_addr().and_then(LinkAddr::addr)).next();
+    Ok(address.map(|bytes| MacAddress(bytes).to_string()).unwrap_or_default())
 }
 
 struct HostAddress {

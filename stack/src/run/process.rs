@@ -114,11 +114,13 @@ impl Process {
         match event {
             Some(Event::Ready(token)) => {
                 let now = self.now();
-                if !self.server.ready(now, &mut self.plane, reactor, token)
-                    && !self.datagrams.ready(now, &mut self.plane, reactor, token)
-                    && !self.linecards.links_changed(token)
-                    && let Some(events) = self.linecards.receive(reactor, token)
+                if self.server.ready(now, &mut self.plane, reactor, token)
+                    || self.datagrams.ready(now, &mut self.plane, reactor, token)
                 {
+                    // It was a socket's.
+                } else if let Some(changes) = self.linecards.links_changed(&mut self.plane, token) {
+                    changes.iter().try_for_each(|change| self.change(change))?;
+                } else if let Some(events) = self.linecards.receive(reactor, token) {
                     self.handle_line_card(now, events)?;
                 }
             }

@@ -134,6 +134,11 @@ fn linecard() -> Vec<Command> {
             vec![name("device")],
         ),
         Command::line(
+            "driver af-packet device <> hotplug",
+            "the same of a device that may appear later",
+            vec![name("device")],
+        ),
+        Command::line(
             "impair drop-every <> seed <>",
             "fault injection for tests: one frame in so many is dropped, chosen from a seed",
             vec![number("frame count", 1, u32::MAX.into()), number("seed", 0, u64::MAX)],
