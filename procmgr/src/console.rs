@@ -5,19 +5,23 @@ use std::io::{self, Write};
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use crate::service_manager::ServiceManager;
+
 /// Progress on standard output, and the news that the router is up on a descriptor.
 #[derive(Debug)]
 pub(crate) struct Console {
     lines: bool,
     alerts: bool,
     waiting: Option<File>,
+    /// Told what the one who waits is told, and when the router stops.
+    pub(crate) service_manager: Option<ServiceManager>,
 }
 
 impl Console {
     /// `lines`: progress for a person. `alerts`: what goes wrong later is printed too, on a console that a shell may
     /// have. `waiting`: gets `up` once, or the reason why not.
     pub(crate) fn new(lines: bool, alerts: bool, waiting: Option<OwnedFd>) -> Self {
-        Self { lines, alerts, waiting: waiting.map(File::from) }
+        Self { lines, alerts, waiting: waiting.map(File::from), service_manager: None }
     }
 
     /// procmgr itself works.
@@ -45,6 +49,16 @@ impl Console {
         self.line(&format!("router {router} is up: {processes} processes in {}", took(after)));
         self.lines = false;
         self.tell("up");
+        if let Some(manager) = &self.service_manager {
+            manager.ready(&format!("router {router}: {processes} processes"));
+        }
+    }
+
+    /// The router stops.
+    pub(crate) fn stopping(&self) {
+        if let Some(manager) = &self.service_manager {
+            manager.stopping();
+        }
     }
 
     /// The router cannot be brought up.

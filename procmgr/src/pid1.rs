@@ -17,6 +17,7 @@ mod command_line;
 mod disk;
 mod end;
 mod entropy;
+mod memory;
 mod modules;
 mod mounts;
 mod report;
@@ -25,17 +26,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 pub use buttons::Buttons;
-pub use cards::Card;
+pub use cards::{Card, MANAGEMENT_WORD};
 pub use command_line::CommandLine;
 pub use disk::Disk;
 pub use end::end;
+pub(crate) use memory::Shortage;
 pub use report::{Report, since_start};
 
 /// Where a disk is mounted, for what is to be there after the next start.
 pub const STATE: &str = "/var/lib/isthmus";
-
-/// A router's processes, the kernel and the files of the image fit into so much memory, in MiB.
-const NEEDED_MEMORY_MIB: u64 = 48;
 
 /// Seconds that a panic of the kernel stays on the console.
 const PANIC_SECONDS: &str = "5";
@@ -63,7 +62,7 @@ pub fn is_first_process() -> bool {
 pub fn boot(report: &Report) -> Machine {
     report.step(|| mounts::mount_all().map(|()| "mounted /proc, /sys, /dev, /run and /tmp".to_owned()));
     let command_line = CommandLine::of_kernel();
-    report_memory(report);
+    memory::tell(report);
     report.step(modules::load);
     // Orderly: by the keys Ctrl-Alt-Del the kernel then asks this process, as by a signal.
     if let Err(error) = nix::sys::reboot::set_cad_enabled(false) {
@@ -73,7 +72,7 @@ pub fn boot(report: &Report) -> Machine {
     report.line(&disk.to_string());
     report.step(|| clock::check(disk.folder()));
     report.step(|| entropy::seed(disk.folder()));
-    let cards = cards::take(report);
+    let cards = cards::take(report, &command_line);
     Machine { command_line, disk, cards, console: console() }
 }
 
@@ -86,16 +85,6 @@ pub(crate) fn router_is_up() -> std::io::Result<()> {
 /// Names the machine.
 pub fn set_host_name(name: &str) -> std::io::Result<()> {
     Ok(nix::unistd::sethostname(name)?)
-}
-
-fn report_memory(report: &Report) {
-    let total = fs::read_to_string("/proc/meminfo").ok().as_deref().and_then(mounts::total_memory_mib);
-    match total {
-        Some(total) if total < NEEDED_MEMORY_MIB => report.line(&format!(
-            "this machine has {total} MiB of memory, and the router needs {NEEDED_MEMORY_MIB}: processes may be killed"
-        )),
-        Some(_) | None => {}
-    }
 }
 
 /// The last of the kernel's consoles, which is the one that `/dev/console` leads to.

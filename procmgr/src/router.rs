@@ -26,7 +26,7 @@ use crate::directory::Directory;
 use crate::link::{Flow, Incoming, LinkFault};
 use crate::log::Log;
 use crate::order::{StartOrder, StopOrder};
-use crate::pid1::Buttons;
+use crate::pid1::{Buttons, Shortage};
 use crate::processes::{Kind, ProcessKey, Processes};
 use crate::run::Ending;
 use crate::signals::{self, Signals};
@@ -82,6 +82,8 @@ pub(crate) struct Router<'a> {
     ending: Ending,
     /// The machine whose first process this is.
     machine: Option<Buttons>,
+    shortage: Shortage,
+    state_dir: Option<PathBuf>,
     /// A link is read out of turn.
     is_hearing: bool,
     /// Why the router cannot be started.
@@ -100,6 +102,8 @@ pub(crate) struct Parts<'a> {
     pub(crate) log: Log,
     pub(crate) console: &'a mut Console,
     pub(crate) machine: Option<Buttons>,
+    /// For crash records.
+    pub(crate) state_dir: Option<PathBuf>,
 }
 
 impl<'a> Router<'a> {
@@ -138,6 +142,8 @@ impl<'a> Router<'a> {
             stopping: false,
             ending: Ending::Stop,
             machine: parts.machine,
+            shortage: Shortage::default(),
+            state_dir: parts.state_dir,
             is_hearing: false,
             start_failed: None,
         })

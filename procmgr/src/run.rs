@@ -17,6 +17,7 @@ use crate::folder::Folder;
 use crate::log::Log;
 use crate::pid1::Buttons;
 use crate::router::{Parts, Router};
+use crate::service_manager::ServiceManager;
 use crate::signals::Signals;
 
 /// What a router is to be.
@@ -43,6 +44,8 @@ pub struct RunOptions {
     /// The machine whose first process this is: then `reload` is possible, its buttons stop the router, and what goes
     /// wrong is also said on the console. `None`: the router runs on somebody's machine.
     pub machine: Option<Buttons>,
+    /// Who is told that the router is up, and that it stops.
+    pub service_manager: Option<ServiceManager>,
 }
 
 /// What is to follow when a router has stopped.
@@ -60,6 +63,7 @@ pub enum Ending {
 /// are blocked meanwhile, and every child is reaped.
 pub fn run(mut options: RunOptions) -> Result<Ending, ProcmgrError> {
     let mut console = Console::new(options.console, options.machine.is_some(), options.ready_fd.take());
+    console.service_manager = options.service_manager.take();
     let result = run_with(options, &mut console);
     if let Err(error) = &result {
         console.failed(&error.to_string());
@@ -118,6 +122,7 @@ impl Start {
             signals: Signals::take().map_err(system("take signals"))?,
             control: folder.listen()?,
             log: Log::new(own.clone(), self.state_dir.as_deref()),
+            state_dir: self.state_dir,
             own,
             console,
             machine: self.machine,

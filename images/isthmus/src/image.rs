@@ -10,7 +10,7 @@ use clap::Subcommand;
 use qemu::disk::{self, DiskOptions};
 use qemu::image::{self, ImageOptions, KernelSource};
 use qemu::lock::{BUILT_IN, Lock};
-use qemu::machine::{LEAST_MEMORY_MIB, Machine, Plug, QEMU, QEMU_PACKAGE};
+use qemu::machine::{LEAST_MEMORY_MIB, Machine, Management, Plug, QEMU, QEMU_PACKAGE};
 use qemu::{ImageError, apt};
 
 use crate::check::check_file;
@@ -66,6 +66,9 @@ pub enum Image {
         /// A network card on a TAP device of this host; may be given several times, in the slots after the cables.
         #[arg(long, value_name = "DEVICE")]
         tap: Vec<String>,
+        /// Sets the first card apart for the machine's own kernel, which gets this address; no port can be on it.
+        #[arg(long, value_name = "ADDRESS/LENGTH")]
+        management: Option<String>,
         /// Memory in MiB.
         #[arg(long, value_name = "MIB", default_value_t = 128,
             value_parser = clap::value_parser!(u32).range(i64::from(LEAST_MEMORY_MIB)..))]
@@ -110,11 +113,16 @@ pub fn run(image: Image) -> Result<ExitCode> {
             build(&output, kernel, config, executable)
         }
         Image::Disk { output, size, config, force } => make_disk(output, size, config, force),
-        Image::Run { image, disk, cable, tap, memory, accel, append, print, more } => {
+        Image::Run { image, disk, cable, tap, management, memory, accel, append, print, more } => {
             let cables = cable.iter().map(|text| text.parse());
             let taps = tap.into_iter().map(|device| Ok(Plug::Tap { device }));
             let plugs = cables.chain(taps).collect::<Result<Vec<Plug>, ImageError>>()?;
-            let machine = Machine { image, disk, plugs, memory_mib: memory, accelerator: accel, append, more };
+            let management = management.map(|text| text.parse::<Management>()).transpose()?;
+            if management.is_some() && plugs.is_empty() {
+                bail!("--management needs a card: --cable or --tap");
+            }
+            let machine =
+                Machine { image, disk, plugs, memory_mib: memory, management, accelerator: accel, append, more };
             run_machine(&machine, print)
         }
         Image::Oci { output, config, executable } => build_archive(&output, config, executable),
@@ -196,7 +204,7 @@ fn run_machine(machine: &Machine, print: bool) -> Result<ExitCode> {
 }
 
 /// Where packages are kept that were fetched once.
-fn cache() -> Result<PathBuf> {
+pub fn cache() -> Result<PathBuf> {
     let variable = |key: &str| std::env::var_os(key).filter(|value| !value.is_empty()).map(PathBuf::from);
     let user = variable("XDG_CACHE_HOME").or_else(|| Some(variable("HOME")?.join(".cache")));
     let folder = user.context("neither XDG_CACHE_HOME nor HOME is set: nowhere to keep the kernel's package")?;

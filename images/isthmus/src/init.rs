@@ -3,7 +3,7 @@
 //! | what happens | what follows |
 //! | --- | --- |
 //! | the saved configuration is wrong, or a port's card is missing | said on the console; the router starts without one |
-//! | a process of the router dies | procmgr starts it again, and says so on the console |
+//! | a process of the router dies | a crash record; procmgr starts it again, and says so on the console |
 //! | procmgr fails or panics | a crash record on the disk; the machine starts anew, but waits in its first minute |
 //! | the kernel panics | once the router was up, the machine starts anew after some seconds; before, it stands still |
 //!
@@ -15,11 +15,12 @@ use std::panic::{self, AssertUnwindSafe};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use procmgr::pid1::{self, Buttons, Machine, Report, since_start};
-use procmgr::{Ending, ProcmgrError, RunOptions};
+use procmgr::class::PROCMGR;
+use procmgr::pid1::{self, Buttons, MANAGEMENT_WORD, Machine, Report, since_start};
+use procmgr::{Ending, ProcmgrError, RunOptions, crash};
 use vr::config::{check, startup};
 
 use crate::check::check_file;
@@ -34,8 +35,6 @@ const RUNTIME: &str = "/run/isthmus/default";
 const NONE: &str = "/run/none.conf";
 /// Word of the kernel's command line that asks for it.
 const RESCUE: &str = "rescue";
-/// Folder of crash records, in the router's state folder.
-const CRASHES: &str = "crash";
 /// A router that ran for so long starts anew by itself when it fails.
 const SETTLED: Duration = Duration::from_secs(60);
 
@@ -44,19 +43,14 @@ pub fn run() -> ExitCode {
     let report = Report;
     report.line(&format!("isthmus {}", env!("CARGO_PKG_VERSION")));
     let machine = pid1::boot(&report);
-    for word in machine.command_line.unknown(&[RESCUE]) {
-        report.line(&format!("{word} on the kernel's command line means nothing; there is isthmus.{RESCUE}"));
+    let words = [RESCUE, MANAGEMENT_WORD];
+    for word in machine.command_line.unknown(&words) {
+        let known = words.map(|word| format!("isthmus.{word}")).join(" and ");
+        report.line(&format!("{word} on the kernel's command line means nothing; there is {known}"));
     }
     let state = machine.disk.folder().map(|folder| folder.join(NAME));
-    let panicked = note_panics(state.clone());
-    let ending = match panic::catch_unwind(AssertUnwindSafe(|| run_router(&report, &machine, state.as_deref()))) {
-        Ok(Ok(ending)) => ending,
-        Ok(Err(error)) => {
-            record(state.as_deref(), &format!("{error:#}"));
-            after_failure(&report, &format!("{error:#}"))
-        }
-        Err(_) => after_failure(&report, &panicked.lock().unwrap_or_else(PoisonError::into_inner)),
-    };
+    let outcome = guard(state.as_deref(), || run_router(&report, &machine, state.as_deref()));
+    let ending = outcome.unwrap_or_else(|why| after_failure(&report, &why));
     match pid1::end(&report, &machine.disk, ending) {
         Ok(never) => match never {},
         Err(error) => {
@@ -102,6 +96,7 @@ fn run_with(report: &Report, machine: &Machine, state: Option<&Path>, file: &Pat
         console: true,
         ready_fd: None,
         machine: Some(Buttons::find()),
+        service_manager: None,
     })
 }
 
@@ -135,25 +130,31 @@ fn choose(report: &Report, machine: &Machine, state: Option<&Path>) -> Result<Pa
     }
 }
 
-/// From now on a panic of this process is said, recorded and kept.
-fn note_panics(state: Option<PathBuf>) -> Arc<Mutex<String>> {
-    let last = Arc::new(Mutex::new(String::new()));
-    let kept = Arc::clone(&last);
+/// Does the router's work. An error or a panic of it is recorded, if there is a disk, and returned.
+fn guard(state: Option<&Path>, work: impl FnOnce() -> Result<Ending>) -> Result<Ending, String> {
+    let panicked = Arc::new(Mutex::new(String::new()));
+    let (last, folder) = (Arc::clone(&panicked), state.map(Path::to_owned));
+    // In the hook, since only there the place is known; and at once, since a second panic would end everything.
     panic::set_hook(Box::new(move |panic| {
-        record(state.as_deref(), &panic.to_string());
-        *kept.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
+        record(folder.as_deref(), &panic.to_string());
+        *last.lock().unwrap_or_else(PoisonError::into_inner) = panic.to_string();
     }));
-    last
+    match panic::catch_unwind(AssertUnwindSafe(work)) {
+        Ok(Ok(ending)) => Ok(ending),
+        Ok(Err(error)) => {
+            record(state, &format!("{error:#}"));
+            Err(format!("{error:#}"))
+        }
+        Err(_) => Err(panicked.lock().unwrap_or_else(PoisonError::into_inner).clone()),
+    }
 }
 
 /// Writes a crash record, if there is a disk. One that cannot be written is on the console at least.
 fn record(state: Option<&Path>, why: &str) {
-    let Some(folder) = state.map(|state| state.join(CRASHES)) else { return };
-    let seconds = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    let text = format!("isthmus {}, up for {:.1} s\n{why}\n", env!("CARGO_PKG_VERSION"), since_start().as_secs_f64());
-    let path = folder.join(format!("{seconds}.txt"));
-    if let Err(error) = fs::create_dir_all(&folder).and_then(|()| fs::write(&path, text)) {
-        Report.line(&format!("no crash record: {}: {error}", path.display()));
+    let Some(folder) = state else { return };
+    let text = format!("isthmus {}, up for {:.1} s\n{why}", env!("CARGO_PKG_VERSION"), since_start().as_secs_f64());
+    if let Err(error) = crash::record(folder, PROCMGR, &text) {
+        Report.line(&format!("no crash record: {}: {error}", folder.display()));
     }
 }
 
@@ -176,5 +177,28 @@ fn after_failure(report: &Report, why: &str) -> Ending {
             "shutdown" => return Ending::Stop,
             _ => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_and_an_error_of_procmgr_leave_a_crash_record_each_and_say_why() {
+        let state = tempfile::tempdir().unwrap();
+        let panicked = guard(Some(state.path()), || panic!("a table without its row")).unwrap_err();
+        let failed = guard(Some(state.path()), || anyhow::bail!("no event loop")).unwrap_err();
+        drop(panic::take_hook());
+        assert!(panicked.contains("init.rs:") && panicked.contains("a table without its row"), "{panicked}");
+        assert_eq!(failed, "no event loop");
+        let records = fs::read_dir(state.path().join("crash")).unwrap().map(|entry| entry.unwrap().path());
+        let texts: Vec<String> = records.map(|path| fs::read_to_string(path).unwrap()).collect();
+        for why in ["a table without its row", "no event loop"] {
+            let recorded = |text: &&String| text.contains("Z procmgr\nisthmus ") && text.contains(why);
+            assert_eq!(texts.iter().filter(recorded).count(), 1, "{texts:?}");
+        }
+        assert_eq!(guard(None, || Ok(Ending::Stop)), Ok(Ending::Stop));
+        drop(panic::take_hook());
     }
 }

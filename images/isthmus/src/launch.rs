@@ -10,8 +10,8 @@ use std::process::{Child, Command, ExitCode, Stdio};
 use anyhow::{Context, Result, anyhow};
 use nix::sys::signal::Signal;
 use nix::unistd::{dup2_stdin, getppid, setsid};
-use procmgr::RunOptions;
 use procmgr::role::{ARGS_ENV, ROLE_ENV, SEPARATOR};
+use procmgr::{RunOptions, ServiceManager};
 use serde::{Deserialize, Serialize};
 
 use crate::classes;
@@ -101,6 +101,11 @@ impl Launch {
     }
 
     fn options(&self, ready_fd: Option<OwnedFd>) -> Result<RunOptions> {
+        // It started this process and no other one.
+        let service_manager = match self.bond {
+            Bond::Same => ServiceManager::of_environment().context("the service manager's socket")?,
+            Bond::Child { .. } | Bond::Detached => None,
+        };
         Ok(RunOptions {
             name: self.name.clone(),
             runtime_dir: self.runtime.clone(),
@@ -111,6 +116,7 @@ impl Launch {
             console: self.progress,
             ready_fd,
             machine: None,
+            service_manager,
         })
     }
 }

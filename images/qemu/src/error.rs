@@ -80,6 +80,9 @@ pub enum ImageError {
     /// A cable's description is none.
     #[error("cable {0:?}: wanted is LOCAL,REMOTE: the paths of the two sockets")]
     Cable(String),
+    /// An address for the management card is none.
+    #[error("{0:?}: wanted is ADDRESS/LENGTH, of IPv4")]
+    Management(String),
 }
 
 impl ImageError {

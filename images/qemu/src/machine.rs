@@ -1,9 +1,14 @@
 //! The QEMU command of a virtual machine, for a person to read and to run.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
+use std::net::Ipv4Addr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::str::FromStr;
+
+use sha2::{Digest, Sha256};
 
 use crate::ImageError;
 use crate::image::{INITRD, KERNEL};
@@ -16,6 +21,10 @@ pub const QEMU_PACKAGE: &str = "qemu-system-x86";
 /// To the kernel: its console is the serial line, it is quiet unless something is wrong, and it does not take a
 /// busy host for a broken timer.
 const COMMAND_LINE: &str = "console=ttyS0 quiet no_timer_check";
+/// A word of it (`procmgr::pid1`).
+const MANAGEMENT: &str = "isthmus.management";
+/// Tells this host from others (machine-id(5)): machines on both may be on one wire.
+const HOST: &str = "/etc/machine-id";
 /// Less than so much memory, in MiB, holds neither the unpacked image nor the router.
 pub const LEAST_MEMORY_MIB: u32 = 96;
 /// Slots of the main bus, of which 1 and up are for network cards.
@@ -33,6 +42,8 @@ pub struct Machine {
     pub plugs: Vec<Plug>,
     /// Memory in MiB.
     pub memory_mib: u32,
+    /// The first card is set apart for the machine's own kernel, which gets this address: `ADDRESS/LENGTH`.
+    pub management: Option<Management>,
     /// How QEMU runs it: `tcg`, or `kvm` where the host has it.
     pub accelerator: String,
     /// More for the kernel's command line.
@@ -72,11 +83,33 @@ impl FromStr for Plug {
     }
 }
 
+/// An address for the card that is set apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Management(String);
+
+impl FromStr for Management {
+    type Err = ImageError;
+
+    /// `ADDRESS/LENGTH`, of IPv4.
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let length_of = |(address, length): (&str, &str)| {
+            let _address: Ipv4Addr = address.parse().ok()?;
+            length.parse::<u8>().ok().filter(|length| (1..=32).contains(length))
+        };
+        match text.split_once('/').and_then(length_of) {
+            Some(_) => Ok(Self(text.to_owned())),
+            None => Err(ImageError::Management(text.to_owned())),
+        }
+    }
+}
+
 impl Machine {
     /// The command that runs it, with the serial line on standard input and output.
     pub fn command(&self) -> Command {
         let mut command = Command::new(QEMU);
-        let append = [COMMAND_LINE].into_iter().chain(self.append.iter().map(String::as_str)).collect::<Vec<_>>();
+        let management = self.management.as_ref().map(|Management(address)| format!("{MANAGEMENT}={address}"));
+        let words = management.iter().chain(&self.append).map(String::as_str);
+        let append = [COMMAND_LINE].into_iter().chain(words).collect::<Vec<_>>();
         command.args(["-M", "q35", "-accel", &self.accelerator, "-smp", "1", "-m", &self.memory_mib.to_string()]);
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "mon:stdio"]);
         command.arg("-kernel").arg(self.image.join(KERNEL)).arg("-initrd").arg(self.image.join(INITRD));
@@ -89,10 +122,30 @@ impl Machine {
         for (slot, plug) in (1..).zip(&self.plugs) {
             command.arg("-netdev").arg(netdev(slot, plug));
             // No firmware on the card: nobody boots from it.
-            command.arg("-device").arg(format!("virtio-net-pci,netdev=slot{slot},addr={slot:#x},romfile="));
+            let mac = self.mac(plug);
+            command.arg("-device").arg(format!("virtio-net-pci,netdev=slot{slot},addr={slot:#x},mac={mac},romfile="));
         }
         command.args(&self.more);
         command
+    }
+
+    /// A card's hardware address: the same after every start, and another one for each card of this host. Of a cable its
+    /// own socket decides, which no other card has; of a TAP device its name and whose machine it is.
+    fn mac(&self, plug: &Plug) -> String {
+        let absolute = |path: &Path| std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let mut hash = Sha256::new();
+        hash.update(fs::read(HOST).unwrap_or_default());
+        match plug {
+            Plug::Cable { local, .. } => hash.update(absolute(local).as_os_str().as_bytes()),
+            Plug::Tap { device } => {
+                hash.update(absolute(&self.image).as_os_str().as_bytes());
+                hash.update(device.as_bytes());
+            }
+        }
+        let digest = hash.finalize();
+        // QEMU's prefix, which is locally administered.
+        let bytes = [0x52, 0x54].iter().chain(digest.iter().take(4));
+        bytes.map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().join(":")
     }
 
     /// The same as a line for a shell.
@@ -139,21 +192,59 @@ mod tests {
             disk: Some("a,b.img".into()),
             plugs: vec!["a.sock,b.sock".parse().unwrap(), Plug::Tap { device: "tap0".into() }],
             memory_mib: 128,
+            management: Some("10.9.0.1/24".parse().unwrap()),
             accelerator: "tcg".to_owned(),
             append: vec!["isthmus.rescue".to_owned()],
             more: vec!["-no-reboot".into()],
         };
-        assert_eq!(
-            machine.shell_line(),
+        let [first, second] = [0, 1].map(|index| machine.mac(&machine.plugs[index]));
+        let expected = format!(
             "qemu-system-x86_64 -M q35 -accel tcg -smp 1 -m 128 -nodefaults -no-user-config -display none \
              -serial mon:stdio -kernel 'it'\\''s/vmlinuz' -initrd 'it'\\''s/initrd' \
-             -append 'console=ttyS0 quiet no_timer_check isthmus.rescue' -device virtio-rng-pci,addr=0x1e \
+             -append 'console=ttyS0 quiet no_timer_check isthmus.management=10.9.0.1/24 isthmus.rescue' \
+             -device virtio-rng-pci,addr=0x1e \
              -drive if=none,id=disk,format=raw,file=a,,b.img -device virtio-blk-pci,drive=disk,addr=0x1d \
              -netdev dgram,id=slot1,local.type=unix,local.path=a.sock,remote.type=unix,remote.path=b.sock \
-             -device virtio-net-pci,netdev=slot1,addr=0x1,romfile= \
+             -device virtio-net-pci,netdev=slot1,addr=0x1,mac={first},romfile= \
              -netdev tap,id=slot2,ifname=tap0,script=no,downscript=no \
-             -device virtio-net-pci,netdev=slot2,addr=0x2,romfile= -no-reboot"
+             -device virtio-net-pci,netdev=slot2,addr=0x2,mac={second},romfile= -no-reboot"
         );
+        assert_eq!(machine.shell_line(), expected);
+    }
+
+    #[test]
+    fn a_card_keeps_its_address_and_has_it_alone() {
+        let machine = |image: &str| Machine {
+            image: image.into(),
+            disk: None,
+            plugs: Vec::new(),
+            memory_mib: 128,
+            management: None,
+            accelerator: "tcg".to_owned(),
+            append: Vec::new(),
+            more: Vec::new(),
+        };
+        let cable = |local: &str| Plug::Cable { local: local.into(), remote: "b.sock".into() };
+        let tap = |device: &str| Plug::Tap { device: device.to_owned() };
+        let one = machine("one");
+        let all = [
+            one.mac(&cable("a.sock")),
+            one.mac(&cable("c.sock")),
+            one.mac(&tap("tap0")),
+            one.mac(&tap("tap1")),
+            machine("other").mac(&tap("tap0")),
+        ];
+        assert_eq!(all[0], machine("other").mac(&cable("./a.sock")), "the same socket");
+        assert!(all.iter().all(|mac| mac.len() == 17 && mac.starts_with("52:54:")), "{all:?}");
+        assert_eq!(all.iter().collect::<std::collections::BTreeSet<_>>().len(), all.len(), "{all:?}");
+    }
+
+    #[test]
+    fn an_address_for_management_is_checked_before_a_machine_starts() {
+        assert!("10.9.0.1/24".parse::<Management>().is_ok());
+        for wrong in ["", "10.9.0.1", "10.9.0.1/0", "10.9.0.1/33", "x/24", "2001:db8::1/64"] {
+            assert!(wrong.parse::<Management>().is_err(), "{wrong}");
+        }
     }
 
     #[test]

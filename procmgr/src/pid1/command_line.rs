@@ -29,6 +29,11 @@ impl CommandLine {
         self.words.iter().any(|(word, _)| word == name)
     }
 
+    /// The value of `isthmus.NAME=VALUE`.
+    pub fn value(&self, name: &str) -> Option<&str> {
+        self.words.iter().find(|(word, _)| word == name)?.1.as_deref()
+    }
+
     /// Words of the router that are none of `known`: an operator mistyped.
     pub fn unknown(&self, known: &[&str]) -> Vec<String> {
         let unknown = self.words.iter().filter(|(word, _)| !known.contains(&word.as_str()));
@@ -44,6 +49,7 @@ mod tests {
     fn the_routers_words_are_found_among_the_kernels() {
         let line = CommandLine::parse("console=ttyS0 isthmus.rescue quiet isthmus.what=7 -- x\n");
         assert!(line.has("rescue") && line.has("what") && !line.has("quiet"));
+        assert_eq!((line.value("what"), line.value("rescue")), (Some("7"), None));
         assert_eq!(line.unknown(&["rescue"]), ["isthmus.what"]);
     }
 }

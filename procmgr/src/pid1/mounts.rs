@@ -26,22 +26,3 @@ pub(super) fn mount_all() -> Result<(), String> {
         .collect();
     if failed.is_empty() { Ok(()) } else { Err(format!("cannot mount {}", failed.join(", "))) }
 }
-
-/// What `/proc/meminfo` says of the whole memory.
-pub(super) fn total_memory_mib(meminfo: &str) -> Option<u64> {
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemTotal:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    Some(kib / 1024)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_read_as_the_kernel_writes_it() {
-        assert_eq!(total_memory_mib("MemTotal:         103412 kB\nMemFree:  1 kB\n"), Some(100));
-        assert_eq!(total_memory_mib("MemFree: 1 kB\n"), None);
-        assert_eq!(total_memory_mib("MemTotal: many\n"), None);
-    }
-}

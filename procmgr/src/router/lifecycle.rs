@@ -12,6 +12,7 @@ use nix::unistd::read;
 use super::Router;
 use crate::class::{ClassSpec, ReadyWhen, Scope};
 use crate::console::took;
+use crate::crash;
 use crate::link::LinkEnd;
 use crate::order::{Place, place};
 use crate::pid1;
@@ -312,9 +313,23 @@ impl Router<'_> {
         let state = self.processes.get_mut(key).and_then(Process::supervised).map(|s| s.supervisor.state());
         let Some(State::Backoff { until }) = state else { return self.log.info(&format!("{who} stopped: {cause}")) };
         let pause = until.saturating_duration_since(self.now).as_secs_f64();
-        let text = format!("{who} ended: {cause}; started again in {pause:.1} s");
+        let shortage = self.machine.as_ref().and_then(|_| self.shortage.news());
+        let shortage = shortage.map(|news| format!("; {news}")).unwrap_or_default();
+        let text = format!("{who} ended: {cause}; started again in {pause:.1} s{shortage}");
+        // First: who hears of it may look at once.
+        self.record_crash(key, who, cause);
         self.console.warn(&text);
         self.log.warn(&text);
+    }
+
+    /// Its last words are all that is left of it.
+    fn record_crash(&mut self, key: ProcessKey, who: &str, cause: &str) {
+        let Some(folder) = &self.state_dir else { return };
+        let supervised = self.processes.get_mut(key).and_then(Process::supervised);
+        let last_words = supervised.map(|supervised| supervised.last_words.join("\n")).unwrap_or_default();
+        if let Err(error) = crash::record(folder, who, &format!("{cause}\n{last_words}")) {
+            self.log.warn(&format!("no crash record of {who}: {error}"));
+        }
     }
 
     /// Takes the last that a process wrote, and closes the pipe.
@@ -421,6 +436,7 @@ impl Router<'_> {
             return;
         }
         self.stopping = true;
+        self.console.stopping();
         self.log.info(&format!("router {} stops, asked by {asked_by}", self.name));
         let keys = self.processes.keys();
         for key in &keys {

@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         console: true,
         ready_fd: None,
         machine: None,
+        service_manager: None,
     });
     match result {
         Ok(_) => ExitCode::SUCCESS,

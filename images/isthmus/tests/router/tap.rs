@@ -1,5 +1,5 @@
 //! A virtual machine peers with BIRD in a network of the host, through a TAP device. Nobody but the router answers there:
-//! the machine's kernel keeps still.
+//! the machine's kernel keeps still, and answers on a card of its own that is set apart for management.
 
 use std::fs;
 use std::process::{Child, Command, Stdio};
@@ -13,7 +13,7 @@ use crate::vm::{Vm, build, can_boot};
 const CONFIG: &str = "hostname edge
 linecard 0/0
  port 0
-  driver af-packet device slot1
+  driver af-packet device slot2
  !
 !
 vr red
@@ -56,6 +56,10 @@ protocol bgp edge {
 }
 ";
 
+/// The first card is for management.
+const MACHINE: [&str; 8] = ["--memory", "96", "--management", MANAGEMENT, "--tap", "tap1", "--tap", "tap0"];
+const MANAGEMENT: &str = "10.9.0.1/24";
+
 struct Bird(Child);
 
 impl Drop for Bird {
@@ -66,8 +70,8 @@ impl Drop for Bird {
 }
 
 #[test]
-fn a_machine_peers_with_bird_through_a_tap_and_its_kernel_keeps_still() {
-    let name = "a_machine_peers_with_bird_through_a_tap_and_its_kernel_keeps_still";
+fn a_machine_peers_with_bird_through_a_tap_and_its_kernel_answers_on_the_management_card_only() {
+    let name = "a_machine_peers_with_bird_through_a_tap_and_its_kernel_answers_on_the_management_card_only";
     if !can_run(name, &["bird", "ping"]) || !can_boot(name) {
         return;
     }
@@ -81,11 +85,14 @@ fn a_machine_peers_with_bird_through_a_tap_and_its_kernel_keeps_still() {
     outside.ip("tuntap add tap0 mode tap");
     outside.ip("address add 10.1.0.2/24 dev tap0");
     outside.ip("link set tap0 up");
+    outside.ip("tuntap add tap1 mode tap");
+    outside.ip("address add 10.9.0.2/24 dev tap1");
+    outside.ip("link set tap1 up");
     let mut bird = outside.command(find("bird").unwrap());
     bird.args(["-f", "-c", &path("bird.conf"), "-s", &path("bird.socket")]);
     let _bird = Bird(bird.stdout(Stdio::null()).spawn().unwrap());
     let isthmus = outside.inside(&Command::new(env!("CARGO_BIN_EXE_isthmus")));
-    let mut vm = Vm::spawn(isthmus, &folder.path().join("image"), ["--memory", "96", "--tap", "tap0"]);
+    let mut vm = Vm::spawn(isthmus, &folder.path().join("image"), MACHINE);
 
     vm.expect_prompt("edge");
     vm.command_until("edge", "show route vr red", |text| text.contains("203.0.113.0/24"));
@@ -106,4 +113,18 @@ fn a_machine_peers_with_bird_through_a_tap_and_its_kernel_keeps_still() {
     assert!(interfaces.contains(stations[0]), "{neighbors}\n{interfaces}");
     let of_kernel: Value = serde_json::from_str(&outside.ip("-json -6 neighbor show dev tap0")).unwrap();
     assert_eq!(of_kernel.as_array().unwrap().len(), 0, "the machine's kernel speaks IPv6: {of_kernel}");
+
+    let answered = |more: &[&str]| {
+        let ping =
+            outside.command("ping").args(["-n", "-c", "1", "-W", "2"]).args(more).arg("10.9.0.1").output().unwrap();
+        ping.status.success()
+    };
+    assert!(answered(&["-I", "tap1"]), "the card for management is the kernel's");
+    // Not even where somebody knows the card's own address, and sends there what is for another card of the machine.
+    let console = vm.console();
+    let (_, card) = console.split_once("network card slot2, ").unwrap();
+    outside.ip("link set tap1 down");
+    outside.ip("route add 10.9.0.1/32 dev tap0");
+    outside.ip(&format!("neighbor add 10.9.0.1 lladdr {} dev tap0", card.lines().next().unwrap()));
+    assert!(!answered(&[]), "the kernel answers on a port");
 }
