@@ -1,5 +1,7 @@
 //! The benchmarks, as a user runs them: short, and without a look at how fast anything is.
 
+use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
@@ -9,6 +11,8 @@ fn bench(name: &str) -> Value {
     let folder = tempfile::tempdir().unwrap();
     let mut bench = Command::new(env!("CARGO_BIN_EXE_isthmus"));
     bench.args(["bench", name, "--quick", "--json"]).env("TMPDIR", folder.path());
+    // Kernels stay over runs.
+    bench.env("XDG_CACHE_HOME", Path::new(env!("CARGO_TARGET_TMPDIR")).join("cache"));
     let output = bench.output().unwrap();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{errors}");
@@ -99,4 +103,37 @@ fn bench_igp_measures_the_core_and_a_ring_of_vrs() {
         assert!(row(&report, case, "bird")["skipped"].is_string(), "{case}");
     }
     assert!(row(&report, "lsdb_memory_per_lsa", "isthmus")["median"].as_f64().unwrap() > 36.0);
+}
+
+/// `check` counts the lines that say why a test cannot run.
+fn can_boot(test: &str) -> bool {
+    let programs = ["/usr/bin/qemu-system-x86_64", "/bin/busybox", "/usr/lib/frr/bgpd", "/usr/bin/vtysh"];
+    let missing = programs.into_iter().find(|program| !Path::new(program).exists());
+    let reason = match missing {
+        None if nix::unistd::geteuid().is_root() => return true,
+        None => "root fetches a kernel with apt".to_owned(),
+        Some(program) => format!("{program} is not installed"),
+    };
+    // Not `eprintln`: the test harness swallows what a passing test prints with it.
+    let mut terminal = std::io::stderr();
+    writeln!(terminal, "SKIPPED {test}: {reason}").unwrap();
+    false
+}
+
+#[test]
+fn bench_boot_measures_us_and_frr_from_the_kernel_to_a_session() {
+    if !can_boot("bench_boot_measures_us_and_frr_from_the_kernel_to_a_session") {
+        return;
+    }
+    let report = bench("boot");
+    for (case, unit) in
+        [("image_size", "B"), ("to_pid1", "s"), ("to_prompt", "s"), ("to_established", "s"), ("guest_memory", "B")]
+    {
+        for subject in ["isthmus", "frr"] {
+            let row = row(&report, case, subject);
+            assert!(row["median"].as_f64().unwrap() > 0.0 && row["unit"] == unit, "{row}");
+        }
+        let ratios = report["ratios"].as_array().unwrap();
+        assert!(ratios.iter().any(|r| r["case"] == case && r["against"] == "frr" && r["wanted"] == 1.0), "{report}");
+    }
 }

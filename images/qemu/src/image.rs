@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::error::ImageError;
 use crate::initramfs::Initramfs;
 use crate::lock::Lock;
-use crate::{apt, executable, package};
+use crate::package::{self, Kernel};
+use crate::{apt, executable};
 
 /// Name of the kernel in an image's folder.
 pub const KERNEL: &str = "vmlinuz";
@@ -58,31 +59,56 @@ pub struct Built {
     pub initrd_bytes: u64,
 }
 
+/// Reads a kernel, and fetches it before if it is not there yet.
+pub fn kernel(source: &KernelSource) -> Result<Kernel, ImageError> {
+    match source {
+        KernelSource::Locked { lock, cache } => package::read(&apt::fetch(lock, cache)?, None),
+        KernelSource::File { path, modules } => package::read(path, modules.as_deref()),
+    }
+}
+
 /// Builds an image in `folder`, which is made if it is not there. An image that was there is replaced when the new one is
 /// complete.
 pub fn build(options: &ImageOptions, folder: &Path) -> Result<Built, ImageError> {
-    let kernel = match &options.kernel {
-        KernelSource::Locked { lock, cache } => package::read(&apt::fetch(lock, cache)?, None)?,
-        KernelSource::File { path, modules } => package::read(path, modules.as_deref())?,
-    };
+    build_with(&kernel(&options.kernel)?, &options.executable, options.config.as_deref(), folder)
+}
+
+/// The same with a kernel that was read already.
+pub fn build_with(
+    kernel: &Kernel,
+    executable: &Path,
+    config: Option<&Path>,
+    folder: &Path,
+) -> Result<Built, ImageError> {
     let mut files = Initramfs::default();
     MOUNT_POINTS.iter().for_each(|path| files.folder(Path::new(path)));
     files.console();
-    let (executable, libraries) = executable::read(&options.executable)?;
+    let (executable, libraries) = executable::read(executable)?;
     files.file(Path::new("/init"), 0o755, executable);
     for (path, bytes) in libraries {
         files.file(&path, 0o755, bytes);
     }
-    if let Some(config) = &options.config {
+    if let Some(config) = config {
         files.file(Path::new(CONFIG), 0o644, fs::read(config).map_err(ImageError::of(config))?);
     }
-    if !kernel.modules.is_empty() {
-        let order: String = kernel.modules.iter().map(|(name, _)| format!("{name}.ko\n")).collect();
-        files.file(&Path::new(MODULES).join("order"), 0o644, order.into_bytes());
+    add_modules(&mut files, kernel);
+    write(kernel, &files, folder)
+}
+
+/// Adds a kernel's modules, and the order in which they are to be loaded.
+pub fn add_modules(files: &mut Initramfs, kernel: &Kernel) {
+    if kernel.modules.is_empty() {
+        return;
     }
-    for (name, bytes) in kernel.modules {
-        files.file(&Path::new(MODULES).join(format!("{name}.ko")), 0o644, bytes);
+    let order: String = kernel.modules.iter().map(|(name, _)| format!("{name}.ko\n")).collect();
+    files.file(&Path::new(MODULES).join("order"), 0o644, order.into_bytes());
+    for (name, bytes) in &kernel.modules {
+        files.file(&Path::new(MODULES).join(format!("{name}.ko")), 0o644, bytes.clone());
     }
+}
+
+/// Writes a kernel and its initramfs, each whole or not at all.
+pub fn write(kernel: &Kernel, files: &Initramfs, folder: &Path) -> Result<Built, ImageError> {
     fs::create_dir_all(folder).map_err(ImageError::of(folder))?;
     let initrd = files.pack().map_err(ImageError::of(&folder.join(INITRD)))?;
     let built = Built { kernel_bytes: kernel.image.len() as u64, initrd_bytes: initrd.len() as u64 };

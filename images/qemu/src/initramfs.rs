@@ -23,14 +23,14 @@ enum Node {
 
 /// Files to pack.
 #[derive(Default)]
-pub(crate) struct Initramfs {
+pub struct Initramfs {
     /// Sorted, so that a folder comes before what is in it.
     nodes: BTreeMap<PathBuf, Node>,
 }
 
 impl Initramfs {
     /// Adds a folder, and those above it.
-    pub(crate) fn folder(&mut self, path: &Path) {
+    pub fn folder(&mut self, path: &Path) {
         // The root itself is there.
         for folder in path.ancestors().filter(|folder| folder.parent().is_some()) {
             self.nodes.entry(folder.to_owned()).or_insert(Node::Folder);
@@ -38,12 +38,12 @@ impl Initramfs {
     }
 
     /// Adds a file, and the folders above it.
-    pub(crate) fn file(&mut self, path: &Path, mode: u32, bytes: Vec<u8>) {
+    pub fn file(&mut self, path: &Path, mode: u32, bytes: Vec<u8>) {
         self.node(path, Node::File { mode, bytes });
     }
 
     /// Adds `/dev/console`.
-    pub(crate) fn console(&mut self) {
+    pub fn console(&mut self) {
         self.node(Path::new("/dev/console"), Node::Console);
     }
 
@@ -53,7 +53,7 @@ impl Initramfs {
     }
 
     /// Packs everything: no times, no owners but root, numbers in the order of names.
-    pub(crate) fn pack(&self) -> io::Result<Vec<u8>> {
+    pub fn pack(&self) -> io::Result<Vec<u8>> {
         let mut packed = zstd::Encoder::new(Vec::new(), LEVEL)?;
         for (number, (path, node)) in (1..).zip(&self.nodes) {
             let name = path.strip_prefix("/").unwrap_or(path).to_string_lossy();

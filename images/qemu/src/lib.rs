@@ -15,9 +15,9 @@ pub mod disk;
 pub mod error;
 pub mod executable;
 pub mod image;
-mod initramfs;
+pub mod initramfs;
 pub mod lock;
 pub mod machine;
-mod package;
+pub mod package;
 
 pub use error::ImageError;

@@ -16,7 +16,7 @@ const BZIMAGE: &[u8] = b"HdrS";
 const BZIMAGE_AT: usize = 0x202;
 
 /// Modules that a virtual machine needs, each after those that it needs itself.
-pub(crate) const MODULES: [&str; 13] = [
+const MODULES: [&str; 14] = [
     "virtio_ring",
     "virtio_pci_modern_dev",
     "virtio_pci_legacy_dev",
@@ -28,20 +28,22 @@ pub(crate) const MODULES: [&str; 13] = [
     "virtio_blk",
     "virtio_console",
     "virtio-rng",
+    "virtio_balloon",
     "evdev",
     "button",
 ];
 
-/// A kernel, and those of [`MODULES`] that are not part of it.
+/// A kernel, and those modules for a virtual machine that are not part of it.
 #[derive(Debug)]
-pub(crate) struct Kernel {
-    pub(crate) image: Vec<u8>,
+pub struct Kernel {
+    /// The bzImage.
+    pub image: Vec<u8>,
     /// Name and content, in the order of loading.
-    pub(crate) modules: Vec<(&'static str, Vec<u8>)>,
+    pub modules: Vec<(&'static str, Vec<u8>)>,
 }
 
 /// Reads a kernel from a package, or a bare one, with modules from a folder if one is given.
-pub(crate) fn read(path: &Path, modules: Option<&Path>) -> Result<Kernel, ImageError> {
+pub fn read(path: &Path, modules: Option<&Path>) -> Result<Kernel, ImageError> {
     let mut file = File::open(path).map_err(ImageError::of(path))?;
     let mut head = Vec::new();
     let length = (BZIMAGE_AT + BZIMAGE.len()) as u64;

@@ -1,5 +1,6 @@
 //! `isthmus bench`: Isthmus measured against its peers, alternating in one run.
 
+mod boot;
 mod channels;
 mod footprint;
 mod igp;
@@ -38,7 +39,7 @@ struct Benchmark {
     measure: fn(bool) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 4] = [
+const BENCHMARKS: [Benchmark; 5] = [
     Benchmark {
         name: inter_vr::NAME,
         help: "two processes of two VRs: the channel against our stack and the kernel",
@@ -55,6 +56,11 @@ const BENCHMARKS: [Benchmark; 4] = [
         measure: igp::measure,
     },
     Benchmark { name: vrfib::NAME, help: "look-ups in a vrFIB of 1, 100 and 10,000 entries", measure: vrfib::measure },
+    Benchmark {
+        name: boot::NAME,
+        help: "a virtual machine from nothing to a BGP session, against FRR in the same machine",
+        measure: boot::measure,
+    },
 ];
 
 /// Runs a benchmark, or lists them.
