@@ -331,10 +331,10 @@ impl Channel {
         Ok(self.find_record()?.map(|length| Record { channel: self, length }))
     }
 
-    /// Whether [`next_record`](Self::next_record) has one.
+    /// Whether [`next_record`](Self::next_record) has one, or an error.
     #[inline]
     pub fn has_record(&mut self) -> Result<bool, ChannelError> {
-        Ok(self.find_record()?.is_some())
+        Ok((!self.gate_closed && self.rx.knows_bytes()) || self.find_record()?.is_some())
     }
 
     #[inline]

@@ -151,6 +151,12 @@ impl Consumer {
         }
     }
 
+    /// Whether bytes were seen that are not consumed. Asks no shared memory.
+    #[inline]
+    pub(crate) fn knows_bytes(&self) -> bool {
+        self.known() > 0
+    }
+
     /// Whether there is something that was not seen: bytes, or that the writer has ended. A look at shared memory and
     /// nothing else.
     #[inline]

@@ -45,6 +45,11 @@ impl DatagramSocket {
         self.wait_for(|library, reactor| library.receive_datagram(reactor, self.socket, into, look_out))
     }
 
+    fn receive_payload(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
+        let look_out = self.look_out();
+        self.wait_for(|library, reactor| library.receive_payload(reactor, self.socket, into, look_out))
+    }
+
     /// For the next datagram, before it waits.
     fn look_out(&self) -> Duration {
         if self.nonblocking.get() { Duration::ZERO } else { SPIN }
@@ -220,8 +225,7 @@ impl UdpSocket {
 
     /// The next datagram, and who sent it. What does not fit is lost; [`recv_msg`](Self::recv_msg) tells.
     pub fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let info = self.0.receive_into(into)?;
-        Ok((info.length.min(into.len()), info.source))
+        self.0.receive_payload(into)
     }
 
     /// Speaks with one peer from now on: hears nobody else, and is told if nobody is there.
@@ -284,8 +288,7 @@ impl RawSocket {
 
     /// The next datagram, and who sent it. What does not fit is lost; [`recv_msg`](Self::recv_msg) tells.
     pub fn recv_from(&self, into: &mut [u8]) -> io::Result<(usize, IpAddr)> {
-        let info = self.0.receive_into(into)?;
-        Ok((info.length.min(into.len()), info.source.ip()))
+        self.0.receive_payload(into).map(|(length, source)| (length, source.ip()))
     }
 
     /// Speaks with one peer from now on: hears nobody else, and is told if nobody is there.

@@ -52,12 +52,16 @@ pub(super) struct Judged {
 }
 
 impl Known {
+    /// What comes with a payload of `length` bytes, of which the caller took `filled`.
     #[inline]
-    fn info(&self, length: usize, room: usize) -> DatagramInfo {
+    fn info(&self, length: usize, filled: usize, room: &Room<'_>) -> DatagramInfo {
         let DatagramHeader { addresses, ttl, tos, ref interface } = self.header;
         let Addresses { source, destination } = addresses;
-        let interface = interface.clone();
-        DatagramInfo { length, truncated: room < length, source, destination, ttl, tos, interface }
+        let interface = match room {
+            Room::Payload(_) => None,
+            Room::Buffer(_) | Room::Whole(_) => interface.clone(),
+        };
+        DatagramInfo { length, truncated: filled < length, source, destination, ttl, tos, interface }
     }
 }
 
@@ -65,6 +69,8 @@ impl Known {
 enum Room<'a> {
     /// What does not fit is lost.
     Buffer(&'a mut [u8]),
+    /// The same for a caller who does not ask for the interface: a name costs as much as a small payload.
+    Payload(&'a mut [u8]),
     Whole(&'a mut Vec<u8>),
 }
 
@@ -73,7 +79,7 @@ impl Room<'_> {
     #[inline]
     fn fill(&mut self, record: &Record<'_>, at: usize) -> usize {
         match self {
-            Room::Buffer(buffer) => record.copy(at, buffer),
+            Room::Buffer(buffer) | Room::Payload(buffer) => record.copy(at, buffer),
             Room::Whole(payload) => {
                 payload.resize(record.length().saturating_sub(at), 0);
                 record.copy(at, payload)
@@ -84,7 +90,7 @@ impl Room<'_> {
     /// Takes a payload that was read before.
     fn take(&mut self, payload: Vec<u8>) -> usize {
         match self {
-            Room::Buffer(buffer) => {
+            Room::Buffer(buffer) | Room::Payload(buffer) => {
                 let count = payload.len().min(buffer.len());
                 if let (Some(buffer), Some(payload)) = (buffer.get_mut(..count), payload.get(..count)) {
                     buffer.copy_from_slice(payload);
@@ -130,6 +136,19 @@ impl Library {
         look_out: Duration,
     ) -> Result<Option<DatagramInfo>, SocketError> {
         self.receive_next(reactor, id, &mut Room::Buffer(into), look_out)
+    }
+
+    /// The same for a caller who asks for no more than the payload and its sender.
+    pub(crate) fn receive_payload(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        into: &mut [u8],
+        look_out: Duration,
+    ) -> Result<Option<(usize, SocketAddr)>, SocketError> {
+        let room = into.len();
+        let info = self.receive_next(reactor, id, &mut Room::Payload(into), look_out)?;
+        Ok(info.map(|info| (info.length.min(room), info.source)))
     }
 
     fn receive_next(
@@ -326,7 +345,7 @@ impl Library {
         };
         let at = known.encoded.as_bytes().len();
         let filled = room.fill(&record, at);
-        let info = known.info(record.length() - at, filled);
+        let info = known.info(record.length() - at, filled, room);
         consume(record);
         Pulled::Datagram(info)
     }
@@ -435,7 +454,7 @@ impl Library {
         if judged.receivers.as_slice() == [reader] {
             let filled = room.fill(&record, at);
             consume(record);
-            return Ok(Pulled::Datagram(judged.known.info(length, filled)));
+            return Ok(Pulled::Datagram(judged.known.info(length, filled, room)));
         }
         let mut payload = vec![0; length];
         record.copy(at, &mut payload);
