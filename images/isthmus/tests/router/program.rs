@@ -1,11 +1,11 @@
 //! Programs of the test in a running router: sockets of the client library in a VR, all in the test's own process.
 
-use std::net::SocketAddr;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipc::link::Link;
 use ipc::reactor::Reactor;
-use sockets::{Destination, Library, LibraryEvent, Received, SocketError, SocketId, SocketKind};
+use sockets::{Destination, Library, LibraryEvent, Options, Received, SocketError, SocketId, SocketKind};
 
 use crate::support::{PATIENCE, Router};
 
@@ -22,7 +22,12 @@ pub struct Program {
 impl Program {
     /// Joins a VR. A process can have one program in each.
     pub fn attach(router: &Router, vr: &str) -> Self {
-        let link = Link::attach(&router.control_socket(), Some(vr.parse().unwrap()), "program".parse().unwrap());
+        Self::attach_at(&router.control_socket(), vr)
+    }
+
+    /// The same, by the router's control socket.
+    pub fn attach_at(control_socket: &Path, vr: &str) -> Self {
+        let link = Link::attach(control_socket, Some(vr.parse().unwrap()), "program".parse().unwrap());
         let mut reactor = Reactor::new(link.unwrap()).unwrap();
         let library = Library::new(&mut reactor).unwrap();
         Self { reactor, library, events: Vec::new() }
@@ -30,19 +35,34 @@ impl Program {
 
     /// Listens, and returns when everybody knows.
     pub fn listen(&mut self, address: &str, backlog: u16) -> SocketId {
-        let listener = self.library.create_socket(SocketKind::Stream).unwrap();
-        self.library.bind(listener, address.parse().unwrap(), None).unwrap();
-        self.library.listen(&mut self.reactor, listener, backlog).unwrap();
+        let listener = self.begin_to_listen(address, backlog);
         until("the listener", &mut [self], |programs| {
             programs[0].happened(LibraryEvent::Listening { listener }).then_some(listener)
         })
     }
 
+    /// Asks to listen.
+    pub fn begin_to_listen(&mut self, address: &str, backlog: u16) -> SocketId {
+        let listener = self.library.create_socket(SocketKind::Stream).unwrap();
+        self.library.bind(listener, address.parse().unwrap(), None).unwrap();
+        self.library.listen(&mut self.reactor, listener, backlog).unwrap();
+        listener
+    }
+
     /// Begins to connect.
     pub fn open(&mut self, to: &str, from: Option<&str>) -> SocketId {
-        let to: SocketAddr = to.parse().unwrap();
-        let mut to = Destination::new(to);
+        self.open_with(to, from, Options::default())
+    }
+
+    /// Begins to connect, and gives up after a while.
+    pub fn open_within(&mut self, to: &str, limit: Duration) -> SocketId {
+        self.open_with(to, None, Options { user_timeout: Some(limit), ..Options::default() })
+    }
+
+    fn open_with(&mut self, to: &str, from: Option<&str>, options: Options) -> SocketId {
+        let mut to = Destination::new(to.parse().unwrap());
         to.local.address = from.map(|from| from.parse().unwrap());
+        to.options = options;
         self.library.open_socket(&mut self.reactor, to).unwrap()
     }
 
@@ -65,7 +85,7 @@ impl Program {
     }
 
     /// One turn of its loop.
-    fn turn(&mut self) {
+    pub fn turn(&mut self) {
         self.reactor.wait(Some(TURN)).unwrap();
         self.library.handle_timeout(&mut self.reactor, Instant::now());
         while let Some(event) = self.reactor.next_event().unwrap() {
