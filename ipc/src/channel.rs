@@ -42,7 +42,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::doorbell::{Doorbell, MOST_RINGS, make_bell};
 use crate::error::{ChannelError, PeerFault};
 use crate::memory::{self, Memory, Slot};
-use crate::ring::{self, CHANNEL_BYTES, Consumer, Producer};
+use crate::ring::{self, CHANNEL_BYTES, Consumer, EndCursors, Producer};
+
+mod share;
 
 /// Rings without any progress after which the peer is taken to be hostile. A correct peer rings only when it has
 /// written, read or closed; the margin is for what a later version may ring for.
@@ -121,6 +123,9 @@ pub struct Channel {
     pub tx: Producer,
     doorbell: Doorbell,
     side: Side,
+    end: Arc<Slot<EndCursors>>,
+    /// Other processes may use this end too: everything is done in turn.
+    shared: bool,
     gate_closed: bool,
     /// The end of what the peer wrote was handed out: nothing more is to be waited for.
     end_reported: bool,
@@ -205,12 +210,15 @@ impl Channel {
             Side::Opener => 0,
             Side::Listener => 1,
         };
-        let (tx, rx) = ring::open_ends(&memory, Slot::new()?, writes_ring);
+        let end = Arc::new(Slot::new()?);
+        let (tx, rx) = ring::open_ends(&memory, &end, writes_ring);
         Ok(Self {
             rx,
             tx,
             doorbell: Doorbell::new(parts.bell_in, parts.bell_out),
             side: parts.side,
+            end,
+            shared: false,
             gate_closed: false,
             end_reported: false,
             spin: Spin::default(),
@@ -233,12 +241,14 @@ impl Channel {
     /// Writes bytes and wakes the peer if it sleeps; returns how many fitted (0: full).
     #[inline]
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, ChannelError> {
-        self.check_writable()?;
-        let written = self.tx.write(bytes)?;
-        if self.tx.wake_reader() {
-            self.ring()?;
-        }
-        Ok(written)
+        self.in_turn(|channel| {
+            channel.check_writable()?;
+            let written = channel.tx.write(bytes)?;
+            if channel.tx.wake_reader() {
+                channel.ring()?;
+            }
+            Ok(written)
+        })
     }
 
     /// Reads bytes and wakes the peer if it waits for room. 0: nothing now, or the end:
@@ -248,19 +258,21 @@ impl Channel {
         if self.gate_closed {
             return Ok(0);
         }
-        loop {
-            let read = self.rx.read(into)?;
-            if read > 0 {
-                if self.rx.wake_writer() {
-                    self.ring()?;
+        self.in_turn(|channel| {
+            loop {
+                let read = channel.rx.read(into)?;
+                if read > 0 {
+                    if channel.rx.wake_writer() {
+                        channel.ring()?;
+                    }
+                    return Ok(read);
                 }
-                return Ok(read);
+                match channel.why_empty(0)? {
+                    Empty::Filled if !into.is_empty() => {}
+                    Empty::Filled | Empty::ForNow | Empty::Finished => return Ok(0),
+                }
             }
-            match self.why_empty(0)? {
-                Empty::Filled if !into.is_empty() => {}
-                Empty::Filled | Empty::ForNow | Empty::Finished => return Ok(0),
-            }
-        }
+        })
     }
 
     /// Copies from `ahead` bytes past the first unconsumed one, without consuming. 0: nothing there now, or the end:
@@ -271,61 +283,71 @@ impl Channel {
         if self.gate_closed {
             return Ok(0);
         }
-        let read = self.rx.peek(ahead, into)?;
-        if read > 0 || into.is_empty() {
-            return Ok(read);
-        }
-        match self.why_empty(ahead)? {
-            Empty::Filled => Ok(self.rx.peek(ahead, into)?),
-            Empty::ForNow | Empty::Finished => Ok(0),
-        }
+        self.in_turn(|channel| {
+            let read = channel.rx.peek(ahead, into)?;
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+            match channel.why_empty(ahead)? {
+                Empty::Filled => Ok(channel.rx.peek(ahead, into)?),
+                Empty::ForNow | Empty::Finished => Ok(0),
+            }
+        })
     }
 
     /// Consumes at most `bytes` and wakes the peer if it waits for the room; returns how many there were.
     #[inline]
     pub fn consume(&mut self, bytes: usize) -> Result<usize, ChannelError> {
-        let consumed = self.rx.consume(bytes)?;
-        if self.rx.wake_writer() {
-            self.ring()?;
-        }
-        Ok(consumed)
+        self.in_turn(|channel| {
+            let consumed = channel.rx.consume(bytes)?;
+            if channel.rx.wake_writer() {
+                channel.ring()?;
+            }
+            Ok(consumed)
+        })
     }
 
     /// Writes a record, whole or not at all, and wakes the peer if it sleeps. `false`: it does not fit now.
     #[inline]
     pub fn write_record(&mut self, record: &[u8]) -> Result<bool, ChannelError> {
-        self.check_writable()?;
-        let written = self.tx.write_record(record)?;
-        if written && self.tx.wake_reader() {
-            self.ring()?;
-        }
-        Ok(written)
+        self.in_turn(|channel| {
+            channel.check_writable()?;
+            let written = channel.tx.write_record(record)?;
+            if written && channel.tx.wake_reader() {
+                channel.ring()?;
+            }
+            Ok(written)
+        })
     }
 
     /// Writes a record that is the parts' concatenation, as [`write_record`](Self::write_record) does.
     #[inline]
     pub fn write_record_parts(&mut self, parts: &[&[u8]]) -> Result<bool, ChannelError> {
-        self.check_writable()?;
-        let written = self.tx.write_record_parts(parts)?;
-        if written && self.tx.wake_reader() {
-            self.ring()?;
-        }
-        Ok(written)
+        self.in_turn(|channel| {
+            channel.check_writable()?;
+            let written = channel.tx.write_record_parts(parts)?;
+            if written && channel.tx.wake_reader() {
+                channel.ring()?;
+            }
+            Ok(written)
+        })
     }
 
     /// Reads a record and wakes the peer if it waits for room. `false`: none now, or the end.
     #[inline]
     pub fn read_record(&mut self, into: &mut Vec<u8>) -> Result<bool, ChannelError> {
-        let Some(record) = self.next_record()? else { return Ok(false) };
-        // Not cleared first: a buffer that is used again is not zeroed again.
-        into.resize(record.length(), 0);
-        record.copy(0, into);
-        record.consume()?;
-        Ok(true)
+        self.in_turn(|channel| {
+            let Some(record) = channel.next_record()? else { return Ok(false) };
+            // Not cleared first: a buffer that is used again is not zeroed again.
+            into.resize(record.length(), 0);
+            record.copy(0, into);
+            record.consume()?;
+            Ok(true)
+        })
     }
 
     /// The next record, to be read where it lies: for a reader that decides by its beginning where the rest is to go.
-    /// `None`: none now, or the end.
+    /// `None`: none now, or the end. Not for an end that is [shared](Self::share): a sibling may take it meanwhile.
     #[inline]
     pub fn next_record(&mut self) -> Result<Option<Record<'_>>, ChannelError> {
         Ok(self.find_record()?.map(|length| Record { channel: self, length }))
@@ -362,6 +384,10 @@ impl Channel {
 
     /// Wakes the peer if it sleeps and waits for what was done to `tx` and `rx` directly.
     pub fn notify(&mut self) -> Result<(), ChannelError> {
+        self.in_turn(Self::wake_peer)
+    }
+
+    fn wake_peer(&mut self) -> Result<(), ChannelError> {
         let reader = self.tx.wake_reader();
         if self.rx.wake_writer() || reader {
             self.ring()?;
@@ -371,7 +397,7 @@ impl Channel {
 
     /// Whether the peer closed its writing in order and everything was read.
     pub fn is_finished(&self) -> bool {
-        !self.gate_closed && self.rx.is_finished().unwrap_or(false)
+        !self.gate_closed && self.rx.peer_closed() && self.available().is_ok_and(|bytes| bytes == 0)
     }
 
     /// Whether the peer closed its writing in order, though bytes may still be there: for a reader that leaves them in
@@ -387,33 +413,38 @@ impl Channel {
 
     /// Bytes written that the peer has not consumed: a peer that died and left some has broken the connection off.
     pub fn unread_by_peer(&self) -> Result<usize, ChannelError> {
-        Ok(self.tx.unread()?)
+        self.look_in_turn(|channel| Ok(channel.tx.unread()?))
+    }
+
+    /// Bytes that can be read now, whether or not the gate is closed.
+    pub fn available(&self) -> Result<usize, ChannelError> {
+        self.look_in_turn(|channel| Ok(channel.rx.available()?))
     }
 
     /// Ends the own writing: the peer reads what was written, then the end.
     pub fn close_write(&mut self) {
-        self.tx.close();
-        self.notify_end();
+        self.finish(|channel| channel.tx.close());
     }
 
     /// Ends the own reading: the peer's writes fail.
     pub fn close_read(&mut self) {
-        self.rx.close();
-        self.notify_end();
+        self.finish(|channel| channel.rx.close());
     }
 
     /// Ends both directions in order.
     pub fn close(&mut self) {
-        self.tx.close();
-        self.rx.close();
-        self.notify_end();
+        self.finish(|channel| {
+            channel.tx.close();
+            channel.rx.close();
+        });
     }
 
     /// Breaks the channel off. The peer still gets what was written, then [`ChannelError::Reset`] with this code.
     pub fn reset(&mut self, code: u32) {
-        self.tx.reset(code);
-        self.rx.reset(code);
-        self.notify_end();
+        self.finish(|channel| {
+            channel.tx.reset(code);
+            channel.rx.reset(code);
+        });
     }
 
     /// Closes or opens this end's gate. While it is closed nothing is delivered here, and writes fill the ring. After
@@ -437,7 +468,7 @@ impl Channel {
             return Err(PeerFault::RingsWithoutEnd { rings }.into());
         }
         if rings > 0 {
-            self.count_ring()?;
+            self.in_turn(Self::count_ring)?;
         }
         Ok(rings > 0)
     }
@@ -450,18 +481,20 @@ impl Channel {
 
     /// As [`arm_read`](Self::arm_read), for a reader that leaves `ahead` bytes in the ring.
     pub fn arm_peek(&mut self, ahead: usize) -> Result<bool, ChannelError> {
-        if self.gate_closed || self.end_reported {
-            self.rx.disarm();
-            return Ok(true);
-        }
-        if self.doorbell.peer_gone() {
-            return Ok(false);
-        }
-        let armed = self.rx.arm(ahead)?;
-        if armed && self.rx.release_writer() {
-            self.ring()?;
-        }
-        Ok(armed)
+        self.in_turn(|channel| {
+            if channel.gate_closed || channel.end_reported {
+                channel.rx.disarm();
+                return Ok(true);
+            }
+            if channel.doorbell.peer_gone() {
+                return Ok(false);
+            }
+            let armed = channel.rx.arm(ahead)?;
+            if armed && channel.rx.release_writer() {
+                channel.ring()?;
+            }
+            Ok(armed)
+        })
     }
 
     /// Prepares to sleep until `minimum` bytes can be written (more than any window counts as a whole one). `true`:
@@ -470,7 +503,7 @@ impl Channel {
         if self.doorbell.peer_gone() || self.tx.is_closed() {
             return Ok(false);
         }
-        Ok(self.tx.arm(minimum)?)
+        self.in_turn(|channel| Ok(channel.tx.arm(minimum)?))
     }
 
     /// Prepares to sleep until the peer has left no more than `unread` bytes unread. `true`: armed, and there is really
@@ -479,7 +512,7 @@ impl Channel {
         if self.doorbell.peer_gone() {
             return Ok(false);
         }
-        Ok(self.tx.arm_unread(unread)?)
+        self.in_turn(|channel| Ok(channel.tx.arm_unread(unread)?))
     }
 
     /// As [`arm_write`](Self::arm_write), until a record of `length` bytes can be written.
@@ -487,7 +520,7 @@ impl Channel {
         if self.doorbell.peer_gone() || self.tx.is_closed() {
             return Ok(false);
         }
-        Ok(self.tx.arm_record(length)?)
+        self.in_turn(|channel| Ok(channel.tx.arm_record(length)?))
     }
 
     /// Lets [`wait_readable`](Self::wait_readable) and [`wait_writable`](Self::wait_writable) look out for the peer before
@@ -504,7 +537,7 @@ impl Channel {
         if self.gate_closed {
             return Ok(false);
         }
-        Ok(self.end_reported || self.readable()? || self.spin(Self::readable)?)
+        Ok(self.end_reported || self.in_turn(Self::readable)? || self.spin(Self::readable)?)
     }
 
     /// Blocks until something can be read: bytes, the end, or an error. `false`: the time is over, or the gate is
@@ -513,7 +546,7 @@ impl Channel {
         if self.gate_closed {
             return Ok(false);
         }
-        if self.end_reported || self.readable()? || self.spin(Self::readable)? {
+        if self.end_reported || self.in_turn(Self::readable)? || self.spin(Self::readable)? {
             return Ok(true);
         }
         self.sleep_while(timeout, Self::arm_read)
@@ -530,21 +563,35 @@ impl Channel {
     /// Blocks until the bell rings, for whatever was armed, and silences it. `false`: it did not, in time or for a
     /// signal.
     pub fn wait_bell(&mut self, timeout: Option<Duration>) -> Result<bool, ChannelError> {
-        let kernel = |what| move |error: io::Error| ChannelError::Kernel { what, error };
+        let events = self.listen(timeout)?;
+        if events.contains(PollFlags::POLLIN) {
+            self.silence()?;
+        }
+        Ok(!events.is_empty())
+    }
+
+    /// Waits for the bell, and lets it ring.
+    fn listen(&mut self, timeout: Option<Duration>) -> Result<PollFlags, ChannelError> {
         let mut bells = [PollFd::new(self.doorbell.as_fd(), PollFlags::POLLIN)];
         match poll(&mut bells, poll_timeout(timeout)) {
             Ok(_) => {}
-            Err(nix::Error::EINTR) => return Ok(false),
-            Err(error) => return Err(kernel("wait for a doorbell")(error.into())),
+            Err(nix::Error::EINTR) => return Ok(PollFlags::empty()),
+            Err(error) => return Err(ChannelError::Kernel { what: "wait for a doorbell", error: error.into() }),
         }
         let events = bells.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
-        if events.contains(PollFlags::POLLIN) && self.doorbell.drain_once().map_err(kernel("silence a doorbell"))? > 0 {
-            self.count_ring()?;
-        }
         if events.contains(PollFlags::POLLHUP) {
             self.doorbell.note_peer_gone();
         }
-        Ok(!events.is_empty())
+        Ok(events)
+    }
+
+    /// Silences the bell, which poll(2) heard.
+    fn silence(&mut self) -> Result<(), ChannelError> {
+        let kernel = |error| ChannelError::Kernel { what: "silence a doorbell", error };
+        if self.doorbell.drain_once().map_err(kernel)? > 0 {
+            self.in_turn(Self::count_ring)?;
+        }
+        Ok(())
     }
 
     #[inline]
@@ -580,9 +627,13 @@ impl Channel {
         }
     }
 
-    /// Rings for an end, whatever becomes of it.
-    fn notify_end(&mut self) {
-        if let Err(error) = self.notify() {
+    /// Ends something and rings for it, whatever becomes of that.
+    fn finish(&mut self, how: impl FnOnce(&mut Self)) {
+        let told = self.in_turn(|channel| {
+            how(channel);
+            channel.wake_peer()
+        });
+        if let Err(error) = told {
             log::debug!("tell the peer of the end of a channel: {error}");
         }
     }
@@ -617,7 +668,7 @@ impl Channel {
 
     /// Looks out for the peer for a while, on another CPU or on this one.
     fn spin(&mut self, ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>) -> Result<bool, ChannelError> {
-        if self.spin.bound.is_zero() {
+        if self.spin.bound.is_zero() || self.shared {
             return Ok(false);
         }
         let cpu = nix::sched::sched_getcpu().map_or(UNKNOWN_CPU, |cpu| cpu as u64 + 1);
@@ -678,6 +729,9 @@ impl Channel {
         timeout: Option<Duration>,
         mut arm: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
     ) -> Result<bool, ChannelError> {
+        if self.shared {
+            return self.sleep_beside_siblings(timeout, arm);
+        }
         let until = timeout.map(|timeout| Instant::now() + timeout);
         loop {
             if !arm(self)? {

@@ -273,6 +273,9 @@ pub enum LinkError {
     /// There is no link to inherit.
     #[error("this process was not started by a router's procmgr")]
     NotStartedByProcmgr,
+    /// A child's link is opened the way that its parent came, which was another one.
+    #[error("a process that procmgr started has no children of its own in the router")]
+    NotAttached,
     /// procmgr speaks another version of the link's protocol.
     #[error("procmgr speaks version {0} of the link's protocol; this process speaks {VERSION}")]
     Version(String),

@@ -242,6 +242,30 @@ fn device_name(name: &str) -> io::Result<[libc::c_char; libc::IFNAMSIZ]> {
     Ok(field)
 }
 
+/// Which of the two processes after a [`fork`] this is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Forked {
+    /// The one that forked, and the process ID of its child.
+    Parent(i32),
+    /// The child.
+    Child,
+}
+
+/// Forks this process, if it has one thread: of several, a child would have one, and for ever closed the locks that the
+/// others held. `Unsupported`: it has several.
+pub fn fork() -> io::Result<Forked> {
+    if std::fs::read_dir("/proc/self/task")?.count() != 1 {
+        return Err(io::Error::new(io::ErrorKind::Unsupported, "fork: this process has several threads"));
+    }
+    // SAFETY: What a child may do is restricted where other threads of its parent were at work (fork(2)). There are none,
+    // and none can have been started since the look: only a thread starts a thread.
+    match unsafe { libc::fork() } {
+        0 => Ok(Forked::Child),
+        child if child > 0 => Ok(Forked::Parent(child)),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Raises the soft limit of open descriptors to the hard one; returns it.
 pub fn raise_descriptor_limit() -> io::Result<u64> {
     let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;

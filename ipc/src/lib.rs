@@ -31,6 +31,7 @@ pub mod reactor;
 pub mod ring;
 pub mod service;
 pub mod terms;
+mod turn;
 
 pub use name::{InterfaceName, NameError, ServiceName, VrName};
 pub use pathname::{Criteria, Family, IpProtocol, OsiProtocol, Pathname, PathnameError, Pid, VrId};

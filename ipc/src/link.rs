@@ -13,7 +13,7 @@ use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 use nix::poll::{PollFd, PollFlags, PollTimeout};
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::socket::{MsgFlags, UnixAddr, getpeername, recv};
 
 use crate::channel::{Channel, ChannelParts, Side};
 use crate::error::LinkError;
@@ -106,6 +106,15 @@ impl Link {
     /// Joins a running router: this process becomes one of `vr`'s, or of the router's for `None`.
     pub fn attach(control_socket: &Path, vr: Option<VrName>, name: ServiceName) -> Result<Self, LinkError> {
         Self::from_socket(introduce(control_socket, vr, name)?)
+    }
+
+    /// A link of its own for this process, a forked child of the one that has this link: it joins the same VR under the
+    /// same name. The parent's link is the parent's: procmgr does not hear a child over it. Only a process that attached
+    /// has children; one that procmgr started knows no way back.
+    pub fn of_child(&self) -> Result<Self, LinkError> {
+        let peer = getpeername::<UnixAddr>(self.socket.as_raw_fd()).map_err(|error| LinkError::Socket(error.into()))?;
+        let control_socket = peer.path().ok_or(LinkError::NotAttached)?;
+        Self::attach(control_socket, self.identity.vr_name.clone(), self.identity.name.clone())
     }
 
     /// The same for a program that this process is about to execute, and that will find its link on descriptor

@@ -14,6 +14,7 @@ use std::num::NonZeroUsize;
 use std::ops::{Deref, Range};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -285,7 +286,10 @@ impl<T: Shared> Deref for View<T> {
 }
 
 /// Size of a slot in bytes: two cache lines, which the adjacent-line prefetcher fetches as a pair.
-pub(crate) const SLOT_BYTES: usize = 128;
+const SLOT_BYTES: usize = 128;
+
+/// What of it its user has; the rest is for [`Sharers`].
+pub(crate) const SLOT_USER_BYTES: usize = SLOT_BYTES - size_of::<Sharers>();
 
 /// Slots are mapped so many at a time; a page of them is touched only when used.
 const SLOTS_PER_AREA: usize = 1024;
@@ -306,23 +310,65 @@ struct FreeSlot {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { owner: None, free: Vec::new() });
 
+/// The last word of a slot: how many processes use it beside one.
+#[derive(Debug)]
+#[repr(C, align(8))]
+struct Sharers(AtomicU32);
+
+// SAFETY: An atomic; what alignment leaves behind it is never read.
+unsafe impl Shared for Sharers {}
+
 /// Private memory of a channel's end that forked children of this process share: an idle end costs 128 bytes.
+///
+/// A child that is to use it is counted with [`share`](Self::share) before it is there, and takes it over with
+/// [`adopt`](Self::adopt). One that dies without giving its share back is counted on: the slot is then never used for
+/// something else.
 #[derive(Debug)]
 pub(crate) struct Slot<T: Shared> {
     view: View<T>,
+    sharers: View<Sharers>,
     area: Arc<Memory>,
     offset: usize,
-    owner: Pid,
+    /// The process that this copy of the slot counts for: another one, whose parent has forked for something else, has
+    /// nothing to give back.
+    holder: AtomicI32,
 }
 
 impl<T: Shared> Slot<T> {
     /// A zeroed slot.
     pub fn new() -> Result<Self, MemoryError> {
-        const { assert!(size_of::<T>() <= SLOT_BYTES) };
-        let owner = getpid();
-        let FreeSlot { area, offset } = take_free(owner)?;
+        const { assert!(size_of::<T>() <= SLOT_USER_BYTES) };
+        let holder = getpid();
+        let FreeSlot { area, offset } = take_free(holder)?;
         area.copy_in(offset, &[0; SLOT_BYTES]);
-        Ok(Self { view: View::new(area.clone(), offset), area, offset, owner })
+        let (view, sharers) = (View::new(area.clone(), offset), View::new(area.clone(), offset + SLOT_USER_BYTES));
+        Ok(Self { view, sharers, area, offset, holder: AtomicI32::new(holder.as_raw()) })
+    }
+
+    /// Where it lies: the same in all processes that share it, and nothing else of theirs lies there.
+    pub fn place(&self) -> usize {
+        self.view.at.as_ptr().addr()
+    }
+
+    /// A child that is about to be forked will use it too.
+    pub fn share(&self) {
+        self.sharers.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// The child did not come to be.
+    pub fn take_share_back(&self) {
+        self.sharers.0.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// This process is the child that was counted.
+    pub fn adopt(&self) {
+        self.holder.store(getpid().as_raw(), Ordering::Relaxed);
+    }
+
+    /// Whether other processes use it. Holds until the next [`share`](Self::share) of this process if it says `false`.
+    pub fn is_shared(&self) -> bool {
+        // Acquire: pairs with the AcqRel of `drop`; whoever is alone sees all that the others have done.
+        self.sharers.0.load(Ordering::Acquire) > 0
     }
 }
 
@@ -354,12 +400,18 @@ impl<T: Shared> Deref for Slot<T> {
 
 impl<T: Shared> Drop for Slot<T> {
     fn drop(&mut self) {
-        // A child gives back nothing of its parent's, which may still use it.
-        if getpid() != self.owner {
+        // A child that was not counted gives back nothing of its parent's, which may still use it.
+        let holder = Pid::from_raw(self.holder.load(Ordering::Relaxed));
+        if getpid() != holder {
+            return;
+        }
+        let one_less = |sharers: u32| sharers.checked_sub(1);
+        // AcqRel: the last one's uses come after those of all others.
+        if self.sharers.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok() {
             return;
         }
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);
-        if pool.owner == Some(self.owner) {
+        if pool.owner == Some(holder) {
             pool.free.push(FreeSlot { area: self.area.clone(), offset: self.offset });
         }
     }

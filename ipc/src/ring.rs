@@ -14,8 +14,12 @@
 //! a larger window. The reader, when it passes `P`, gives the old window's memory back.
 //!
 //! The peer is not trusted: each word read from shared memory is copied once, then checked; a lie is a
-//! [`PeerFault`](crate::error::PeerFault) and changes nothing here. All private cursors lie in a slot that forked
-//! children share.
+//! [`PeerFault`](crate::error::PeerFault) and changes nothing here.
+//!
+//! All private cursors lie in a slot that forked children share, and are changed before what the peer sees: they are the
+//! truth. A process that is killed at any instant leaves cursors that stand for a sound ring, and whoever uses the end
+//! next shows them to the peer first (`show`). So is the order of each store here that says Release and pairs with none
+//! of the peer's.
 #![allow(unsafe_code)]
 
 mod barrier;
@@ -26,9 +30,9 @@ mod protocol;
 use std::cell::Cell;
 use std::marker::PhantomData;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::memory::{Memory, NEAR_BYTES, PAGE_BYTES, SLOT_BYTES, Shared, Slot, View};
+use crate::memory::{Memory, NEAR_BYTES, PAGE_BYTES, SLOT_USER_BYTES, Shared, Slot, View};
 
 use self::barrier::Barriers;
 use self::protocol::State;
@@ -151,10 +155,6 @@ unsafe impl Shared for RingHeader {}
 pub(crate) struct EndCursors {
     tx: ProducerCursors,
     rx: ConsumerCursors,
-    /// For a robust lock, held around each use once the end is shared by fork.
-    lock: AtomicU32,
-    /// Processes that share the end beside its first one.
-    sharers: AtomicU32,
 }
 
 #[repr(C)]
@@ -208,6 +208,13 @@ impl Wakefulness {
         finds + 1 == ALERT_AFTER
     }
 
+    /// From now on several processes use this end, none of which can say for the others that it is alert. `true`: the
+    /// other side was told that it is.
+    fn forget(&self) -> bool {
+        self.asleep_until.store(0, Ordering::Relaxed);
+        self.finds.swap(0, Ordering::Relaxed) >= ALERT_AFTER
+    }
+
     /// Before it asks to be woken.
     fn fall_asleep(&self, until: u64) -> State {
         self.asleep_until.store(until, Ordering::Relaxed);
@@ -224,7 +231,7 @@ impl Wakefulness {
     }
 }
 
-const _: () = assert!(size_of::<EndCursors>() <= SLOT_BYTES);
+const _: () = assert!(size_of::<EndCursors>() <= SLOT_USER_BYTES);
 
 // SAFETY: Atomics only.
 unsafe impl Shared for EndCursors {}
@@ -292,6 +299,11 @@ impl Ring {
         Self { header, cursors, index, barriers: Barriers::of_this_process(), single: PhantomData }
     }
 
+    /// A process cannot say of its siblings that they are alert: a shared end fences with each step.
+    fn set_shared(&mut self, shared: bool) {
+        self.barriers = if shared { Barriers::Own } else { Barriers::of_this_process() };
+    }
+
     #[inline]
     fn memory(&self) -> &Memory {
         self.header.memory()
@@ -339,11 +351,19 @@ fn reset_code(flags: u64) -> Option<u32> {
     (flags & RESET != 0).then_some((flags >> 32) as u32)
 }
 
+/// What a forked child does once, before it uses ends of its parent.
+pub(crate) fn become_child() {
+    barrier::register_child();
+}
+
 /// Both ends of a channel's side: the ring that it writes, the ring that it reads.
-pub(crate) fn open_ends(memory: &Arc<Memory>, cursors: Slot<EndCursors>, writes_ring: usize) -> (Producer, Consumer) {
-    let cursors = Arc::new(cursors);
+pub(crate) fn open_ends(
+    memory: &Arc<Memory>,
+    cursors: &Arc<Slot<EndCursors>>,
+    writes_ring: usize,
+) -> (Producer, Consumer) {
     let producer = Producer::new(Ring::new(memory, cursors.clone(), writes_ring));
-    let consumer = Consumer::new(Ring::new(memory, cursors, 1 - (writes_ring & 1)));
+    let consumer = Consumer::new(Ring::new(memory, cursors.clone(), 1 - (writes_ring & 1)));
     (producer, consumer)
 }
 

@@ -101,3 +101,29 @@ fn slots_are_zeroed_distinct_and_used_again() {
     drop(slots);
     assert_eq!(Slot::<Word>::new().unwrap().0.load(Ordering::Relaxed), 0);
 }
+
+#[test]
+fn a_slot_is_used_again_once_all_who_share_it_have_dropped_it() {
+    let slot = Slot::<Sharers>::new().unwrap();
+    let place = slot.place();
+    slot.share();
+    assert!(slot.is_shared());
+    // As in a child: the same slot, for another holder.
+    let childs = Slot::<Sharers> {
+        view: View::new(slot.area.clone(), slot.offset),
+        sharers: View::new(slot.area.clone(), slot.offset + SLOT_USER_BYTES),
+        area: slot.area.clone(),
+        offset: slot.offset,
+        holder: AtomicI32::new(slot.holder.load(Ordering::Relaxed)),
+    };
+    drop(slot);
+    assert!(!childs.is_shared());
+    // Other tests take slots at the same time: this one is not among them.
+    let others: Vec<_> = (0..100).map(|_| Slot::<Sharers>::new().unwrap()).collect();
+    assert!(others.iter().all(|other| other.place() != place));
+    // A child that was forked for something else has nothing to give back.
+    childs.holder.store(1, Ordering::Relaxed);
+    drop(childs);
+    let others: Vec<_> = (0..100).map(|_| Slot::<Sharers>::new().unwrap()).collect();
+    assert!(others.iter().all(|other| other.place() != place));
+}

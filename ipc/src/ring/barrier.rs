@@ -29,7 +29,8 @@ pub(super) enum Barriers {
 }
 
 impl Barriers {
-    /// Asks the kernel the first time. A forked child has what its parent has.
+    /// Asks the kernel the first time. A forked child has what its parent has, once it has called
+    /// [`register_child`].
     pub fn of_this_process() -> Self {
         static FOUND: LazyLock<Barriers> = LazyLock::new(|| match fd::membarrier_register() {
             Ok(()) => Barriers::Mutual,
@@ -39,6 +40,13 @@ impl Barriers {
             }
         });
         *FOUND
+    }
+}
+
+/// Lets barriers of others reach this process, a forked child, if they reached its parent.
+pub(super) fn register_child() {
+    if let Err(error) = fd::membarrier_register() {
+        log::debug!("membarrier: {error}");
     }
 }
 

@@ -290,6 +290,21 @@ impl Consumer {
         self.ring.header.state.reader_gate.store(closed.into(), Ordering::Relaxed);
     }
 
+    /// From now on several processes use this end in turn, or this one alone again.
+    pub(crate) fn set_shared(&mut self, shared: bool) {
+        if shared && self.ring.cursors.rx.wakefulness.forget() {
+            protocol::stop_being_alert(&self.ring.header.state.reader_wants);
+        }
+        self.ring.set_shared(shared);
+    }
+
+    /// Shows the peer what the cursors say, should the process that used this end before have died in between.
+    pub(crate) fn show(&self) {
+        let cursors = &self.ring.cursors.rx;
+        protocol::publish(&self.ring.header.reader.head, cursors.head.load(Ordering::Relaxed));
+        protocol::publish(&self.ring.header.state.reader_flags, cursors.flags.load(Ordering::Relaxed));
+    }
+
     /// Bytes known to be there.
     #[inline]
     fn known(&self) -> usize {
@@ -314,13 +329,14 @@ impl Consumer {
     fn advance(&mut self, bytes: usize) {
         let (head, position) = (self.head(), self.switch().position());
         let next = head + bytes as u64;
-        if head < position && next >= position {
-            self.ring.punch(self.left());
-        }
         self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
         self.published = next;
         // The bytes were copied out before.
         protocol::publish(&self.ring.header.reader.head, next);
+        if head < position && next >= position {
+            // After the head: who dies in between has wasted memory, not lost bytes.
+            self.ring.punch(self.left());
+        }
     }
 
     /// Reads the peer's tail and switch and checks them.
@@ -347,7 +363,8 @@ impl Consumer {
             self.enter(switch, left);
         }
         let cursors = &self.ring.cursors.rx;
-        cursors.tail.store(found, Ordering::Relaxed);
+        // Release: behind the switch, since the bytes past it lie in the new window.
+        cursors.tail.store(found, Ordering::Release);
         if found != seen && cursors.wakefulness.found(found, self.ring.barriers) {
             protocol::become_alert(&self.ring.header.state.reader_wants);
         }
@@ -357,8 +374,9 @@ impl Consumer {
     #[cold]
     fn enter(&self, switch: Switch, left: usize) {
         let cursors = &self.ring.cursors.rx;
-        cursors.switch.store(switch.0, Ordering::Relaxed);
+        // The head has passed the last switch: until the new one is stored, nobody asks for what is left.
         cursors.left.store(left as u64, Ordering::Relaxed);
+        cursors.switch.store(switch.0, Ordering::Release);
         if self.head() >= switch.position() {
             // All of the old window was consumed before.
             self.ring.punch(left);

@@ -202,6 +202,22 @@ impl Producer {
         self.ring.header.state.writer_gate.store(closed.into(), Ordering::Relaxed);
     }
 
+    /// From now on several processes use this end in turn, or this one alone again.
+    pub(crate) fn set_shared(&mut self, shared: bool) {
+        if shared && self.ring.cursors.tx.wakefulness.forget() {
+            protocol::stop_being_alert(&self.ring.header.state.writer_wants);
+        }
+        self.ring.set_shared(shared);
+    }
+
+    /// Shows the peer what the cursors say, should the process that used this end before have died in between.
+    pub(crate) fn show(&self) {
+        let (cursors, header) = (&self.ring.cursors.tx, &self.ring.header);
+        protocol::announce_switch(&header.writer.switch, cursors.switch.load(Ordering::Relaxed));
+        protocol::publish(&header.writer.tail, cursors.tail.load(Ordering::Relaxed));
+        protocol::publish(&header.state.writer_flags, cursors.flags.load(Ordering::Relaxed));
+    }
+
     /// Head at which `minimum` bytes can be written.
     fn head_wanted(&self, minimum: usize) -> u64 {
         let (switch, minimum) = (self.switch(), minimum as u64);

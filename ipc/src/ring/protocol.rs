@@ -91,8 +91,9 @@ pub(super) fn observe(word: &impl Word) -> u64 {
 /// Says where the next window begins, before the first tail past it is published.
 #[inline]
 pub(super) fn announce_switch(switch: &impl Word, value: u64) {
-    // Relaxed: the Release of the next tail publishes it; until then no byte lies in the new window.
-    switch.store(value, Ordering::Relaxed);
+    // The Release of the next tail publishes it; until then no byte lies in the new window. Release: behind the own note
+    // of it, which is what counts should this process die here.
+    switch.store(value, Ordering::Release);
 }
 
 /// The writer's tail and switch. The switch may be newer than the tail: it then begins at that tail or later.
@@ -150,6 +151,14 @@ pub(super) fn stay_awake(wants: &impl Word) {
 pub(super) fn become_alert(wants: &impl Word) {
     // Relaxed: seen late, it costs the other side a fence.
     wants.store(ALERT, Ordering::Relaxed);
+}
+
+/// Takes [`become_alert`] back: from now on this side is drowsy, and may fall asleep so.
+pub(super) fn stop_being_alert<W: Word>(wants: &W) {
+    wants.store(DROWSY, Ordering::Relaxed);
+    // Pairs with the light fence in `wake`: what was published to an alert side is seen before this side sleeps. Without
+    // it, that could be missed until the next look.
+    W::heavy_fence();
 }
 
 /// After publishing: whether the other side sleeps and waits for this position, or for this side's end. The caller must

@@ -17,7 +17,7 @@ struct Ends {
 impl Ends {
     fn new() -> Self {
         let memory = create_sealed(CHANNEL_BYTES).unwrap();
-        let end = |side| open_ends(&Arc::new(map(&memory)), Slot::new().unwrap(), side);
+        let end = |side| open_ends(&Arc::new(map(&memory)), &Arc::new(Slot::new().unwrap()), side);
         let (a, b) = (end(0), end(1));
         Self { memory, a, b }
     }
@@ -329,4 +329,26 @@ fn a_waiting_writer_is_woken_when_a_part_of_its_window_is_free() {
     assert!(ends.a.0.arm(4096).unwrap());
     assert!(ends.b.1.arm(4000).unwrap());
     assert!(ends.b.1.release_writer(), "a reader that goes to sleep leaves no writer asleep");
+}
+
+#[test]
+fn who_uses_an_end_after_one_that_died_shows_the_peer_what_the_cursors_say() {
+    let mut ends = Ends::new();
+    let mut into = [0; 8000];
+    ends.a.0.write(&stream(0, 3000)).unwrap();
+    assert_eq!(ends.b.1.read(&mut into[..1000]).unwrap(), 1000);
+    let header = View::<RingHeader>::new(Arc::new(map(&ends.memory)), HEADER_OFFSETS[0]);
+    let words = [&header.writer.tail, &header.writer.switch, &header.reader.head];
+    let before = words.map(|word| word.load(Ordering::Relaxed));
+    // Both go on, into another window, and die before the other side could see anything of it.
+    ends.a.0.write(&stream(3000, 5000)).unwrap();
+    assert_eq!(ends.b.1.read(&mut into[..500]).unwrap(), 500);
+    let after = words.map(|word| word.load(Ordering::Relaxed));
+    assert!(before.iter().zip(&after).all(|(before, after)| before != after), "{before:?} {after:?}");
+    words.iter().zip(before).for_each(|(word, before)| word.store(before, Ordering::Relaxed));
+    ends.a.0.show();
+    ends.b.1.show();
+    assert_eq!(words.map(|word| word.load(Ordering::Relaxed)), after);
+    assert_eq!(ends.b.1.read(&mut into).unwrap(), 6500);
+    assert_eq!(into[..6500], stream(1500, 6500)[..]);
 }
