@@ -71,6 +71,7 @@ pub mod blocking;
 mod counters;
 mod datagram;
 mod error;
+mod fork;
 mod hash;
 mod library;
 mod listen;

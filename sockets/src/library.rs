@@ -104,7 +104,9 @@ pub struct Library {
     /// What the manager and the socket server were asked, by ticket.
     asked: HashMap<u32, Asked>,
     next_ask: u32,
-    next_socket: u64,
+    pub(crate) next_socket: u64,
+    /// When connections that another process has too are looked at again, if there are any.
+    pub(crate) look_at_shared_at: Option<Instant>,
     timers: BTreeSet<(Instant, SocketId)>,
     due: HashMap<SocketId, Instant>,
     user_timeout: Duration,
@@ -154,6 +156,7 @@ impl Library {
             asked: HashMap::new(),
             next_ask: 0,
             next_socket: 0,
+            look_at_shared_at: None,
             timers: BTreeSet::new(),
             due: HashMap::new(),
             user_timeout: USER_TIMEOUT,
@@ -222,11 +225,13 @@ impl Library {
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.timers.first().map(|(due, _)| *due)
+        let first = self.timers.first().map(|(due, _)| *due);
+        [first, self.look_at_shared_at].into_iter().flatten().min()
     }
 
     /// Time has passed: silent peers are asked again, and given up in the end.
     pub fn handle_timeout(&mut self, reactor: &mut Reactor, now: Instant) {
+        self.look_at_shared(reactor, now);
         while let Some(&(due, socket)) = self.timers.first()
             && due <= now
         {

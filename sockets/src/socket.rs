@@ -286,7 +286,10 @@ impl Library {
                 self.forget_channel(reactor, stream.channel(), token);
                 if let Path::InterVr(interface) = stream.path() {
                     self.keep_traffic(&interface.clone(), stream.traffic());
-                    self.give_port_back(stream.addresses().source.port());
+                    // Another process that has the connection too has its port.
+                    if !stream.is_shared() {
+                        self.give_port_back(stream.addresses().source.port());
+                    }
                 }
                 how(stream);
             }

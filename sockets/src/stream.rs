@@ -289,19 +289,33 @@ impl Stream {
         Ok(())
     }
 
-    /// Closes in order, or with a reset where bytes are left unread (RFC 2525 section 2.17).
+    /// Closes in order, or with a reset where bytes are left unread (RFC 2525 section 2.17). Where another process has the
+    /// connection too, it goes on there.
     pub fn close(mut self) {
-        let left_unread = self.channel.rx.available().is_ok_and(|bytes| bytes > 0);
+        let left_unread = self.channel.available().is_ok_and(|bytes| bytes > 0);
         if left_unread {
             self.abort();
-        } else {
+        } else if !self.channel.is_shared() {
             self.channel.close();
         }
     }
 
-    /// Closes with a reset.
+    /// Closes with a reset; where another process has the connection too, it goes on there.
     pub fn abort(mut self) {
-        self.channel.reset(SocketError::ConnectionReset.code());
+        if !self.channel.is_shared() {
+            self.channel.reset(SocketError::ConnectionReset.code());
+        }
+    }
+
+    /// Whether another process has the connection too.
+    pub fn is_shared(&self) -> bool {
+        self.channel.is_shared()
+    }
+
+    /// This process is a forked child that has the connection from its parent, which counts what went over it until now.
+    pub fn adopt(&mut self) {
+        self.channel.adopt();
+        (self.bytes_sent, self.bytes_received) = (0, 0);
     }
 
     /// The connection is over for a reason of this side.
@@ -393,7 +407,7 @@ impl Stream {
     }
 
     fn has_unread(&self) -> bool {
-        self.gate == Gate::Open && self.channel.rx.available().is_ok_and(|bytes| bytes > 0)
+        self.gate == Gate::Open && self.channel.available().is_ok_and(|bytes| bytes > 0)
     }
 
     /// Whether the peer sends no more: it said so, or its kernel would have said so for it.
@@ -443,6 +457,11 @@ impl Stream {
             ChannelError::PeerGone | ChannelError::PeerClosedReading if self.failure.is_none() => {
                 self.failure = Some(Failure::Untold(SocketError::BrokenPipe));
                 return Ok(wanted);
+            }
+            // Another process that has the connection too has shut it for both.
+            ChannelError::Closed if self.failure.is_none() => {
+                self.write_shut = true;
+                return if sent > 0 { Ok(sent) } else { Err(SocketError::BrokenPipe) };
             }
             ChannelError::PeerGone | ChannelError::PeerClosedReading | ChannelError::Closed => {
                 self.failure.get_or_insert(Failure::Untold(SocketError::BrokenPipe));

@@ -54,10 +54,12 @@ use std::cell::RefCell;
 use std::collections::{BTreeSet, HashMap};
 use std::io;
 use std::net::SocketAddr;
+use std::process::exit;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 pub use datagram::{RawSocket, UdpSocket};
+use ipc::fd::{Forked, fork};
 use ipc::link::{Link, LinkEvent};
 use ipc::reactor::{Event, Reactor, ReactorError};
 use ipc::{InterfaceName, IpProtocol};
@@ -261,6 +263,50 @@ impl Process {
         settled.map(|()| socket)
     }
 
+    /// Runs `child` in a forked child, which then ends with the exit code that it returns; its process ID. The child goes on
+    /// with the connections that there are: both may read and write, each byte goes to one of the two, and a connection
+    /// ends when both have dropped it. It is a process of the VR by itself, and may open, listen and fork; but listeners,
+    /// UDP and raw sockets from before the fork are the parent's alone, and fail in the child.
+    ///
+    /// The program must have one thread, and have been started by [`attach`](Link::attach) or `isthmus run`.
+    ///
+    /// ```no_run
+    /// # use sockets::blocking::Process;
+    /// // An echo server with a process for each connection.
+    /// fn serve(process: &Process) -> std::io::Result<()> {
+    ///     let listener = process.listen(([0, 0, 0, 0], 7).into(), 16)?;
+    ///     for connection in listener.incoming() {
+    ///         let connection = connection?;
+    ///         process.fork(|| match std::io::copy(&mut &connection, &mut &connection) {
+    ///             Ok(_) => 0,
+    ///             Err(_) => 1,
+    ///         })?;
+    ///     }
+    ///     Ok(())
+    /// }
+    /// ```
+    pub fn fork(&self, child: impl FnOnce() -> i32) -> io::Result<i32> {
+        self.0.borrow_mut().library.before_fork().map_err(io_error)?;
+        match fork() {
+            Ok(Forked::Parent(child)) => Ok(child),
+            Ok(Forked::Child) => {
+                let become_child = self.0.borrow_mut().become_child();
+                if let Err(error) = become_child {
+                    // All that is here is the parent's.
+                    log::error!("a forked child cannot join its parent's router: {error}");
+                    exit(1);
+                }
+                let code = child();
+                self.0.borrow_mut().close_all();
+                exit(code)
+            }
+            Err(error) => {
+                self.0.borrow_mut().library.fork_failed();
+                Err(error)
+            }
+        }
+    }
+
     /// Says that the program works, for those that wait for it.
     pub fn ready(&self) -> io::Result<()> {
         self.0.borrow_mut().reactor.link.ready().map_err(io::Error::other)
@@ -304,6 +350,23 @@ impl Inner {
                 return result.map_err(io_error);
             }
             self.turn(None)?;
+        }
+    }
+
+    /// Takes the place of its parent's, in a forked child.
+    fn become_child(&mut self) -> Result<(), ProcessError> {
+        let link = self.reactor.link.of_child().map_err(ReactorError::from)?;
+        self.reactor = Reactor::new(link)?;
+        self.library.after_fork_in_child(&mut self.reactor)?;
+        self.settled.clear();
+        self.ready.clear();
+        Ok(())
+    }
+
+    /// Closes every socket, as the kernel does when a process ends.
+    fn close_all(&mut self) {
+        for socket in self.library.ids() {
+            self.library.close(&mut self.reactor, socket);
         }
     }
 
