@@ -64,7 +64,20 @@ impl Channel {
         &mut self,
         what: impl FnOnce(&mut Self) -> Result<T, ChannelError>,
     ) -> Result<T, ChannelError> {
-        let turn = self.shared && self.take_turn()?;
+        if self.shared {
+            return self.in_turn_with_siblings(what);
+        }
+        what(self)
+    }
+
+    /// Apart, so that an end that was never shared pays for one look at a flag.
+    #[cold]
+    #[inline(never)]
+    fn in_turn_with_siblings<T>(
+        &mut self,
+        what: impl FnOnce(&mut Self) -> Result<T, ChannelError>,
+    ) -> Result<T, ChannelError> {
+        let turn = self.take_turn()?;
         let result = what(self);
         if turn {
             self.give_turn();
@@ -89,7 +102,6 @@ impl Channel {
     }
 
     /// `false`: this process is alone again, and needs no turn.
-    #[cold]
     fn take_turn(&mut self) -> Result<bool, ChannelError> {
         let is_shared = self.end.is_shared();
         if is_shared {
@@ -102,7 +114,6 @@ impl Channel {
         Ok(is_shared)
     }
 
-    #[cold]
     fn give_turn(&self) {
         if let Err(error) = turn::give(self.end.place()) {
             log::error!("give a turn at a channel's end back: {error}");
