@@ -73,7 +73,10 @@ vr blue
 /// Blue over the channel, and over the cable.
 const WAYS: [&str; 2] = ["10.0.0.1:7000", "10.1.0.1:7000"];
 
-const CASES: [(&str, fn(&Router, &Process)); 6] = [
+/// What is done with a router and red's process in it.
+type Case = fn(&Router, &Process);
+
+const CASES: [(&str, Case); 6] = [
     ("a_server_forks_for_each_connection", a_server_forks_for_each_connection),
     ("a_child_goes_on_when_its_parent_has_closed", a_child_goes_on_when_its_parent_has_closed),
     ("a_child_reads_what_its_parent_asks_for", a_child_reads_what_its_parent_asks_for),

@@ -62,7 +62,7 @@ fn scene(name: &str, role: Role) -> (Router, Program, Peer) {
     let router = Router::up(name, JOINED);
     let peer = Peer::start(&router, "blue", role);
     let mut red = Program::attach(&router, "red");
-    until("blue's listener", &mut [&mut red], |programs| leads_to_blue(&programs[0]).then_some(()));
+    until("blue's listener", &mut [&mut red], |programs| leads_to_blue(programs[0]).then_some(()));
     (router, red, peer)
 }
 
@@ -141,7 +141,7 @@ fn a_port_where_nobody_listens_refuses_at_once() {
     red.events.clear();
     // So does one whose listener died, by the time that the manager has said so.
     drop(peer);
-    until("word of its death", &mut [&mut red], |programs| (!leads_to_blue(&programs[0])).then_some(()));
+    until("word of its death", &mut [&mut red], |programs| (!leads_to_blue(programs[0])).then_some(()));
     let late = red.open(AT_BLUE, None);
     assert_eq!(failure(&mut red), (late, SocketError::ConnectionRefused));
     drop(router);
