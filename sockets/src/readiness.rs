@@ -29,10 +29,13 @@ impl Readiness {
 }
 
 impl Library {
-    /// What a TCP socket allows now. Unlike [`LibraryEvent`](crate::LibraryEvent)s, which tell changes, this tells the
+    /// What a socket allows now. Unlike [`LibraryEvent`](crate::LibraryEvent)s, which tell changes, this tells the
     /// state; what it denies, an event announces.
     pub fn readiness(&mut self, reactor: &mut Reactor, socket: SocketId) -> Result<Readiness, SocketError> {
         self.apply_updates(reactor);
+        if self.datagrams.contains(socket) {
+            return self.datagram_readiness(reactor, socket);
+        }
         Ok(match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => stream.readiness(),
             Some(Socket::Listening(listening)) => {

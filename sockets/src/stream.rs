@@ -255,19 +255,30 @@ impl Stream {
         News { readable, writable }
     }
 
-    /// What it allows now. Arms its bell for what it does not.
+    /// What it allows now. Arms its bell for what it does not: where bytes lie unread, for the end behind them.
     pub fn readiness(&mut self) -> Readiness {
         if let Err(error) = self.channel.acknowledge_bell() {
             self.break_off(&error);
         }
-        self.notice_end();
-        match self.failure {
-            Some(Failure::Untold(_)) => return Readiness::over(true),
-            Some(Failure::Told) => return Readiness::over(false),
-            None => {}
-        }
-        let read_closed = self.read_shut || self.peer_ended();
-        let readable = read_closed || !matches!(self.channel.arm_read(), Ok(true));
+        let (readable, read_closed) = loop {
+            self.notice_end();
+            match self.failure {
+                Some(Failure::Untold(_)) => return Readiness::over(true),
+                Some(Failure::Told) => return Readiness::over(false),
+                None => {}
+            }
+            if self.read_shut || self.peer_ended() {
+                break (true, true);
+            }
+            let unread = self.channel.rx.available().unwrap_or(0);
+            match self.channel.arm_peek(unread) {
+                Ok(true) => break (unread > 0 && self.gate == Gate::Open, false),
+                // More bytes, or the end, came in between.
+                Ok(false) => {}
+                // Receiving meets it too, and tells.
+                Err(_) => break (true, false),
+            }
+        };
         self.room_wanted = matches!(self.channel.arm_write(ROOM_WORTH_WAKING_FOR), Ok(true));
         let writable = self.write_shut || !self.room_wanted;
         Readiness { readable, writable, read_closed, hung_up: read_closed && self.write_shut, failed: false }

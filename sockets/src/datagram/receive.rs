@@ -17,6 +17,7 @@ use super::{CHANNELS_PER_PEER, DatagramDrop, DatagramInfo, Incoming, QUEUE, Serv
 use crate::counters::Traffic;
 use crate::library::{Library, LibraryEvent};
 use crate::message::ProcessMessage;
+use crate::readiness::Readiness;
 use crate::socket::SocketId;
 
 /// Records that one call looks at before it lets the process do something else: a peer may write faster than this one
@@ -187,6 +188,22 @@ impl Library {
         }
         self.events.push_back(LibraryEvent::Readable { socket: id });
         Ok(None)
+    }
+
+    /// What a datagram socket allows now. It can always send: what finds no room is dropped.
+    pub(crate) fn datagram_readiness(&mut self, reactor: &mut Reactor, id: SocketId) -> Result<Readiness, SocketError> {
+        let socket = self.datagrams.hot(id)?;
+        if socket.queue.is_empty() && socket.error.is_none() {
+            let next = self.receive_message(reactor, id, Duration::ZERO);
+            let socket = self.datagrams.hot(id)?;
+            match next {
+                Ok(message) => socket.queue.extend(message),
+                Err(error) => socket.error = Some(error),
+            }
+        }
+        let socket = self.datagrams.hot(id)?;
+        let (readable, failed) = (!socket.queue.is_empty(), socket.error.is_some());
+        Ok(Readiness { readable, writable: true, failed, ..Readiness::default() })
     }
 
     /// An error of a datagram socket, though datagrams may lie before it.

@@ -1,7 +1,7 @@
 //! Sending: hit or miss for each datagram, and one write for each process that joined a group.
 
 use std::collections::{HashSet, VecDeque};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use ipc::channel::Channel;
 use ipc::error::ChannelError;
@@ -129,6 +129,9 @@ impl Library {
         let of_family = |address: IpAddr| Family::of(address) == bound.family;
         if header.ttl == 0 || destination.ip().is_unspecified() || !of_family(destination.ip()) {
             return Err(SocketError::InvalidArgument);
+        }
+        if destination.ip() == IpAddr::V4(Ipv4Addr::BROADCAST) {
+            return Err(SocketError::PermissionDenied);
         }
         if payload.len() > socket.room() {
             return Err(SocketError::MessageSize);

@@ -68,7 +68,8 @@ pub struct Options {
     /// Interface by which what is sent to a group leaves, where the message names none (`IP_MULTICAST_IF`).
     pub multicast_interface: Option<InterfaceName>,
     /// The least TTL or hop limit that a packet of the peer may have (`IP_MINTTL`, GTSM, RFC 5082); `None`: any. What has
-    /// less is dropped in silence. A connection needs both ends to suit each other, on a hit too.
+    /// less is dropped in silence. A connection needs both ends to suit each other, on a hit too. Of TCP only: as on
+    /// Linux, a datagram socket takes the option and hears all; each datagram tells its TTL, for its receiver to judge.
     pub minimum_ttl: Option<u8>,
     /// What holds with single peers instead: of a listener that serves many, for those that it accepts.
     pub peers: Vec<PeerOptions>,

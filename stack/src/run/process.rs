@@ -170,6 +170,9 @@ impl Process {
         match postcard::from_bytes(terms) {
             Ok(Terms::Sockets) => drop(self.sockets.adopt(reactor, peer, channel)),
             Ok(Terms::Connect(wanted)) => {
+                // What libraries said before counts before: nobody connects to a listener that has closed.
+                self.sockets.look_at_all();
+                self.poll_sockets(reactor);
                 self.server.connect(now, &mut self.plane, reactor, &peer, channel, &wanted);
             }
             Ok(Terms::Datagram(wanted)) => {

@@ -90,7 +90,13 @@ impl Datagrams {
         mut channel: Channel,
         wanted: DatagramBind,
     ) {
-        let bound = self.bind(plane, peer, &wanted).and_then(|(vr, port)| {
+        let mut bound = self.bind(plane, peer, &wanted);
+        if bound == Err(SocketError::AddressInUse) {
+            // Its holder may have given it back, or be dead, with the word of it unread in its channel.
+            self.hear_all(now, plane, reactor, peer);
+            bound = self.bind(plane, peer, &wanted);
+        }
+        let bound = bound.and_then(|(vr, port)| {
             let token = reactor.register(&mut channel).map_err(|_| SocketError::NoBuffers);
             token.map(|token| (vr, port, token)).inspect_err(|_| {
                 if let (DatagramProtocol::Udp { port: asked }, Some(port)) = (wanted.protocol, port) {
@@ -136,6 +142,16 @@ impl Datagrams {
         self.speaking.entry(socket.speech()).or_default().insert(id);
         self.sockets.insert(id, socket);
         self.serve(now, plane, reactor, id);
+    }
+
+    /// Takes note of what the sockets of a process's VR have said, whether or not they rang.
+    fn hear_all(&mut self, now: Time, plane: &mut Plane, reactor: &mut Reactor, peer: &Identity) {
+        let Some(vr) = peer.vr_name.as_ref().and_then(|name| plane.topology.vr(name)) else { return };
+        let of_vr = self.sockets.values().filter(|socket| socket.vr == vr);
+        let tokens: Vec<Token> = of_vr.map(|socket| socket.token).collect();
+        for token in tokens {
+            self.ready(now, plane, reactor, token);
+        }
     }
 
     /// VR and, for UDP, the port.
@@ -680,6 +696,8 @@ fn leads_over(plane: &Plane, vr: VrId, to: IpAddr, wanted: Option<IfIndex>) -> R
     }
     let (_, adjacency) = plane.route(vr, to).ok_or(SocketError::NetworkUnreachable)?;
     Ok(match adjacency {
+        // A broadcast, of which there are none here.
+        Adjacency::Receive if !plane.topology.is_local_on(vr, to, wanted) => return Err(SocketError::PermissionDenied),
         Adjacency::Receive => true,
         Adjacency::Discard => return Err(SocketError::HostUnreachable),
         Adjacency::Glean { interface }

@@ -9,7 +9,7 @@ use ipc::reactor::Reactor;
 use ipc::{Family, InterfaceName, Pathname, Pid, VrId};
 use stack_api::datagram::DEFAULT_TTL;
 use stack_api::options::Options;
-use stack_api::socket::{Addresses, ConnectResult};
+use stack_api::socket::{Addresses, ConnectResult, SocketError};
 
 use super::options::config;
 use super::pipe::Pipe;
@@ -159,7 +159,13 @@ impl Server {
         channel: Option<Channel>,
     ) -> bool {
         let Some(id) = self.by_ticket.remove(&ticket) else { return false };
-        let Some(socket) = self.sockets.get_mut(&id) else { return true };
+        let Some(socket) = self.sockets.get_mut(&id) else {
+            // The peer has reset it since; only its listener's process does not know yet.
+            if let Some(mut channel) = channel {
+                channel.reset(SocketError::ConnectionReset.code());
+            }
+            return true;
+        };
         match channel {
             Some(mut channel) => {
                 socket.token = reactor.register(&mut channel).ok();

@@ -90,10 +90,11 @@ impl Server {
         if local.is_some_and(|local| Family::of(local) != family) {
             return Err(SocketError::InvalidArgument);
         }
-        if interface.as_ref().is_some_and(|name| plane.topology.interface(vr, name).is_none()) {
-            return Err(SocketError::AddressNotAvailable);
-        }
-        if local.is_some_and(|local| !plane.topology.is_local(vr, local)) {
+        let index = match &interface {
+            Some(name) => Some(plane.topology.interface(vr, name).ok_or(SocketError::AddressNotAvailable)?.index),
+            None => None,
+        };
+        if local.is_some_and(|local| !plane.topology.is_local_on(vr, local, index)) {
             return Err(SocketError::AddressNotAvailable);
         }
         let port = port.get();
