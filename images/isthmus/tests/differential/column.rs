@@ -2,6 +2,7 @@
 //! is 10.0.0.2 and 192.0.2.2; the former on the link between them, the latter on loopbacks, routed over the link.
 
 use std::fmt;
+use std::net::IpAddr;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -48,19 +49,28 @@ impl fmt::Display for Vr {
     }
 }
 
+/// Device of a network namespace that leads to the other one.
+pub const WIRE: &str = "wire";
+
 /// A network with processes in it.
 #[derive(Debug)]
 pub struct Column {
     kind: Kind,
     network: Network,
+    /// Red's and blue's link-local address on the link.
+    link_locals: [IpAddr; 2],
     /// Tells processes of one VR apart, those of earlier cases included.
     processes: AtomicU32,
 }
 
 #[derive(Debug)]
 enum Network {
-    Router(Router),
-    Namespaces { red: Namespace, blue: Namespace },
+    /// With the names of red's and blue's interface towards each other.
+    Router(Router, [&'static str; 2]),
+    Namespaces {
+        red: Namespace,
+        blue: Namespace,
+    },
 }
 
 impl Column {
@@ -71,7 +81,8 @@ impl Column {
             Kind::Channel => Network::router("channel", "", ["blue", "red"]),
             Kind::Stack => Network::router("stack", CABLE, ["Port0/0/0", "Port0/0/1"]),
         };
-        Self { kind, network, processes: AtomicU32::new(0) }
+        let link_locals = network.link_locals();
+        Self { kind, network, link_locals, processes: AtomicU32::new(0) }
     }
 
     /// The program that a process of a case runs, and what it is to be told of its place.
@@ -85,18 +96,32 @@ impl Column {
                 };
                 (namespace.command(program), Place::Kernel)
             }
-            Network::Router(router) => {
+            Network::Router(router, links) => {
+                let link = links[vr as usize].to_owned();
                 let number = self.processes.fetch_add(1, Ordering::Relaxed);
                 let control_socket = router.control_socket();
-                let place = Place::Vr { control_socket, vr: vr.to_string(), name: format!("case-{number}") };
+                let place = Place::Vr { control_socket, vr: vr.to_string(), name: format!("case-{number}"), link };
                 (Command::new(program), place)
             }
         }
     }
 
+    /// A VR's link-local address on the link.
+    pub fn link_local(&self, vr: Vr) -> IpAddr {
+        self.link_locals[vr as usize]
+    }
+
+    /// Asserts that no process of the router has died while cases were played.
+    pub fn assert_unharmed(&self) {
+        let Network::Router(router, _) = &self.network else { return };
+        let restarted = router.rows("show processes", &[]);
+        let restarted: Vec<_> = restarted.iter().filter(|row| row["restarts"].as_u64() != Some(0)).collect();
+        assert!(restarted.is_empty(), "processes of column {} died: {restarted:?}", self.kind);
+    }
+
     /// Asserts that a connection, which stands between red and blue, goes the way that the column is named after.
     pub fn assert_carries(&self) {
-        let Network::Router(router) = &self.network else { return };
+        let Network::Router(router, _) = &self.network else { return };
         let through_the_stack = router.rows("show tcp", &[("state", "ESTABLISHED")]).len();
         let wanted = match self.kind {
             Kind::Channel | Kind::Kernel => 0,
@@ -109,32 +134,60 @@ impl Column {
 impl Network {
     fn namespaces() -> Self {
         let (red, blue) = (Namespace::new(), Namespace::new());
-        red.join("wire", &blue, "wire");
+        red.join(WIRE, &blue, WIRE);
         for (namespace, own, other) in [(&red, 1, 2), (&blue, 2, 1)] {
             namespace.ip(&format!("address add 10.0.0.{own}/24 dev wire"));
             namespace.ip(&format!("address add 192.0.2.{own}/32 dev lo"));
             namespace.ip(&format!("route add 192.0.2.{other}/32 via 10.0.0.{other}"));
+            // A router takes no second to see that nobody else has its address.
+            namespace.ip(&format!("address add 2001:db8::{own}/64 dev {WIRE} nodad"));
+            namespace.ip(&format!("address add 2001:db8:1::{own}/128 dev lo"));
+            namespace.ip(&format!("route add 2001:db8:1::{other}/128 via 2001:db8::{other}"));
             // Errors come for each packet that causes one, not for some of them.
             crate::namespace::run(namespace.command("sysctl").args(["-q", "-w", "net.ipv4.icmp_ratelimit=0"]));
         }
         Network::Namespaces { red, blue }
     }
 
-    fn router(name: &str, ports: &str, [red_link, blue_link]: [&str; 2]) -> Self {
+    fn router(name: &str, ports: &str, links: [&'static str; 2]) -> Self {
+        let [red_link, blue_link] = links;
         let connect = if ports.is_empty() { "connect red blue\n" } else { "" };
         let vr = |vr: Vr, link: &str, own: u8, other: u8| {
             format!(
-                "vr {vr}\n interface {link}\n  ipv4 address 10.0.0.{own}/24\n !\n interface Loopback0\n  ipv4 address \
-                 192.0.2.{own}/32\n !\n router static\n  address-family ipv4 unicast\n   192.0.2.{other}/32 \
-                 10.0.0.{other}\n  !\n !\n!\n"
+                "vr {vr}\n interface {link}\n  ipv4 address 10.0.0.{own}/24\n  ipv6 address 2001:db8::{own}/64\n !\n \
+                 interface Loopback0\n  ipv4 address 192.0.2.{own}/32\n  ipv6 address 2001:db8:1::{own}/128\n !\n router \
+                 static\n  address-family ipv4 unicast\n   192.0.2.{other}/32 10.0.0.{other}\n  !\n  address-family ipv6 \
+                 unicast\n   2001:db8:1::{other}/128 2001:db8::{other}\n  !\n !\n!\n"
             )
         };
         let (red, blue) = (vr(Vr::Red, red_link, 1, 2), vr(Vr::Blue, blue_link, 2, 1));
         let router = Router::up(name, &format!("hostname {name}\n{ports}vr red\n!\nvr blue\n!\n{connect}{red}{blue}"));
-        for (vr, loopback) in [("red", "192.0.2.2/32"), ("blue", "192.0.2.1/32")] {
+        let of_red = [("red", "192.0.2.2/32"), ("red", "2001:db8:1::2/128")];
+        let of_blue = [("blue", "192.0.2.1/32"), ("blue", "2001:db8:1::1/128")];
+        for (vr, loopback) in of_red.into_iter().chain(of_blue) {
             router.wait_for_row("show fib", &[("vr", vr), ("prefix", loopback), ("action", "forward")]);
         }
-        Network::Router(router)
+        Network::Router(router, links)
+    }
+
+    /// Red's and blue's, once they are there to be used.
+    fn link_locals(&self) -> [IpAddr; 2] {
+        match self {
+            Network::Namespaces { red, blue } => [red, blue].map(|namespace| {
+                let shown = namespace.ip(&format!("-6 -brief address show dev {WIRE} scope link"));
+                let mut words = shown.split_whitespace();
+                let address = words.find_map(|word| word.strip_suffix("/64")).expect("a device that is up has one");
+                address.parse().expect("an address")
+            }),
+            Network::Router(router, [red, blue]) => [("red", red), ("blue", blue)].map(|(vr, link)| {
+                let row = router.wait_for_row("show interfaces", &[("vr", vr), ("interface", link), ("state", "up")]);
+                let addresses = row["addresses"].as_array().expect("a list").iter().filter_map(|a| a.as_str());
+                let of_link =
+                    |address: &str| address.strip_suffix("/64").filter(|a| a.starts_with("fe80")).map(str::to_owned);
+                let address = addresses.filter_map(of_link).next().expect("IPv6 is on");
+                address.parse().expect("an address")
+            }),
+        }
     }
 }
 

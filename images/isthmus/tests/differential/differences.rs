@@ -25,4 +25,52 @@ impl Listed {
 }
 
 /// All of them.
-pub const LISTED: &[Listed] = &[];
+pub const LISTED: &[Listed] = &[
+    Listed {
+        case: "a_broadcast_is_refused",
+        columns: OURS,
+        judge: "red: socket 1 send \"to everybody\" to 255.255.255.255:5300: ENETUNREACH",
+        found: "red: socket 1 send \"to everybody\" to 255.255.255.255:5300: EACCES",
+        reason: "no socket may send broadcasts; the kernel says so only where a route leads there",
+    },
+    Listed {
+        case: "a_broadcast_is_refused",
+        columns: OURS,
+        judge: "red: socket 1 send \"to the subnet\" to 10.0.0.255:5300: EACCES",
+        found: "red: socket 1 send \"to the subnet\" to 10.0.0.255:5300: ok",
+        reason: ASYNCHRONOUS,
+    },
+    Listed {
+        case: "a_broadcast_is_refused",
+        columns: OURS,
+        judge: "red: socket 1 error after a while: none",
+        found: "red: socket 1 error after a while: EACCES",
+        reason: ASYNCHRONOUS,
+    },
+    Listed {
+        case: "a_listener_is_shut_down",
+        columns: OURS,
+        judge: "blue: socket 1 shutdown Both: ok",
+        found: "blue: socket 1 shutdown Both: ENOTCONN",
+        reason: "a listener is closed; POSIX has ENOTCONN for what is not connected, the kernel ends the listening",
+    },
+    Listed {
+        case: "a_datagram_to_an_own_address_comes_back",
+        columns: OURS,
+        judge: "red: socket 1 receive: \"to myself\" from 10.0.0.1:4000 to 10.0.0.1, TTL 64, TOS 0x00, by the link",
+        found: "red: socket 1 receive: \"to myself\" from 10.0.0.1:4000 to 10.0.0.1, TTL 64, TOS 0x00, by another way",
+        reason: "what a VR sends to itself came in by no interface; the kernel names the one that has the address",
+    },
+    Listed {
+        case: "ospfv3_hellos_reach_all_that_joined",
+        columns: OURS,
+        judge: "blue: socket 1 receive by now: \"hello?\" from [red%link]:0 to ff02::5, TTL 1, TOS 0xc0, by the link",
+        found: "blue: socket 1 receive by now: EAGAIN",
+        reason: "a raw socket hears the groups that it has joined; the kernel gives one of IPv6 that is bound to no \
+                 address those of others too, whatever IPV6_MULTICAST_ALL says",
+    },
+];
+
+const OURS: &[Kind] = &[Kind::Channel, Kind::Stack];
+
+const ASYNCHRONOUS: &str = "a send asks nobody: what the stack cannot send, the socket's next call says";

@@ -1,4 +1,5 @@
-//! A process of a case: it does what it is told with its sockets, one order after the other, and does nothing in between.
+//! A process of a case: it does what it is told with its sockets, one order after the other. In between it does nothing;
+//! but where it has datagram sockets it turns its loop, if it has one: that is when the first datagram to a peer leaves.
 //!
 //! Orders come on standard input, replies go to standard output, a line of JSON each. The end of the input is the end.
 
@@ -6,12 +7,14 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io::{self, BufRead, Write};
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Errno, Got, Handle, Host, How, Outcome, PATIENCE, Ready, SILENCE, Until, Wanted};
+use crate::datagram_endpoint::{self, DatagramOrder, DatagramReply};
+use crate::host::{Errno, Got, Handle, Host, How, Outcome, PATIENCE, Ready, SILENCE, Until, Wanted, Wishes};
 use crate::kernel_host::KernelHost;
 use crate::library_host::LibraryHost;
 
@@ -34,6 +37,8 @@ pub enum Place {
         vr: String,
         /// What the process calls itself.
         name: String,
+        /// The interface that leads to the other VR.
+        link: String,
     },
 }
 
@@ -49,7 +54,8 @@ pub enum Patience {
 }
 
 impl Patience {
-    fn duration(self) -> Duration {
+    /// As a time.
+    pub fn duration(self) -> Duration {
         match self {
             Patience::None => Duration::ZERO,
             Patience::Event => PATIENCE,
@@ -61,8 +67,10 @@ impl Patience {
 /// What an endpoint is told: the calls of [`Host`], and some that repeat one of them.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Order {
+    /// About datagrams.
+    Datagram(DatagramOrder),
     /// [`Host::listen`].
-    Listen { at: SocketAddr, backlog: u16 },
+    Listen { at: SocketAddr, backlog: u16, wishes: Wishes },
     /// [`Host::connect`].
     Connect(Wanted),
     /// [`Host::connected`].
@@ -100,6 +108,8 @@ pub enum Reply {
     Here,
     /// Done, with nothing to tell.
     Done,
+    /// About datagrams.
+    Datagram(DatagramReply),
     /// A new socket.
     Socket(Handle),
     /// Own address and the peer's.
@@ -145,8 +155,10 @@ impl fmt::Display for Stop {
 pub fn play(place: &str) {
     let place = serde_json::from_str(place).expect("a place");
     let host: Box<dyn Host> = match place {
-        Place::Kernel => Box::new(KernelHost::default()),
-        Place::Vr { control_socket, vr, name } => Box::new(LibraryHost::join(&control_socket, &vr, &name)),
+        Place::Kernel => Box::new(KernelHost::new()),
+        Place::Vr { control_socket, vr, name, link } => {
+            Box::new(LibraryHost::join_vr(&control_socket, &vr, &name, &link))
+        }
     };
     let mut endpoint = Endpoint { host, progress: BTreeMap::new() };
     let mut replies = io::stdout().lock();
@@ -155,7 +167,15 @@ pub fn play(place: &str) {
         replies.write_all(line.as_bytes()).and_then(|()| replies.flush()).is_ok()
     };
     say(&Reply::Here);
-    for line in io::stdin().lock().lines().map_while(Result::ok) {
+    let mut orders = io::stdin().lock();
+    let mut line = String::new();
+    loop {
+        // A script awaits each reply before it gives the next order, so none lies read ahead.
+        endpoint.host.idle(io::stdin().as_fd());
+        line.clear();
+        if orders.read_line(&mut line).unwrap_or(0) == 0 {
+            return;
+        }
         let order = serde_json::from_str(&line).expect("an order");
         if !say(&endpoint.obey(order).unwrap_or_else(Reply::Failed)) {
             return;
@@ -178,8 +198,9 @@ struct Endpoint {
 impl Endpoint {
     fn obey(&mut self, order: Order) -> Outcome<Reply> {
         Ok(match order {
-            Order::Listen { at, backlog } => Reply::Socket(self.host.listen(at, backlog)?),
-            Order::Connect(wanted) => Reply::Socket(self.host.connect(wanted)?),
+            Order::Datagram(order) => datagram_endpoint::obey(&mut *self.host, order)?,
+            Order::Listen { at, backlog, wishes } => Reply::Socket(self.host.listen(at, backlog, &wishes)?),
+            Order::Connect(wanted) => Reply::Socket(self.host.connect(&wanted)?),
             Order::Connected { socket, patience } => {
                 self.host.connected(socket, patience.duration())?;
                 Reply::Done
@@ -229,7 +250,7 @@ impl Endpoint {
             match self.send_some(socket, CHUNK as u64) {
                 Ok(sent) => filled += sent,
                 Err(error) if error == Errno::again() => {
-                    if !self.host.wait(socket, Until::Writable, SILENCE)?.writable {
+                    if !self.host.wait(socket, Until::Writable, 2 * SILENCE)?.writable {
                         return Ok(filled);
                     }
                 }

@@ -5,9 +5,12 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+
+use crate::datagram_host::DatagramHost;
 
 /// How long an event may take to come. Only a broken column needs it.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -40,7 +43,7 @@ impl fmt::Display for Errno {
 pub type Outcome<T> = Result<T, Errno>;
 
 /// Where a connection is to lead, and what its own end is bound to.
-#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Wanted {
     /// The peer.
     pub to: SocketAddr,
@@ -48,6 +51,35 @@ pub struct Wanted {
     pub from: Option<IpAddr>,
     /// Own port, or any.
     pub port: Option<u16>,
+    /// How the socket is to be.
+    pub wishes: Wishes,
+}
+
+/// How a socket is to be, where it is not as usual: what `setsockopt` says before it is bound.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wishes {
+    /// `SO_BINDTODEVICE`: the link.
+    pub on_link: bool,
+    /// `SO_REUSEADDR` of a datagram socket: the port may be shared.
+    pub shares: bool,
+    /// `IP_MULTICAST_LOOP`.
+    pub loops: bool,
+    /// `IP_TTL`.
+    pub ttl: Option<u8>,
+    /// `IP_MINTTL`.
+    pub minimum_ttl: Option<u8>,
+    /// `TCP_MD5SIG`: with whom, and the key.
+    pub key: Option<(IpAddr, String)>,
+    /// `SO_LINGER`, in seconds.
+    pub linger: Option<u16>,
+    /// `SO_KEEPALIVE`.
+    pub keepalive: bool,
+    /// `TCP_NODELAY`.
+    pub nodelay: Option<bool>,
+    /// `SO_SNDBUF`, in bytes.
+    pub send_buffer: Option<u32>,
+    /// `SO_RCVBUF`, in bytes.
+    pub receive_buffer: Option<u32>,
 }
 
 /// Which direction ends.
@@ -110,6 +142,8 @@ pub enum Until {
     ReadClosed,
     /// The end of both directions.
     HungUp,
+    /// An error.
+    Failed,
 }
 
 impl Until {
@@ -120,16 +154,19 @@ impl Until {
             Until::Writable => ready.writable,
             Until::ReadClosed => ready.read_closed,
             Until::HungUp => ready.hung_up,
+            Until::Failed => ready.failed,
         }
     }
 }
 
 /// The sockets of one process.
-pub trait Host {
+pub trait Host: DatagramHost {
+    /// What a process does between its orders, until the next one can be read.
+    fn idle(&mut self, orders: BorrowedFd<'_>);
     /// Creates, binds and listens; waits until peers can connect.
-    fn listen(&mut self, at: SocketAddr, backlog: u16) -> Outcome<Handle>;
+    fn listen(&mut self, at: SocketAddr, backlog: u16, wishes: &Wishes) -> Outcome<Handle>;
     /// Begins to connect.
-    fn connect(&mut self, wanted: Wanted) -> Outcome<Handle>;
+    fn connect(&mut self, wanted: &Wanted) -> Outcome<Handle>;
     /// How a connect went, waited for at most so long; EINPROGRESS: it still goes on.
     fn connected(&mut self, socket: Handle, patience: Duration) -> Outcome<()>;
     /// The next connection of a listener.

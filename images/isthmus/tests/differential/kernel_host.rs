@@ -7,49 +7,76 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno as Number;
+use nix::net::if_::if_nametoindex;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::host::{Errno, Handle, Host, How, Outcome, Ready, Until, Wanted};
+use crate::column::WIRE;
+use crate::host::{Errno, Handle, Host, How, Outcome, Ready, Until, Wanted, Wishes};
+use crate::kernel_options;
 
 /// Sockets of this process's network namespace.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct KernelHost {
+    /// Index of the device that leads to the other namespace.
+    pub(crate) link: u32,
     sockets: BTreeMap<Handle, Socket>,
     last: u32,
 }
 
 impl KernelHost {
-    fn put(&mut self, socket: Socket) -> Handle {
+    /// Sockets of the namespace that this process is in.
+    pub fn new() -> Self {
+        let link = if_nametoindex(WIRE).expect("the namespace has the device");
+        Self { link, sockets: BTreeMap::new(), last: 0 }
+    }
+
+    /// The same address with the link as its scope, where it needs one.
+    pub(crate) fn scoped(&self, address: SocketAddr) -> SocketAddr {
+        match address {
+            SocketAddr::V6(mut v6) if is_link_scoped(*v6.ip()) => {
+                v6.set_scope_id(self.link);
+                v6.into()
+            }
+            SocketAddr::V4(_) | SocketAddr::V6(_) => address,
+        }
+    }
+
+    pub(crate) fn put(&mut self, socket: Socket) -> Handle {
         self.last += 1;
         let handle = Handle(self.last);
         self.sockets.insert(handle, socket);
         handle
     }
 
-    fn get(&self, socket: Handle) -> Outcome<&Socket> {
+    pub(crate) fn get(&self, socket: Handle) -> Outcome<&Socket> {
         self.sockets.get(&socket).ok_or_else(|| Errno("EBADF".to_owned()))
     }
 }
 
 impl Host for KernelHost {
-    fn listen(&mut self, at: SocketAddr, backlog: u16) -> Outcome<Handle> {
+    /// The kernel sees to its sockets by itself.
+    fn idle(&mut self, _orders: BorrowedFd<'_>) {}
+
+    fn listen(&mut self, at: SocketAddr, backlog: u16, wishes: &Wishes) -> Outcome<Handle> {
         let socket = stream(at)?;
+        kernel_options::apply(&socket, wishes, at.is_ipv6())?;
         // As every server does: a port in TIME-WAIT may be listened on.
         socket.set_reuse_address(true).map_err(|error| errno(&error))?;
-        socket.bind(&SockAddr::from(at)).map_err(|error| errno(&error))?;
+        socket.bind(&SockAddr::from(self.scoped(at))).map_err(|error| errno(&error))?;
         socket.listen(i32::from(backlog)).map_err(|error| errno(&error))?;
         Ok(self.put(socket))
     }
 
-    fn connect(&mut self, wanted: Wanted) -> Outcome<Handle> {
+    fn connect(&mut self, wanted: &Wanted) -> Outcome<Handle> {
         let socket = stream(wanted.to)?;
+        kernel_options::apply(&socket, &wanted.wishes, wanted.to.is_ipv6())?;
         if wanted.from.is_some() || wanted.port.is_some() {
             let any = any_of(wanted.to);
             let from = SocketAddr::new(wanted.from.unwrap_or(any), wanted.port.unwrap_or(0));
-            socket.bind(&SockAddr::from(from)).map_err(|error| errno(&error))?;
+            socket.bind(&SockAddr::from(self.scoped(from))).map_err(|error| errno(&error))?;
         }
-        match socket.connect(&SockAddr::from(wanted.to)) {
+        match socket.connect(&SockAddr::from(self.scoped(wanted.to))) {
             Err(error) if error.raw_os_error() != Some(Number::EINPROGRESS as i32) => Err(errno(&error)),
             Ok(()) | Err(_) => Ok(self.put(socket)),
         }
@@ -117,7 +144,7 @@ impl Host for KernelHost {
             Until::Readable => EpollFlags::EPOLLIN,
             Until::Writable => EpollFlags::EPOLLOUT,
             Until::ReadClosed => EpollFlags::EPOLLRDHUP,
-            Until::HungUp => EpollFlags::empty(),
+            Until::HungUp | Until::Failed => EpollFlags::empty(),
         };
         let deadline = Instant::now() + patience;
         loop {
@@ -134,19 +161,30 @@ impl Host for KernelHost {
 /// A TCP socket for an address's family that does not block.
 fn stream(of: SocketAddr) -> Outcome<Socket> {
     let socket = Socket::new(Domain::for_address(of), Type::STREAM.nonblocking(), Some(Protocol::TCP));
-    socket.map_err(|error| errno(&error))
+    let socket = socket.map_err(|error| errno(&error))?;
+    if of.is_ipv6() {
+        // A socket of ours is of one family.
+        socket.set_only_v6(true).map_err(|error| errno(&error))?;
+    }
+    Ok(socket)
 }
 
 fn any_of(address: SocketAddr) -> IpAddr {
     if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() }
 }
 
-fn inet(address: &SockAddr) -> Outcome<SocketAddr> {
-    address.as_socket().ok_or_else(|| Errno("EAFNOSUPPORT".to_owned()))
+/// An address without its scope: that is always the link.
+pub(crate) fn inet(address: &SockAddr) -> Outcome<SocketAddr> {
+    let address = address.as_socket().ok_or_else(|| Errno("EAFNOSUPPORT".to_owned()))?;
+    Ok(SocketAddr::new(address.ip(), address.port()))
+}
+
+fn is_link_scoped(address: Ipv6Addr) -> bool {
+    address.is_unicast_link_local() || (address.is_multicast() && address.octets()[1] & 0xf == 2)
 }
 
 /// What poll(2) says, after at most so long. Asked by epoll, since nix's poll does not know POLLRDHUP.
-fn look(fd: BorrowedFd<'_>, wanted: EpollFlags, patience: Duration) -> Ready {
+pub(crate) fn look(fd: BorrowedFd<'_>, wanted: EpollFlags, patience: Duration) -> Ready {
     let epoll = Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC).expect("a set to wait with");
     epoll.add(fd, EpollEvent::new(wanted, 0)).expect("a socket can be waited for");
     let mut events = [EpollEvent::empty()];
@@ -162,7 +200,7 @@ fn look(fd: BorrowedFd<'_>, wanted: EpollFlags, patience: Duration) -> Ready {
     }
 }
 
-fn errno(error: &io::Error) -> Errno {
+pub(crate) fn errno(error: &io::Error) -> Errno {
     Errno(match error.raw_os_error() {
         Some(number) => format!("{:?}", Number::from_raw(number)),
         None => error.to_string(),

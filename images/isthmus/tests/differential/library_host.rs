@@ -2,57 +2,83 @@
 //! channel or through the stack, the router decides; nothing here knows it.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use ipc::link::{Link, LinkEvent};
 use ipc::reactor::{Event, Reactor};
-use ipc::{ServiceName, VrName};
-use sockets::{Addresses, Destination, Library, LibraryEvent, Received, Shutdown, SocketError, SocketId, SocketKind};
+use ipc::{InterfaceName, ServiceName, VrName};
+use mio::Token;
+use mio::unix::SourceFd;
+use sockets::{
+    Addresses, Destination, KeepAlive, Library, LibraryEvent, Options, PeerOptions, Received, Secret, Shutdown,
+    SocketError, SocketId, SocketKind,
+};
+use vr_api::interface::is_link_scoped;
 
-use crate::host::{Errno, Handle, Host, How, Outcome, PATIENCE, Ready, Until, Wanted};
+use crate::host::{Errno, Handle, Host, How, Outcome, PATIENCE, Ready, Until, Wanted, Wishes};
 
 /// The sockets of a process of a VR.
 #[derive(Debug)]
 pub struct LibraryHost {
-    reactor: Reactor,
-    library: Library,
+    pub(crate) reactor: Reactor,
+    pub(crate) library: Library,
     sockets: BTreeMap<Handle, SocketId>,
     last: u32,
     /// How listens and connects went that were not asked about yet.
     results: BTreeMap<SocketId, Result<(), SocketError>>,
+    /// Interface of this VR that leads to the other one.
+    pub(crate) link: InterfaceName,
+    /// Whether the loop turns between orders, once there is a datagram socket.
+    pub(crate) turns: bool,
+    /// Of the source of orders, once the loop waits for it too.
+    orders: Option<Token>,
+    has_order: bool,
 }
 
 impl LibraryHost {
     /// Joins a VR of a running router, as `isthmus run` does.
-    pub fn join(control_socket: &Path, vr: &str, name: &str) -> Self {
+    pub fn join_vr(control_socket: &Path, vr: &str, name: &str, link: &str) -> Self {
         let (vr, name) = (VrName::new(vr).expect("a VR's name"), ServiceName::new(name).expect("a process's name"));
-        let link = Link::attach(control_socket, Some(vr), name).expect("the router takes it");
-        let mut reactor = Reactor::new(link).expect("an event loop");
+        let to_procmgr = Link::attach(control_socket, Some(vr), name).expect("the router takes it");
+        let mut reactor = Reactor::new(to_procmgr).expect("an event loop");
         let library = Library::new(&mut reactor).expect("a socket library");
-        Self { reactor, library, sockets: BTreeMap::new(), last: 0, results: BTreeMap::new() }
+        Self {
+            reactor,
+            library,
+            sockets: BTreeMap::new(),
+            last: 0,
+            results: BTreeMap::new(),
+            link: link.parse().expect("an interface's name"),
+            turns: false,
+            orders: None,
+            has_order: false,
+        }
     }
 
-    fn put(&mut self, socket: SocketId) -> Handle {
+    pub(crate) fn put(&mut self, socket: SocketId) -> Handle {
         self.last += 1;
         let handle = Handle(self.last);
         self.sockets.insert(handle, socket);
         handle
     }
 
-    fn get(&self, socket: Handle) -> Outcome<SocketId> {
+    pub(crate) fn get(&self, socket: Handle) -> Outcome<SocketId> {
         self.sockets.get(&socket).copied().ok_or_else(|| Errno("EBADF".to_owned()))
     }
 
     /// One turn of the loop; waits until something happens, at most for `limit`.
-    fn turn(&mut self, limit: Duration) {
+    pub(crate) fn turn(&mut self, limit: Duration) {
         let due = self.library.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
         self.reactor.wait(Some(due.map_or(limit, |due| due.min(limit)))).expect("the loop turns");
         while let Some(event) = self.reactor.next_event().expect("the router lives") {
-            if let Some(Event::Link(LinkEvent::Stop)) = self.library.handle(&mut self.reactor, event) {
-                panic!("the router stops");
+            match self.library.handle(&mut self.reactor, event) {
+                Some(Event::Link(LinkEvent::Stop)) => panic!("the router stops"),
+                Some(Event::Ready(token)) => self.has_order |= Some(token) == self.orders,
+                Some(Event::Link(_)) | None => {}
             }
         }
         self.library.handle_timeout(&mut self.reactor, Instant::now());
@@ -72,12 +98,17 @@ impl LibraryHost {
     }
 
     /// Turns the loop until `look` finds something, at most so long.
-    fn turn_until<T>(&mut self, patience: Duration, mut look: impl FnMut(&mut Self) -> Option<T>) -> Option<T> {
+    pub(crate) fn turn_until<T>(
+        &mut self,
+        patience: Duration,
+        mut look: impl FnMut(&mut Self) -> Option<T>,
+    ) -> Option<T> {
         let deadline = Instant::now() + patience;
         self.turn(Duration::ZERO);
         loop {
-            let found = look(self);
+            // What is there only when the time is over was not announced: nobody would have looked.
             let left = deadline.saturating_duration_since(Instant::now());
+            let found = look(self).filter(|_| !left.is_zero() || patience.is_zero());
             if found.is_some() || left.is_zero() {
                 return found;
             }
@@ -85,16 +116,58 @@ impl LibraryHost {
         }
     }
 
-    fn result(&mut self, socket: SocketId, patience: Duration) -> Option<Outcome<()>> {
+    /// The interface that a socket is bound to.
+    pub(crate) fn interface(&self, wishes: &Wishes, address: IpAddr) -> Option<InterfaceName> {
+        (wishes.on_link || is_link_scoped(address)).then(|| self.link.clone())
+    }
+
+    /// A socket's options.
+    pub(crate) fn options(&self, wishes: &Wishes) -> Options {
+        let usual = Options::default();
+        let key = |(peer, key): &(IpAddr, String)| PeerOptions {
+            key: Secret::new(key.as_bytes()),
+            ..PeerOptions::new(*peer)
+        };
+        Options {
+            ttl: wishes.ttl,
+            linger: wishes.linger.map(|seconds| Duration::from_secs(seconds.into())),
+            keepalive: wishes.keepalive.then(KeepAlive::default),
+            nodelay: wishes.nodelay.unwrap_or(usual.nodelay),
+            send_buffer_bytes: wishes.send_buffer.unwrap_or(usual.send_buffer_bytes),
+            receive_buffer_bytes: wishes.receive_buffer.unwrap_or(usual.receive_buffer_bytes),
+            reuse_address: wishes.shares,
+            multicast_loop: wishes.loops,
+            multicast_interface: Some(self.link.clone()),
+            minimum_ttl: wishes.minimum_ttl,
+            peers: wishes.key.iter().map(key).collect(),
+            ..usual
+        }
+    }
+
+    pub(crate) fn result(&mut self, socket: SocketId, patience: Duration) -> Option<Outcome<()>> {
         let result = self.turn_until(patience, |host| host.results.remove(&socket));
         result.map(|result| result.map_err(errno))
     }
 }
 
 impl Host for LibraryHost {
-    fn listen(&mut self, at: SocketAddr, backlog: u16) -> Outcome<Handle> {
+    fn idle(&mut self, orders: BorrowedFd<'_>) {
+        if !self.turns {
+            return;
+        }
+        if self.orders.is_none() {
+            let token = self.reactor.register(&mut SourceFd(&orders.as_raw_fd())).expect("a pipe can be waited for");
+            self.orders = Some(token);
+        }
+        while !std::mem::take(&mut self.has_order) {
+            self.turn(PATIENCE);
+        }
+    }
+
+    fn listen(&mut self, at: SocketAddr, backlog: u16, wishes: &Wishes) -> Outcome<Handle> {
         let socket = self.library.create_socket(SocketKind::Stream).map_err(errno)?;
-        self.library.bind(socket, at, None).map_err(errno)?;
+        self.library.set_options(socket, self.options(wishes)).map_err(errno)?;
+        self.library.bind(socket, at, self.interface(wishes, at.ip())).map_err(errno)?;
         self.library.listen(&mut self.reactor, socket, backlog).map_err(errno)?;
         match self.result(socket, PATIENCE) {
             Some(Ok(())) => Ok(self.put(socket)),
@@ -106,10 +179,12 @@ impl Host for LibraryHost {
         }
     }
 
-    fn connect(&mut self, wanted: Wanted) -> Outcome<Handle> {
+    fn connect(&mut self, wanted: &Wanted) -> Outcome<Handle> {
         self.turn(Duration::ZERO);
         let mut to = Destination::new(wanted.to);
         to.local.address = wanted.from;
+        to.local.interface = self.interface(&wanted.wishes, wanted.to.ip());
+        to.options = self.options(&wanted.wishes);
         to.port = wanted.port.and_then(NonZeroU16::new);
         let socket = self.library.open_socket(&mut self.reactor, to).map_err(errno)?;
         Ok(self.put(socket))
@@ -128,7 +203,12 @@ impl Host for LibraryHost {
     }
 
     fn addresses(&mut self, socket: Handle) -> Outcome<(SocketAddr, SocketAddr)> {
-        let Addresses { source, destination } = self.library.addresses(self.get(socket)?).map_err(errno)?;
+        let socket = self.get(socket)?;
+        if let Ok(own) = self.library.datagram_address(socket) {
+            let peer = self.library.datagram_peer(socket).map_err(errno)?;
+            return peer.map(|peer| (own, peer)).ok_or_else(|| errno(SocketError::NotConnected));
+        }
+        let Addresses { source, destination } = self.library.addresses(socket).map_err(errno)?;
         Ok((source, destination))
     }
 
@@ -191,11 +271,15 @@ impl Host for LibraryHost {
             Ok(ready) if !until.is_met(ready) => None,
             met => Some(met),
         });
-        met.unwrap_or_else(|| self.ready(socket))
+        match met {
+            None if patience == PATIENCE => Err(Errno("nothing was announced".to_owned())),
+            None => self.ready(socket),
+            Some(met) => met,
+        }
     }
 }
 
 /// A cause by the name of its errno.
-fn errno(error: SocketError) -> Errno {
+pub(crate) fn errno(error: SocketError) -> Errno {
     Errno(format!("{:?}", sockets::errno(error)))
 }

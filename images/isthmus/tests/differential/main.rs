@@ -7,8 +7,9 @@
 //!               │ one order at a time, a line of JSON
 //!               ▼
 //!             endpoint: a process of a column
-//!               └─ host: the trait ─┬─ library_host: a process of a VR ── channel, or stack and cable
-//!                                   └─ kernel_host: Linux, in a network namespace
+//!               └─ host, datagram_host: the trait
+//!                    ├─ library_host, library_datagram: a process of a VR ── channel, or stack and cable
+//!                    └─ kernel_host, kernel_datagram, kernel_options: Linux, in a network namespace
 //! ```
 //!
 //! `cargo test -p isthmus --test differential [PART OF A NAME]…` plays all cases, or some. `ISTHMUS_BLESS=1` before it
@@ -17,13 +18,19 @@
 
 mod cases;
 mod column;
+mod datagram_endpoint;
+mod datagram_host;
 mod differences;
 mod endpoint;
 mod host;
+mod kernel_datagram;
 mod kernel_host;
+mod kernel_options;
+mod library_datagram;
 mod library_host;
 mod report;
 mod scene;
+mod scene_datagram;
 mod suite;
 
 // Of what the tests of the whole router share, this suite uses a part; the tests among it need the other harness.

@@ -141,7 +141,7 @@ const HEAD: &str = "\
 
 One set of socket programs runs over the inter-VR channel, over Isthmus's own stack across a cable between two ports, and
 over the Linux kernel's sockets between two network namespaces. All that a program can observe is compared, step by step:
-return values, errors, byte counts, order, addresses, readiness as poll(2) says it. The kernel is the judge.
+return values, errors, byte counts, order, addresses, TTL and TOS, readiness as poll(2) says it. The kernel is the judge.
 
 This page is written by the suite itself (`images/isthmus/tests/differential`) and checked by it; do not edit it.
 

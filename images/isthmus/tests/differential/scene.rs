@@ -15,10 +15,13 @@ use nix::unistd::Pid;
 
 use crate::column::{Column, Vr};
 use crate::endpoint::{Order, PLACE, Patience, Reply};
-use crate::host::{Errno, Got, Handle, How, PATIENCE, Until, Wanted};
+use crate::host::{Errno, Got, Handle, How, PATIENCE, Until, Wanted, Wishes};
 
 /// The least port that nobody chose: where Linux's ephemeral ports, and those of the stack, begin.
 const FIRST_EPHEMERAL: u16 = 32_768;
+
+/// What a link-local address is written with, after the VR that has it.
+const ON_LINK: &str = "%link";
 
 /// A case being played in a column.
 #[derive(Debug)]
@@ -59,18 +62,25 @@ impl<'a> Scene<'a> {
         self.transcript.borrow_mut().push(line);
     }
 
-    /// An address, with an ephemeral port by its number.
+    /// An address, a link-local one by whose it is.
+    fn ip(&self, address: IpAddr) -> String {
+        let is_of = |vr: &Vr| address == self.column.link_local(*vr);
+        let link_local = [Vr::Red, Vr::Blue].into_iter().find(is_of);
+        link_local.map_or(address.to_string(), |vr| format!("{vr}{ON_LINK}"))
+    }
+
+    /// An address and port, an ephemeral port by its number.
     fn address(&self, address: SocketAddr) -> String {
+        let ip = if address.is_ipv6() { format!("[{}]", self.ip(address.ip())) } else { address.ip().to_string() };
         if address.port() < FIRST_EPHEMERAL {
-            return address.to_string();
+            return format!("{ip}:{}", address.port());
         }
         let mut ports = self.ports.borrow_mut();
         let place = ports.iter().position(|port| *port == address.port()).unwrap_or_else(|| {
             ports.push(address.port());
             ports.len() - 1
         });
-        let text = SocketAddr::new(address.ip(), 0).to_string();
-        format!("{}p{}", text.trim_end_matches('0'), place + 1)
+        format!("{ip}:p{}", place + 1)
     }
 }
 
@@ -88,7 +98,7 @@ pub struct Process<'a> {
 
 /// A socket of a process. One that never came to be has number 0, and every call on it fails in every column.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Socket(Handle);
+pub struct Socket(pub(crate) Handle);
 
 impl<'a> Process<'a> {
     fn start(scene: &'a Scene<'a>, vr: Vr, name: String) -> Self {
@@ -126,16 +136,17 @@ impl<'a> Process<'a> {
         })
     }
 
-    fn order(&mut self, order: &Order) -> Reply {
+    pub(crate) fn order(&mut self, order: &Order) -> Reply {
         self.begin(order);
         self.finish()
     }
 
-    fn note(&self, step: &str, reply: &Reply) {
+    pub(crate) fn note(&self, step: &str, reply: &Reply) {
         let said = match reply {
             Reply::Here | Reply::Done => "ok".to_owned(),
             Reply::Socket(handle) => format!("socket {}", handle.0),
             Reply::Addresses(own, peer) => format!("{} to {}", self.scene.address(*own), self.scene.address(*peer)),
+            Reply::Datagram(reply) => self.of_datagrams(reply),
             Reply::Sent(bytes) => bytes.to_string(),
             Reply::Got(Got::Bytes(text)) => format!("{text:?}"),
             Reply::Got(Got::End) => "end of file".to_owned(),
@@ -149,7 +160,34 @@ impl<'a> Process<'a> {
         self.scene.note(format!("{}: {step}: {said}", self.name));
     }
 
-    fn step(&mut self, step: &str, order: &Order) -> Reply {
+    /// What stands behind a name in an address: `red%link` and `blue%link` are the link-local addresses on the link.
+    pub(crate) fn parse(&self, address: &str) -> SocketAddr {
+        let mut address = address.to_owned();
+        for vr in [Vr::Red, Vr::Blue] {
+            let name = format!("{vr}{ON_LINK}");
+            if address.contains(&name) {
+                address = address.replace(&name, &self.scene.column.link_local(vr).to_string());
+            }
+        }
+        address.parse().expect("an address and a port")
+    }
+
+    /// An address as the transcript has it.
+    pub(crate) fn shown_address(&self, address: SocketAddr) -> String {
+        self.scene.address(address)
+    }
+
+    /// The same without a port.
+    pub(crate) fn shown_ip(&self, address: IpAddr) -> String {
+        self.scene.ip(address)
+    }
+
+    /// Something else for the transcript.
+    pub(crate) fn remark(&self, text: &str) {
+        self.scene.note(format!("{}: {text}", self.name));
+    }
+
+    pub(crate) fn step(&mut self, step: &str, order: &Order) -> Reply {
         let reply = self.order(order);
         self.note(step, &reply);
         reply
@@ -157,12 +195,18 @@ impl<'a> Process<'a> {
 
     /// Listens, with a backlog that is never full.
     pub fn listen(&mut self, at: &str) -> Socket {
-        self.listen_with(at, 16)
+        self.listen_as(at, "", 16, Wishes::default())
     }
 
     /// Listens.
     pub fn listen_with(&mut self, at: &str, backlog: u16) -> Socket {
-        socket(&self.step(&format!("listen on {at}"), &Order::Listen { at: parse(at), backlog }))
+        self.listen_as(at, "", backlog, Wishes::default())
+    }
+
+    /// Listens with a socket that is `how`.
+    pub fn listen_as(&mut self, at: &str, how: &str, backlog: u16, wishes: Wishes) -> Socket {
+        let order = Order::Listen { at: self.parse(at), backlog, wishes };
+        socket(&self.step(&format!("listen on {at}{how}"), &order))
     }
 
     /// Connects, and waits how it goes.
@@ -174,8 +218,13 @@ impl<'a> Process<'a> {
 
     /// Begins to connect.
     pub fn begin_connect(&mut self, to: &str) -> Socket {
-        let wanted = Wanted { to: parse(to), from: None, port: None };
-        socket(&self.step(&format!("connect to {to}"), &Order::Connect(wanted)))
+        self.begin_connect_as(to, "", Wishes::default())
+    }
+
+    /// Begins to connect with a socket that is `how`.
+    pub fn begin_connect_as(&mut self, to: &str, how: &str, wishes: Wishes) -> Socket {
+        let wanted = Wanted { to: self.parse(to), from: None, port: None, wishes };
+        socket(&self.step(&format!("connect to {to}{how}"), &Order::Connect(wanted)))
     }
 
     /// Connects from an address, a port or both. Whether a wrong one shows at once or a moment later is a matter of the
@@ -183,7 +232,7 @@ impl<'a> Process<'a> {
     pub fn connect_from(&mut self, from: Option<IpAddr>, port: Option<u16>, to: &str) -> Socket {
         let own = from.map_or("any".to_owned(), |from| from.to_string());
         let step = format!("connect from {own}, port {}, to {to}", port.map_or("any".to_owned(), |p| p.to_string()));
-        let reply = self.order(&Order::Connect(Wanted { to: parse(to), from, port }));
+        let reply = self.order(&Order::Connect(Wanted { to: self.parse(to), from, port, wishes: Wishes::default() }));
         let socket = socket(&reply);
         let end = match reply {
             Reply::Socket(handle) => self.order(&Order::Connected { socket: handle, patience: Patience::Event }),
@@ -264,6 +313,14 @@ impl<'a> Process<'a> {
         self.step(&format!("{socket} poll until {until:?}"), &order);
     }
 
+    /// Waits until something has come, which `cause` brings about.
+    pub fn wait_for(&mut self, socket: Socket, until: Until, cause: impl FnOnce()) {
+        self.begin(&Order::Wait { socket: socket.0, until, patience: Patience::Event });
+        cause();
+        let ready = self.finish();
+        self.note(&format!("{socket} poll until {until:?}"), &ready);
+    }
+
     /// What poll(2) says after a while in which something should not come.
     pub fn wait_in_vain(&mut self, socket: Socket, until: Until) {
         let order = Order::Wait { socket: socket.0, until, patience: Patience::Silence };
@@ -308,6 +365,27 @@ impl<'a> Process<'a> {
         let (mine, its) = (self.finish(), other.finish());
         self.note(&format!("{own} send {send} bytes, receive {receive}"), &mine);
         other.note(&format!("{theirs} send {receive} bytes, receive {send}"), &its);
+    }
+
+    /// Closes while `other` does the same.
+    pub fn close_with(&mut self, own: Socket, other: &mut Process<'_>, theirs: Socket) {
+        let close = |socket: Socket| Order::Close { socket: socket.0 };
+        self.at_once(&close(own), other, &close(theirs), &format!("{own} and {theirs} closed at once"));
+    }
+
+    /// Ends its writing while `other` does the same.
+    pub fn shutdown_with(&mut self, own: Socket, other: &mut Process<'_>, theirs: Socket) {
+        let shutdown = |socket: Socket| Order::Shutdown { socket: socket.0, how: How::Write };
+        let step = format!("{own} and {theirs} shut down for writing at once");
+        self.at_once(&shutdown(own), other, &shutdown(theirs), &step);
+    }
+
+    fn at_once(&mut self, own: &Order, other: &mut Process<'_>, theirs: &Order, step: &str) {
+        self.begin(own);
+        other.begin(theirs);
+        let (mine, its) = (self.finish(), other.finish());
+        self.note(step, &mine);
+        other.note(step, &its);
     }
 
     /// Kills the process.
@@ -355,10 +433,7 @@ impl std::fmt::Display for Socket {
 /// No socket.
 const NONE: Socket = Socket(Handle(0));
 
-fn socket(reply: &Reply) -> Socket {
+/// The socket of a reply, or none.
+pub(crate) fn socket(reply: &Reply) -> Socket {
     if let Reply::Socket(handle) = reply { Socket(*handle) } else { NONE }
-}
-
-fn parse(address: &str) -> SocketAddr {
-    address.parse().expect("an address and a port")
 }

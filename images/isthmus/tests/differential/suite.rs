@@ -71,7 +71,9 @@ fn play(kind: Kind, cases: &[Case]) -> Vec<Vec<String>> {
     cases::connection(&mut red, &mut blue);
     column.assert_carries();
     drop((red, blue));
-    cases.iter().map(|case| play_one(&column, case)).collect()
+    let transcripts = cases.iter().map(|case| play_one(&column, case)).collect();
+    column.assert_unharmed();
+    transcripts
 }
 
 fn play_one(column: &Column, case: &Case) -> Vec<String> {

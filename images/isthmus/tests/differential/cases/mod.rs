@@ -1,9 +1,16 @@
 //! The cases, a file for each part of what sockets do.
 
+mod group;
+mod ipv6;
+mod raw;
+mod tcp_both;
 mod tcp_data;
 mod tcp_end;
 mod tcp_open;
+mod tcp_options;
 mod tcp_reset;
+mod udp;
+mod udp_choice;
 
 pub use tcp_data::connection;
 
@@ -31,5 +38,8 @@ use cases;
 
 /// All cases, in the order of the page.
 pub fn all() -> Vec<Case> {
-    [tcp_open::CASES, tcp_data::CASES, tcp_end::CASES, tcp_reset::CASES].concat()
+    let tcp = [tcp_open::CASES, tcp_data::CASES, tcp_end::CASES, tcp_reset::CASES, tcp_both::CASES, tcp_options::CASES]
+        .concat();
+    let datagrams = [udp::CASES, udp_choice::CASES, raw::CASES, group::CASES].concat();
+    [tcp.as_slice(), &datagrams, ipv6::CASES].concat()
 }

@@ -1,0 +1,71 @@
+//! What a program can do with datagram sockets, UDP and raw IP, over whichever sockets: the datagrams' part of the trait.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::host::{Errno, Handle, Outcome, Wishes};
+
+/// What a datagram socket speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Speaks {
+    /// UDP.
+    Udp,
+    /// An IP protocol by its number.
+    Raw(u8),
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Letter {
+    /// Whom to; `None`: the socket's peer.
+    pub to: Option<SocketAddr>,
+    /// Own address, where the sender chooses one for this datagram (`IP_PKTINFO`).
+    pub from: Option<IpAddr>,
+    /// TTL or hop limit, or the usual one.
+    pub ttl: Option<u8>,
+    /// TOS or traffic class.
+    pub tos: u8,
+    /// What is said.
+    pub text: String,
+}
+
+/// A datagram that was received.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parcel {
+    /// Who sent it.
+    pub from: SocketAddr,
+    /// Whom it was sent to.
+    pub to: IpAddr,
+    /// As it arrived.
+    pub ttl: u8,
+    /// As it arrived.
+    pub tos: u8,
+    /// Whether it came in by the link between the two routers.
+    pub by_link: bool,
+    /// What is said, as far as there was room.
+    pub text: String,
+    /// Whether there was too little room (MSG_TRUNC).
+    pub is_cut: bool,
+}
+
+/// The datagram sockets of one process.
+pub trait DatagramHost {
+    /// Creates and binds a datagram socket; waits until peers reach it.
+    fn datagram(&mut self, speaks: Speaks, at: SocketAddr, wishes: &Wishes) -> Outcome<Handle>;
+    /// Gives a datagram socket a peer.
+    fn aim(&mut self, socket: Handle, to: SocketAddr) -> Outcome<()>;
+    /// Own address of a datagram socket.
+    fn own_address(&mut self, socket: Handle) -> Outcome<SocketAddr>;
+    /// Sends a datagram; to groups, and to link-local addresses, by the link.
+    fn send_to(&mut self, socket: Handle, letter: &Letter) -> Outcome<()>;
+    /// The next datagram, waited for at most so long.
+    fn receive_from(&mut self, socket: Handle, room: usize, patience: Duration) -> Outcome<Parcel>;
+    /// Receives what comes to a group by the link.
+    fn join(&mut self, socket: Handle, group: IpAddr) -> Outcome<()>;
+    /// No longer.
+    fn leave(&mut self, socket: Handle, group: IpAddr) -> Outcome<()>;
+    /// What went wrong and no call has told (`SO_ERROR`).
+    fn take_error(&mut self, socket: Handle) -> Outcome<Option<Errno>>;
+}

@@ -1,0 +1,86 @@
+//! Isthmus's datagrams.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use ipc::IpProtocol;
+use sockets::{Options, SocketKind};
+
+use crate::datagram_host::{DatagramHost, Letter, Parcel, Speaks};
+use crate::host::{Errno, Handle, Outcome, PATIENCE, Wishes};
+use crate::library_host::{LibraryHost, errno};
+
+impl DatagramHost for LibraryHost {
+    fn datagram(&mut self, speaks: Speaks, at: SocketAddr, wishes: &Wishes) -> Outcome<Handle> {
+        let kind = match speaks {
+            Speaks::Udp => SocketKind::Datagram,
+            Speaks::Raw(number) => SocketKind::Raw(IpProtocol::new(number).expect("neither TCP nor UDP")),
+        };
+        self.turns = true;
+        let socket = self.library.create_socket(kind).map_err(errno)?;
+        let options = Options { multicast_interface: Some(self.link.clone()), ..self.options(wishes) };
+        self.library.set_options(socket, options).map_err(errno)?;
+        let interface = self.interface(wishes, at.ip());
+        self.library.bind_datagram(&mut self.reactor, socket, at, interface).map_err(errno)?;
+        self.result(socket, PATIENCE).unwrap_or_else(|| Err(Errno("nothing is said of the socket".to_owned())))?;
+        Ok(self.put(socket))
+    }
+
+    fn aim(&mut self, socket: Handle, to: SocketAddr) -> Outcome<()> {
+        let socket = self.get(socket)?;
+        self.library.connect_datagram(&mut self.reactor, socket, Some(to)).map_err(errno)?;
+        self.result(socket, PATIENCE).unwrap_or_else(|| Err(Errno("nothing is said of the peer".to_owned())))
+    }
+
+    fn own_address(&mut self, socket: Handle) -> Outcome<SocketAddr> {
+        self.library.datagram_address(self.get(socket)?).map_err(errno)
+    }
+
+    fn send_to(&mut self, socket: Handle, letter: &Letter) -> Outcome<()> {
+        self.turn(Duration::ZERO);
+        let socket = self.get(socket)?;
+        let mut message = self.library.message(socket, letter.to, letter.text.as_bytes()).map_err(errno)?;
+        message.tos = letter.tos;
+        message.ttl = letter.ttl.unwrap_or(message.ttl);
+        message.interface = self.interface(&Wishes::default(), message.addresses.destination.ip());
+        if let Some(from) = letter.from {
+            message.addresses.source.set_ip(from);
+        }
+        self.library.send_to(&mut self.reactor, socket, message).map_err(errno)
+    }
+
+    fn receive_from(&mut self, socket: Handle, room: usize, patience: Duration) -> Outcome<Parcel> {
+        let socket = self.get(socket)?;
+        let got = self.turn_until(patience, |host| {
+            host.library.receive_from(&mut host.reactor, socket).map_err(errno).transpose()
+        });
+        let message = got.unwrap_or_else(|| Err(Errno::again()))?;
+        let payload = &message.payload[..message.payload.len().min(room)];
+        Ok(Parcel {
+            from: message.addresses.source,
+            to: message.addresses.destination.ip(),
+            ttl: message.ttl,
+            tos: message.tos,
+            by_link: message.interface.as_ref() == Some(&self.link),
+            text: String::from_utf8_lossy(payload).into_owned(),
+            is_cut: payload.len() < message.payload.len(),
+        })
+    }
+
+    fn join(&mut self, socket: Handle, group: IpAddr) -> Outcome<()> {
+        let socket = self.get(socket)?;
+        self.library.join(socket, group, &self.link).map_err(errno)
+    }
+
+    fn leave(&mut self, socket: Handle, group: IpAddr) -> Outcome<()> {
+        let socket = self.get(socket)?;
+        self.library.leave(socket, group, &self.link).map_err(errno)
+    }
+
+    fn take_error(&mut self, socket: Handle) -> Outcome<Option<Errno>> {
+        self.turn(Duration::ZERO);
+        let socket = self.get(socket)?;
+        let error = self.library.take_error(&mut self.reactor, socket).map_err(errno)?;
+        Ok(error.map(errno))
+    }
+}
