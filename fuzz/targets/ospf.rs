@@ -9,7 +9,7 @@ use libfuzzer_sys::arbitrary::{self, Arbitrary};
 use libfuzzer_sys::fuzz_target;
 use ospf::Ospf;
 use ospf::auth::Authentication;
-use ospf::outbox::SOCKET;
+use ospf::links::SOCKET;
 use ospf::packet::{
     BACKBONE, Body, DatabaseDescription, DescriptionFlags, Frame, Hello, LinkStateUpdate, Lsa, LsaKey, LsaType,
     Options, PacketKind, SequenceNumber, encode,
@@ -59,7 +59,9 @@ fuzz_target!(|steps: Vec<Step>| {
                 let key = LsaKey::new(kind, Ipv4Addr::from(id), if by_peer { PEER } else { Ipv4Addr::from(!id) });
                 let lsa = Lsa::originate(key, Options(options), SequenceNumber(sequence), &body);
                 let Some(lsa) = lsa else { continue };
-                router.packet(PacketKind::LinkStateUpdate, |into| LinkStateUpdate::encode([(&lsa, age)], into));
+                router.packet(PacketKind::LinkStateUpdate, |into| {
+                    LinkStateUpdate::encode([(&lsa, age)].into_iter(), into)
+                });
             }
             Step::Hello => router.hello(),
             Step::Wait(millis) => router.wait(Duration::from_millis(millis.into())),

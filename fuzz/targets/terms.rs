@@ -10,7 +10,7 @@ use std::time::Duration;
 use ipc::channel::{Channel, ChannelParts};
 use ipc::link::Link;
 use ipc::message::{MessageChannel, Schema};
-use ipc::protocol::{Identity, Origin, MAX_MESSAGE, Notice, Request};
+use ipc::protocol::{Identity, MAX_MESSAGE, Notice, Origin, Request};
 use ipc::reactor::Reactor;
 use ipc::{Criteria, Family, Pathname, Pid, VrId, fd};
 use libfuzzer_sys::fuzz_target;
