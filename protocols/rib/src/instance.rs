@@ -10,6 +10,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipc::protocol::Origin;
 use ipc::{InterfaceName, ServiceName};
 use ipnet::IpNet;
 use sdk::core::Time;
@@ -25,11 +26,11 @@ use crate::protocols::{Client, Epoch, Protocol, ProtocolId, Protocols};
 use crate::redistribute::Redistributions;
 use crate::resolve::Resolution;
 use crate::routes::{Commit, Routes};
-use crate::table::{Offer, Source, Table};
+use crate::table::{Entry, Offer, Source, Table};
 use crate::track::{Negative, Trackers};
 use crate::validate::check_route;
 
-/// Times of a RIB.
+/// Times and limits of a RIB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
     /// How long routes of a protocol that went away stay: FRR's and IOS-XR's graceful restart take 120 s.
@@ -37,11 +38,13 @@ pub struct Settings {
     /// How long protocols have to come back after a restart of the RIB before it is settled without them. They open
     /// their channels again within milliseconds.
     pub settle_time: Duration,
+    /// Routes that a program that attached may bring: it is somebody's own, and the memory is everybody's.
+    pub program_routes: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { stale_time: Duration::from_secs(120), settle_time: Duration::from_secs(5) }
+        Self { stale_time: Duration::from_secs(120), settle_time: Duration::from_secs(5), program_routes: 100_000 }
     }
 }
 
@@ -56,8 +59,8 @@ pub enum Input {
     Interface(InterfaceState),
     /// An interface is gone.
     InterfaceRemoved(InterfaceName),
-    /// A protocol opened a channel.
-    ClientJoined(Client, ServiceName),
+    /// A protocol opened a channel: its name, and who started it.
+    ClientJoined(Client, ServiceName, Origin),
     /// Its channel closed.
     ClientLeft(Client),
     /// A protocol said something.
@@ -146,7 +149,7 @@ impl Rib {
                 let changes = self.routes.interfaces.remove(&name);
                 self.interfaces_changed(now, changes);
             }
-            Input::ClientJoined(client, name) => self.client_joined(now, client, &name),
+            Input::ClientJoined(client, name, origin) => self.client_joined(now, client, &name, origin),
             Input::ClientLeft(client) => self.client_left(now, client),
             Input::Request(client, request) => self.request(now, client, request),
             Input::FibUp => {
@@ -266,13 +269,17 @@ impl Rib {
         Some(since + if all { self.settings.settle_time } else { self.settings.stale_time })
     }
 
-    fn client_joined(&mut self, now: Time, client: Client, name: &ServiceName) {
+    fn client_joined(&mut self, now: Time, client: Client, name: &ServiceName, origin: Origin) {
         let Some(id) = self.protocols.intern(name.as_str()) else {
             return self.log(log::Level::Error, format!("a process named {name} may not bring routes: name taken"));
         };
         let sweep_at = now + self.settings.stale_time;
         let Some(protocol) = self.protocols.get_mut(id) else { return };
         let replaced = protocol.client.replace(client);
+        protocol.limit = match origin {
+            Origin::Supervised => None,
+            Origin::Attached => Some(self.settings.program_routes),
+        };
         protocol.age(sweep_at);
         if let Some(old) = replaced {
             self.log(log::Level::Warn, format!("{name} came again before its former process was gone"));
@@ -359,6 +366,9 @@ impl Rib {
             // It was to replace the former one, which the protocol no longer means.
             return self.remove(id, route.prefix);
         }
+        if !self.has_room(client, id, route.prefix) {
+            return;
+        }
         let Some(epoch) = self.protocols.get(id).map(|protocol| protocol.epoch) else { return };
         let Route { prefix, distance, metric, tag, next_hops: hops } = route;
         let offer = Offer { source: Source::of(id), distance, metric, tag, hops, epoch };
@@ -371,9 +381,32 @@ impl Rib {
         }
     }
 
+    /// Whether a protocol may bring one more route. Of many that it may not, the first is told to it.
+    fn has_room(&mut self, client: Client, id: ProtocolId, prefix: IpNet) -> bool {
+        let Some(protocol) = self.protocols.get_mut(id) else { return false };
+        let Some(limit) = protocol.limit.filter(|limit| protocol.routes >= *limit) else { return true };
+        let source = Source::of(id);
+        let known = |entry: &Entry| entry.candidates.iter().any(|candidate| candidate.source == source);
+        if self.routes.table.get(prefix).is_some_and(known) {
+            return true;
+        }
+        protocol.refused += 1;
+        let (name, refused) = (protocol.name.clone(), protocol.refused);
+        if refused == 1 {
+            let reason = format!("{name} may bring {limit} routes; no more are taken until it withdraws some");
+            self.outputs.push_back(Output::Update(client, RibUpdate::Refused { prefix, reason }));
+        }
+        if refused.is_power_of_two() {
+            let line = format!("{name} has {limit} routes, its limit: {prefix} is refused (refused so far: {refused})");
+            self.log(log::Level::Warn, line);
+        }
+        false
+    }
+
     fn remove(&mut self, id: ProtocolId, prefix: IpNet) {
         let Some(epoch) = self.routes.take(prefix, Source::of(id)) else { return };
         let Some(protocol) = self.protocols.get_mut(id) else { return };
+        protocol.refused = 0;
         protocol.routes = protocol.routes.saturating_sub(1);
         if epoch != protocol.epoch {
             protocol.stale = protocol.stale.saturating_sub(1);

@@ -41,6 +41,10 @@ pub struct Protocol {
     pub sweep_at: Option<Time>,
     /// It said that all routes were sent.
     pub complete: bool,
+    /// How many routes it may bring; `None`: as many as it likes.
+    pub limit: Option<usize>,
+    /// Routes beyond that, since it last had room.
+    pub refused: u64,
 }
 
 /// All protocols that ever came.
@@ -63,6 +67,8 @@ impl Protocol {
             stale: 0,
             sweep_at: None,
             complete: false,
+            limit: None,
+            refused: 0,
         }
     }
 

@@ -168,9 +168,9 @@ impl Process {
         if let Some(other) = self.rival(&peer) {
             return log::warn!("{peer} (PID {}) brings no routes: {other} does under this name", peer.pid);
         }
-        let name = peer.name.clone();
+        let (name, origin) = (peer.name.clone(), peer.origin);
         if let Some(ClientId(id)) = self.protocols.adopt(&mut self.reactor, peer, channel) {
-            self.input(Input::ClientJoined(Client(id), name));
+            self.input(Input::ClientJoined(Client(id), name, origin));
         }
     }
 

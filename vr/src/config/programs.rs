@@ -29,7 +29,14 @@ const ROUTER: &str = "router";
 pub struct Programs {
     built_in: Vec<Declaration>,
     known: Vec<Declaration>,
-    living: BTreeMap<ClientId, Identity>,
+    living: BTreeMap<ClientId, Program>,
+}
+
+#[derive(Debug)]
+struct Program {
+    identity: Identity,
+    /// Its declaration is the one that is known. Before it has declared anything it contradicts nobody.
+    accepted: bool,
 }
 
 /// Why a program's declaration is not accepted.
@@ -104,7 +111,7 @@ impl Programs {
 
     /// A program opened its channel.
     pub fn joined(&mut self, client: ClientId, identity: Identity) {
-        self.living.insert(client, identity);
+        self.living.insert(client, Program { identity, accepted: false });
     }
 
     /// It is gone.
@@ -121,6 +128,7 @@ impl Programs {
     ) -> Result<Option<Vec<Declaration>>, ProgramError> {
         let class = &declaration.class;
         if let Some(program) = self.living.get(&client) {
+            let program = &program.identity;
             match program.origin {
                 Origin::Supervised => return Err(ProgramError::NotAttached(program.clone())),
                 Origin::Attached => {}
@@ -135,9 +143,9 @@ impl Programs {
         if self.known.contains(declaration) {
             return Ok(None);
         }
-        let mut others = self.living.iter().filter(|(other, identity)| **other != client && identity.name == *class);
-        if let Some((_, other)) = others.next() {
-            return Err(ProgramError::Otherwise { class: class.clone(), other: other.clone() });
+        let mut others = self.living.iter().filter(|(other, _)| **other != client).map(|(_, program)| program);
+        if let Some(other) = others.find(|program| program.accepted && program.identity.name == *class) {
+            return Err(ProgramError::Otherwise { class: class.clone(), other: other.identity.clone() });
         }
         stays_within_its_words(declaration)?;
         let mut known = self.known.clone();
@@ -158,6 +166,13 @@ impl Programs {
     /// These are known from now on.
     pub fn set(&mut self, known: Vec<Declaration>) {
         self.known = known;
+    }
+
+    /// A program's declaration is the one that is known.
+    pub fn accept(&mut self, client: ClientId) {
+        if let Some(program) = self.living.get_mut(&client) {
+            program.accepted = true;
+        }
     }
 
     fn with(&self, known: &[Declaration]) -> Vec<Declaration> {

@@ -264,7 +264,10 @@ impl Turns<'_, '_> {
             && let Some((client, declaration)) = self.process.declared.pop_front()
         {
             let reply = match self.process.learn(client, &declaration, self.commits.running()) {
-                Ok(()) => DeclarationReply::Accepted,
+                Ok(()) => {
+                    self.process.programs.accept(client);
+                    DeclarationReply::Accepted
+                }
                 Err(reason) => {
                     log::warn!("class {} of a program is refused: {reason}", declaration.class);
                     DeclarationReply::Refused(reason)

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use ipc::protocol::Origin;
 use ipc::{InterfaceName, ServiceName, VrName};
 use ipnet::IpNet;
 use sdk::core::Time;
@@ -77,7 +78,7 @@ impl World {
     }
 
     pub fn join(&mut self, client: Client, name: &str) {
-        self.input(Input::ClientJoined(client, ServiceName::new(name).unwrap()));
+        self.input(Input::ClientJoined(client, ServiceName::new(name).unwrap(), Origin::Supervised));
     }
 
     pub fn input(&mut self, input: Input) {
@@ -342,4 +343,38 @@ fn nobody_brings_routes_under_the_name_of_the_ribs_own_protocols() {
     world.add(Client(7), "203.0.113.0/24 20 10.0.0.1");
     assert_eq!(world.hops("203.0.113.0/24"), None);
     assert!(world.logs.iter().any(|line| line.contains("static")));
+}
+
+#[test]
+fn a_program_brings_no_more_routes_than_its_limit_and_others_as_many_as_before() {
+    let settings = Settings { program_routes: 2, ..Settings::default() };
+    let mut world = World { rib: Rib::new(settings), ..World::settled(&["blue 10.0.0.0/31"]) };
+    world.input(Input::Configured(RibConfig::default()));
+    world.input(Input::Interfaces(vec![interface("blue 10.0.0.0/31", true)]));
+    world.input(Input::FibUp);
+    let program = Client(7);
+    world.input(Input::ClientJoined(program, ServiceName::new("hello").unwrap(), Origin::Attached));
+    world.join(BGP, "bgp");
+    let refusals = |world: &mut World| {
+        let told = std::mem::take(&mut world.updates).into_iter();
+        told.filter(|(client, update)| *client == program && matches!(update, RibUpdate::Refused { .. })).count()
+    };
+    for n in 1..=5 {
+        world.add(program, &format!("10.{n}.0.0/16 150 10.0.0.1"));
+    }
+    assert_eq!(refusals(&mut world), 1, "the first is told");
+    // What it has it may change, and once there is room another one is taken.
+    world.add(program, "10.2.0.0/16 150 metric=7 10.0.0.1");
+    world.remove(program, "10.1.0.0/16");
+    world.add(program, "10.5.0.0/16 150 10.0.0.1");
+    assert_eq!(refusals(&mut world), 0);
+    world.add(program, "10.6.0.0/16 150 10.0.0.1");
+    assert_eq!(refusals(&mut world), 1);
+    for n in 1..=5 {
+        world.add(BGP, &format!("11.{n}.0.0/16 20 10.0.0.1"));
+    }
+    let learned: Vec<String> = world.fib.keys().map(ToString::to_string).filter(|p| p.ends_with("/16")).collect();
+    let expected =
+        ["10.2.0.0/16", "10.5.0.0/16", "11.1.0.0/16", "11.2.0.0/16", "11.3.0.0/16", "11.4.0.0/16", "11.5.0.0/16"];
+    assert_eq!(learned, expected);
 }

@@ -352,8 +352,9 @@ fn a_new_version_of_a_program_takes_the_place_of_one_that_is_gone_if_the_configu
     let folder = folder();
     let router = Router::start(folder.path());
     let mut first = router.program("red", "hello", 70);
-    assert_eq!(declare(&mut first, &of_program("hello", "interval <>")), DeclarationReply::Accepted);
+    // One that is there and has said nothing stands in nobody's way.
     let mut second = router.program("red", "hello", 71);
+    assert_eq!(declare(&mut first, &of_program("hello", "interval <>")), DeclarationReply::Accepted);
     let reason = refused(declare(&mut second, &of_program("hello", "period <>")));
     assert_eq!(reason, "red/hello (PID 70) runs and declares class hello otherwise");
     assert_eq!(declare(&mut second, &of_program("hello", "interval <>")), DeclarationReply::Accepted);
