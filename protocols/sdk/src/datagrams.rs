@@ -233,3 +233,114 @@ impl Datagrams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use ipc::link::Link;
+    use ipc::protocol::{Identity, Notice, Origin};
+    use ipc::{Pid, VrId, fd};
+
+    use super::*;
+
+    const HELLO: DatagramSocket = DatagramSocket(1);
+    const UDP: DatagramProtocol = DatagramProtocol::Udp { port: 520 };
+
+    /// A socket library whose router never answers.
+    struct World {
+        datagrams: Datagrams,
+        library: Library,
+        reactor: Reactor,
+        _procmgr: OwnedFd,
+    }
+
+    impl World {
+        fn new() -> Self {
+            let (procmgr, own) = fd::seqpacket_pair().unwrap();
+            let (name, vr_name) = ("probe".parse().unwrap(), Some("red".parse().unwrap()));
+            let identity = Identity { vr: VrId(1), vr_name, pid: Pid(7), name, origin: Origin::Supervised };
+            let welcome = postcard::to_stdvec(&Notice::Welcome(identity)).unwrap();
+            fd::send_with_fds(procmgr.as_fd(), &welcome, &[]).unwrap();
+            let mut reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();
+            let library = Library::new(&mut reactor).unwrap();
+            Self { datagrams: Datagrams::default(), library, reactor, _procmgr: procmgr }
+        }
+
+        fn bind(&mut self) -> SocketId {
+            self.datagrams.bind(&mut self.library, &mut self.reactor, HELLO, UDP);
+            self.datagrams.sockets[&HELLO].id.unwrap()
+        }
+
+        fn join(&mut self) {
+            self.datagrams.join(&mut self.library, HELLO, group(), blue());
+        }
+
+        /// Whether the library has joined the group: it joins none twice.
+        fn has_joined(&mut self, id: SocketId) -> bool {
+            self.library.join(id, group(), &blue()).is_err()
+        }
+    }
+
+    fn group() -> IpAddr {
+        "224.0.0.9".parse().unwrap()
+    }
+
+    fn blue() -> InterfaceName {
+        "blue".parse().unwrap()
+    }
+
+    #[test]
+    fn a_socket_is_settled_once_it_stands_or_is_known_not_to() {
+        let mut world = World::new();
+        assert!(world.datagrams.are_settled());
+        let id = world.bind();
+        assert!(world.datagrams.contains(id) && !world.datagrams.are_settled());
+        assert_eq!(world.bind(), id, "one is not asked for twice");
+        world.datagrams.bound(id);
+        assert!(world.datagrams.are_settled());
+        assert_eq!(world.datagrams.poll(), Some(DatagramEvent::Bound { socket: HELLO }));
+        assert_eq!(world.datagrams.poll(), None);
+    }
+
+    #[test]
+    fn one_that_cannot_be_had_is_asked_for_again_with_its_groups() {
+        let mut world = World::new();
+        let id = world.bind();
+        let now = Instant::now();
+        let error = SocketError::AddressInUse;
+        world.datagrams.failed(id, error, now);
+        assert_eq!(world.datagrams.poll(), Some(DatagramEvent::BindFailed { socket: HELLO, error }));
+        assert!(world.datagrams.are_settled());
+        assert_eq!(world.datagrams.poll_timeout(), Some(now + BIND_RETRY));
+        let World { datagrams, library, reactor, .. } = &mut world;
+        datagrams.handle_timeout(library, reactor, now + BIND_RETRY / 2);
+        assert!(datagrams.are_settled(), "not before its time");
+        datagrams.handle_timeout(library, reactor, now + BIND_RETRY);
+        assert_eq!((datagrams.are_settled(), datagrams.poll_timeout()), (false, None));
+    }
+
+    #[test]
+    fn groups_may_be_joined_before_the_socket_is_asked_for() {
+        let mut world = World::new();
+        world.join();
+        let id = world.bind();
+        assert!(world.has_joined(id));
+        world.datagrams.leave(&mut world.library, HELLO, group(), blue());
+        assert!(!world.has_joined(id));
+    }
+
+    #[test]
+    fn a_socket_that_is_given_up_takes_its_groups_with_it() {
+        let mut world = World::new();
+        world.join();
+        let former = world.bind();
+        world.datagrams.unbind(&mut world.library, &mut world.reactor, HELLO);
+        assert!(!world.datagrams.contains(former) && world.datagrams.are_settled());
+        let id = world.bind();
+        assert!(!world.has_joined(id));
+        // What is told of the former one is of nobody.
+        world.datagrams.bound(former);
+        assert_eq!(world.datagrams.poll(), None);
+    }
+}

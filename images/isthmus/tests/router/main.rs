@@ -24,6 +24,7 @@ mod ipv6;
 mod lab;
 mod namespace;
 mod new_protocol;
+mod nonsense;
 mod ospf;
 mod ospf_areas;
 mod ospf_topology;

@@ -130,3 +130,54 @@ fn what_cannot_be_made_or_attached_is_said_in_one_sentence() {
     run.args(["run", "--vr", "red", "--", "/bin/true"]).env("ISTHMUS_DIR", dir).stdin(Stdio::null());
     assert_fails(&run.output().unwrap(), "router default does not run");
 }
+
+/// Three VRs in a row.
+const THREE_IN_A_ROW: &str = "
+vr red
+ interface blue
+  ipv4 address 10.0.0.0/31
+ !
+!
+vr blue
+ interface red
+  ipv4 address 10.0.0.1/31
+ !
+ interface green
+  ipv4 address 10.0.1.0/31
+ !
+!
+vr green
+ interface blue
+  ipv4 address 10.0.1.1/31
+ !
+!
+connect red blue
+connect blue green
+";
+
+#[test]
+fn the_distance_vector_example_carries_a_network_over_two_hops_and_loses_it_at_once() {
+    let executable = Path::new(env!("CARGO_BIN_EXE_isthmus"));
+    let profile = executable.parent().unwrap();
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package", "distance-vector"]);
+    if profile.ends_with("release") {
+        build.arg("--release");
+    }
+    assert!(build.current_dir(env!("CARGO_MANIFEST_DIR")).status().unwrap().success(), "the example does not build");
+    let program = profile.join("distance-vector");
+
+    let router = Router::up("distance-vector", THREE_IN_A_ROW);
+    let _attached = ["red", "blue", "green"].map(|vr| Attached::start(&router, vr, &program));
+    for vr in ["red", "blue", "green"] {
+        router.wait_for_row("show processes", &[("vr", vr), ("name", "distance-vector"), ("state", "ready")]);
+    }
+    router.sh("configure vr red; router distance-vector; network 198.51.100.0/24; interval 60");
+    let far = [("vr", "green"), ("prefix", "198.51.100.0/24"), ("protocol", "distance-vector"), ("metric", "2")];
+    router.wait_for_row("show route", &far);
+    router.wait_for_row("show fib", &[("vr", "green"), ("prefix", "198.51.100.0/24"), ("action", "forward")]);
+    router.wait_for_row("show distance-vector", &[("vr", "blue"), ("prefix", "198.51.100.0/24"), ("metric", "1")]);
+    // Triggered updates: nobody waits for the next of the 60 seconds.
+    router.sh("no connect red blue");
+    router.wait_for("show route", |table| matching(table, &far[..3]).is_empty());
+}
