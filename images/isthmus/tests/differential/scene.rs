@@ -16,6 +16,7 @@ use nix::unistd::Pid;
 use crate::column::{Column, Vr};
 use crate::endpoint::{Order, PLACE, Patience, Reply};
 use crate::host::{Errno, Got, Handle, How, PATIENCE, Until, Wanted, Wishes};
+use crate::support::stop;
 
 /// The least port that nobody chose: where Linux's ephemeral ports, and those of the stack, begin.
 const FIRST_EPHEMERAL: u16 = 32_768;
@@ -396,19 +397,18 @@ impl<'a> Process<'a> {
 
     /// Stops the process.
     pub fn stop(&mut self) {
-        self.signal(Signal::SIGSTOP);
+        stop(self.pid());
         self.scene.note(format!("{}: stopped", self.name));
     }
 
     /// Lets a stopped process go on.
     pub fn go_on(&mut self) {
-        self.signal(Signal::SIGCONT);
+        kill(self.pid(), Signal::SIGCONT).expect("it has not been reaped");
         self.scene.note(format!("{}: goes on", self.name));
     }
 
-    fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.id()).expect("a PID");
-        kill(Pid::from_raw(pid), signal).expect("it has not been reaped");
+    fn pid(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.child.id()).expect("a PID"))
     }
 
     fn end(&mut self) {

@@ -10,7 +10,7 @@ use sockets::{LibraryEvent, Received, SocketError, SocketId};
 
 use crate::peer::{Peer, Role};
 use crate::program::{Program, connect, until};
-use crate::support::{Router, sum};
+use crate::support::{Router, stop, sum};
 
 const NOTHING: Result<Received, SocketError> = Ok(Received::NothingYet);
 const END: Result<Received, SocketError> = Ok(Received::EndOfFile);
@@ -45,7 +45,7 @@ struct Stopped(Pid);
 impl Stopped {
     fn new(router: &Router, name: &str) -> Self {
         let pid = Pid::from_raw(router.pid("", name));
-        kill(pid, Signal::SIGSTOP).unwrap();
+        stop(pid);
         Self(pid)
     }
 }
@@ -175,13 +175,13 @@ fn a_peer_that_stops_reading_closes_the_window_and_opens_it_again() {
     red.library.set_user_timeout(IMPATIENT);
     let socket = connected(&mut red);
     peer.wait_for("accepted");
-    peer.signal(Signal::SIGSTOP);
+    peer.stop();
     assert!(fill(&mut red, socket) > 0);
     // As on a network, whose window probes are answered by the kernel, this is no reason to give up.
     let other = red.open_within("10.0.0.1:7000", IMPATIENT);
     wait_connected(&mut red, other);
     assert_eq!(red.read(socket), (vec![], NOTHING), "nothing is wrong with the connection");
-    peer.signal(Signal::SIGCONT);
+    peer.go_on();
     until("room", &mut [&mut red], |programs| programs[0].happened(LibraryEvent::Writable { socket }).then_some(()));
     assert!(red.library.send(socket, b"more").unwrap() > 0);
 }
@@ -189,14 +189,14 @@ fn a_peer_that_stops_reading_closes_the_window_and_opens_it_again() {
 #[test]
 fn a_full_backlog_is_silence_until_the_timeout_and_drains() {
     let (_router, mut red, mut peer) = scene("full-backlog", Role::Backlog);
-    peer.signal(Signal::SIGSTOP);
+    peer.stop();
     let first = [connected(&mut red), connected(&mut red)];
     let late = red.open_within(AT_BLUE, IMPATIENT);
     assert_eq!(failure(&mut red), (late, SocketError::TimedOut));
     red.events.clear();
     // One that waits longer is heard when the listener works again.
     let patient = red.open(AT_BLUE, None);
-    peer.signal(Signal::SIGCONT);
+    peer.go_on();
     wait_connected(&mut red, patient);
     (0..3).for_each(|_| peer.wait_for("accepted"));
     assert_eq!(first.map(|socket| red.read(socket).1), [NOTHING, NOTHING]);

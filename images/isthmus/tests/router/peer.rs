@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use sockets::{Received, SocketId};
 
 use crate::program::Program;
-use crate::support::Router;
+use crate::support::{Router, stop};
 
 /// VR, role and control socket.
 const ROLE: &str = "ISTHMUS_TEST_PEER";
@@ -63,8 +63,17 @@ impl Peer {
         }
     }
 
-    pub fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(self.child.id().try_into().unwrap()), signal).unwrap();
+    fn pid(&self) -> Pid {
+        Pid::from_raw(self.child.id().try_into().unwrap())
+    }
+
+    /// Returns once it stands still.
+    pub fn stop(&self) {
+        stop(self.pid());
+    }
+
+    pub fn go_on(&self) {
+        kill(self.pid(), Signal::SIGCONT).unwrap();
     }
 
     pub fn kill(&mut self) {

@@ -6,7 +6,7 @@ use std::time::Instant;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Router, TWO_VRS, assert_gone, matching};
+use crate::support::{Router, TWO_VRS, assert_gone, matching, stop};
 
 /// The demo's two VRs and a third one behind blue: red's pings to its loopback pass through blue, by static routes.
 const THIRD: &str = "
@@ -111,7 +111,7 @@ fn a_new_connection_hits_while_the_manager_stands_still() {
         all.iter().flatten().filter_map(|row| row["hits"].as_u64()).sum::<u64>()
     };
     let before = hits(&router);
-    router.signal("", "vrmgr", Signal::SIGSTOP);
+    stop(Pid::from_raw(router.pid("", "vrmgr")));
     router.sh("clear bgp 10.0.0.1");
     router.wait_for_session();
     assert!(hits(&router) > before, "the session came back over the vrFIB");

@@ -177,7 +177,7 @@ impl Router {
         rows.map(|row| i32::try_from(row["pid"].as_i64().unwrap()).unwrap()).collect()
     }
 
-    /// Sends a signal to a process of the router.
+    /// Sends a signal to a process of the router. It may work on for a moment: to stop one, see [`stop`].
     pub fn signal(&self, vr: &str, name: &str, signal: Signal) {
         kill(Pid::from_raw(self.pid(vr, name)), signal).unwrap();
     }
@@ -261,6 +261,16 @@ pub fn wait_until<T>(mut look: impl FnMut() -> Option<T>) -> Option<T> {
         }
         let _ = never.recv_timeout(PAUSE);
     }
+}
+
+/// Stops a process; returns once it stands still. Its threads do so one after the other, when each is next at the kernel.
+pub fn stop(pid: Pid) {
+    kill(pid, Signal::SIGSTOP).unwrap();
+    // `pid (name) state …`
+    let stands = |stat: String| stat.rsplit(')').next().is_some_and(|rest| rest.trim_start().starts_with('T'));
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|thread| thread.unwrap().path());
+    let all_stand = || threads().all(|thread| std::fs::read_to_string(thread.join("stat")).is_ok_and(stands));
+    wait_until(|| all_stand().then_some(())).expect("a process that is stopped stands still");
 }
 
 /// Asserts that processes have ended.
