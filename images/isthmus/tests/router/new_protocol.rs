@@ -65,6 +65,17 @@ impl Drop for Attached {
     }
 }
 
+/// Configures a program in words of its own, which `config` hears a moment after the program has attached.
+fn configure(router: &Router, line: &str) {
+    let mut last = String::new();
+    let done = wait_until(|| {
+        let output = router.try_sh(line);
+        last = stderr(&output);
+        output.status.success().then_some(())
+    });
+    done.unwrap_or_else(|| panic!("{line}: {last}"));
+}
+
 #[test]
 fn a_new_protocol_is_built_attached_seen_and_gone_with_its_routes() {
     let workshop = Workshop::new("my-hello");
@@ -82,7 +93,7 @@ fn a_new_protocol_is_built_attached_seen_and_gone_with_its_routes() {
     assert_eq!(router.rows("show my-hello vr red", &[("vr", "blue")]), [] as [serde_json::Value; 0]);
 
     // Its words are of the configuration, and what it is told becomes a route of the other VR.
-    router.sh("configure vr red; router my-hello; network 198.51.100.0/24");
+    configure(&router, "configure vr red; router my-hello; network 198.51.100.0/24");
     let route = [("vr", "blue"), ("prefix", "198.51.100.0/24"), ("protocol", "my-hello")];
     router.wait_for_row("show route", &route);
     router.wait_for_row("show fib", &[("vr", "blue"), ("prefix", "198.51.100.0/24"), ("action", "forward")]);
@@ -93,7 +104,7 @@ fn a_new_protocol_is_built_attached_seen_and_gone_with_its_routes() {
 
     // A config that comes back knows the words still.
     router.kill_and_await("", "config");
-    router.sh("configure vr red; router my-hello; interval 2");
+    configure(&router, "configure vr red; router my-hello; interval 2");
 
     // Killed, its routes go and its channels close; its lines wait for it.
     router.signal("blue", "my-hello", Signal::SIGKILL);
@@ -172,7 +183,7 @@ fn the_distance_vector_example_carries_a_network_over_two_hops_and_loses_it_at_o
     for vr in ["red", "blue", "green"] {
         router.wait_for_row("show processes", &[("vr", vr), ("name", "distance-vector"), ("state", "ready")]);
     }
-    router.sh("configure vr red; router distance-vector; network 198.51.100.0/24; interval 60");
+    configure(&router, "configure vr red; router distance-vector; network 198.51.100.0/24; interval 60");
     let far = [("vr", "green"), ("prefix", "198.51.100.0/24"), ("protocol", "distance-vector"), ("metric", "2")];
     router.wait_for_row("show route", &far);
     router.wait_for_row("show fib", &[("vr", "green"), ("prefix", "198.51.100.0/24"), ("action", "forward")]);
