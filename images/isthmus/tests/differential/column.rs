@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::endpoint::Place;
 use crate::namespace::Namespace;
-use crate::support::Router;
+use crate::support::{CABLE, Router};
 
 /// Columns of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -190,21 +190,3 @@ impl Network {
         }
     }
 }
-
-/// Two ports wired together, one for each VR.
-const CABLE: &str = "\
-linecard 0/0
- port 0
-  driver cable local ./a.sock remote ./b.sock
- !
- port 1
-  driver cable local ./b.sock remote ./a.sock
- !
-!
-vr red
- assign port 0/0/0
-!
-vr blue
- assign port 0/0/1
-!
-";

@@ -29,27 +29,13 @@ use nix::unistd::Pid;
 use sockets::Shutdown;
 use sockets::blocking::{Process, TcpStream};
 
-use crate::support::Router;
+use crate::support::{CABLE, Router};
 
 /// Control socket of the router, for the program that plays the server.
 const SERVER: &str = "ISTHMUS_TEST_SERVER";
 
-/// Two VRs that are joined, and wired by a cable as well.
+/// Two VRs that are joined, beside the [`CABLE`].
 const CONFIG: &str = "
-linecard 0/0
- port 0
-  driver cable local ./a.sock remote ./b.sock
- !
- port 1
-  driver cable local ./b.sock remote ./a.sock
- !
-!
-vr red
- assign port 0/0/0
-!
-vr blue
- assign port 0/0/1
-!
 connect red blue
 !
 vr red
@@ -96,7 +82,7 @@ fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let wanted: Vec<_> = CASES.iter().filter(|(name, _)| name.contains(&filter)).collect();
     println!("\nrunning {} tests", wanted.len());
-    let router = Router::up("fork", CONFIG);
+    let router = Router::up("fork", &[CABLE, CONFIG].concat());
     let _server = Server::start(&router);
     let red = join(&router.control_socket(), "red");
     let failed = wanted.iter().filter(|(name, case)| {

@@ -6,24 +6,10 @@ use std::time::Duration;
 use sockets::{LibraryEvent, Received, SocketError};
 
 use crate::program::{Program, connect, until};
-use crate::support::{Router, sum};
+use crate::support::{CABLE, Router, sum};
 
-/// Two VRs that are joined, and wired by a cable as well; routes from loopback to loopback are added by the test.
+/// Two VRs that are joined, beside the [`CABLE`]; routes from loopback to loopback are added by the test.
 const TWO_WAYS: &str = "
-linecard 0/0
- port 0
-  driver cable local ./a.sock remote ./b.sock
- !
- port 1
-  driver cable local ./b.sock remote ./a.sock
- !
-!
-vr red
- assign port 0/0/0
-!
-vr blue
- assign port 0/0/1
-!
 connect red blue
 !
 vr red
@@ -76,7 +62,7 @@ fn until_lost(red: &mut Program, blue: &mut Program, lost: bool) {
 
 #[test]
 fn a_channel_stands_while_any_route_leads_to_the_peer_and_stands_still_when_none_does() {
-    let router = Router::up("routes", TWO_WAYS);
+    let router = Router::up("routes", &[CABLE, TWO_WAYS].concat());
     router.wait_for_row("show route", &[("vr", "red"), ("prefix", "192.0.2.2/32"), ("protocol", "static")]);
     router.wait_for_row("show route", &[("vr", "blue"), ("prefix", "192.0.2.1/32"), ("protocol", "static")]);
     let (mut red, mut blue) = (Program::attach(&router, "red"), Program::attach(&router, "blue"));

@@ -11,24 +11,10 @@ use sockets::{Destination, LibraryEvent, ProcessMessage, Received, SocketError, 
 use crate::lab::Lab;
 use crate::namespace::{can_run, run};
 use crate::program::{Program, connect, until};
-use crate::support::{Router, matching, sum};
+use crate::support::{CABLE, Router, matching, sum};
 
-/// Two VRs that are joined, and wired by a cable as well; routes from loopback to loopback lead over the channel.
+/// Two VRs that are joined, beside the [`CABLE`]; routes from loopback to loopback lead over the channel.
 const TWO_WAYS: &str = "
-linecard 0/0
- port 0
-  driver cable local ./a.sock remote ./b.sock
- !
- port 1
-  driver cable local ./b.sock remote ./a.sock
- !
-!
-vr red
- assign port 0/0/0
-!
-vr blue
- assign port 0/0/1
-!
 connect red blue
 !
 vr red
@@ -67,7 +53,7 @@ vr blue
 
 /// The router of [`TWO_WAYS`], once its ports have their addresses.
 fn two_ways(name: &str) -> Router {
-    let router = Router::up(name, TWO_WAYS);
+    let router = Router::up(name, &[CABLE, TWO_WAYS].concat());
     for (vr, prefix) in [("red", "2001:db8:b::/64"), ("blue", "2001:db8:b::/64"), ("red", "2001:db8::2/128")] {
         router.wait_for_row("show fib", &[("vr", vr), ("prefix", prefix), ("action", "forward")]);
     }
