@@ -291,6 +291,9 @@ impl Bgp {
             RibUpdate::Refused { prefix, reason } => {
                 self.outbox.log(Level::Warn, format!("route {prefix} refused by the RIB: {reason}"));
             }
+            RibUpdate::Denied { reason } => self.outbox.log(Level::Warn, format!("denied by the RIB: {reason}")),
+            // It tracks its next hops: what it brought it takes back when it hears that they are lost.
+            RibUpdate::Unused(_) => {}
         }
     }
 

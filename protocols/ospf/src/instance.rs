@@ -273,8 +273,9 @@ impl Ospf {
             RibUpdate::RedistributionComplete => self.redistribution_complete(now),
             // OSPF asks for one prefix only.
             RibUpdate::Prefix { metric, .. } => self.default_told(now, metric.is_some()),
-            // And for no next hop.
-            RibUpdate::NextHop { .. } => {}
+            // And for no next hop. What leads over an interface that just went down is computed anew in any case.
+            RibUpdate::NextHop { .. } | RibUpdate::Unused(_) => {}
+            RibUpdate::Denied { reason } => self.outbox.log(Level::Warn, format!("denied by the RIB: {reason}")),
         }
     }
 

@@ -233,7 +233,11 @@ impl Process {
                 changes.iter().for_each(|change| _ = self.redistributed.change(change.clone()));
             }
             RibUpdate::RedistributionComplete => _ = self.redistributed.complete(),
-            RibUpdate::NextHop { .. } | RibUpdate::Prefix { .. } | RibUpdate::Refused { .. } => {}
+            RibUpdate::NextHop { .. }
+            | RibUpdate::Prefix { .. }
+            | RibUpdate::Refused { .. }
+            | RibUpdate::Unused(_)
+            | RibUpdate::Denied { .. } => {}
         }
         self.tell_all(now, &Input::Rib(update));
     }

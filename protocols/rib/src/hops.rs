@@ -149,6 +149,14 @@ impl HopSets {
         self.by_interface.get(interface).into_iter().flatten().copied()
     }
 
+    /// Sets with a neighbor on an interface that has one of these addresses. Goes through all: own addresses change
+    /// seldom.
+    pub fn with_neighbor(&self, addresses: &BTreeSet<IpAddr>) -> Vec<HopSetId> {
+        let has = |hop: &NextHop| matches!(hop, NextHop::OnInterface(_, address) if addresses.contains(address));
+        let concerned = self.by_hops.iter().filter(|(hops, _)| hops.iter().any(has));
+        concerned.map(|(_, id)| *id).collect()
+    }
+
     /// How many sets there are.
     pub fn len(&self) -> usize {
         self.by_hops.len()

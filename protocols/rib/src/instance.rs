@@ -22,12 +22,13 @@ use vr_api::manager::{RibAnswer, RibQuestion};
 use crate::config::RibConfig;
 use crate::download::Download;
 use crate::interfaces::{InterfaceChanges, Interfaces};
-use crate::protocols::{Client, Epoch, Protocol, ProtocolId, Protocols};
+use crate::protocols::{Client, Epoch, Limits, Protocol, ProtocolId, Protocols};
 use crate::redistribute::Redistributions;
 use crate::resolve::Resolution;
 use crate::routes::{Commit, Routes};
 use crate::table::{Entry, Offer, Source, Table};
 use crate::track::{Negative, Trackers};
+use crate::unused;
 use crate::validate::check_route;
 
 /// Times and limits of a RIB.
@@ -40,11 +41,21 @@ pub struct Settings {
     pub settle_time: Duration,
     /// Routes that a program that attached may bring: it is somebody's own, and the memory is everybody's.
     pub program_routes: usize,
+    /// Next hops and prefixes that it may track.
+    pub program_tracked: usize,
+    /// Entries of all prefix lists that it may redistribute by: each is compared with every route.
+    pub program_matches: usize,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { stale_time: Duration::from_secs(120), settle_time: Duration::from_secs(5), program_routes: 100_000 }
+        Self {
+            stale_time: Duration::from_secs(120),
+            settle_time: Duration::from_secs(5),
+            program_routes: 100_000,
+            program_tracked: 10_000,
+            program_matches: 1_000,
+        }
     }
 }
 
@@ -203,6 +214,11 @@ impl Rib {
         &self.routes.table
     }
 
+    /// The routes, and what they come to.
+    pub fn routes(&self) -> &Routes {
+        &self.routes
+    }
+
     /// The protocols that ever had routes.
     pub fn protocols(&self) -> &Protocols {
         &self.protocols
@@ -261,10 +277,12 @@ impl Rib {
     }
 
     /// When the RIB is settled, if it is not yet: after a moment, once all that came said that they sent everything;
-    /// without them when their stale routes would go, too.
+    /// without them when their stale routes would go, too. A program that attached has that moment and no more: it may
+    /// never say so.
     fn settled_at(&self) -> Option<Time> {
         let Phase::Settling { since } = self.phase else { return None };
-        let complete = |protocol: &Protocol| protocol.client.is_none() || protocol.complete;
+        let complete =
+            |protocol: &Protocol| protocol.client.is_none() || protocol.complete || protocol.limits.is_some();
         let all = self.protocols.iter().all(|(_, protocol)| complete(protocol));
         Some(since + if all { self.settings.settle_time } else { self.settings.stale_time })
     }
@@ -276,9 +294,13 @@ impl Rib {
         let sweep_at = now + self.settings.stale_time;
         let Some(protocol) = self.protocols.get_mut(id) else { return };
         let replaced = protocol.client.replace(client);
-        protocol.limit = match origin {
+        protocol.limits = match origin {
             Origin::Supervised => None,
-            Origin::Attached => Some(self.settings.program_routes),
+            Origin::Attached => Some(Limits {
+                routes: self.settings.program_routes,
+                tracked: self.settings.program_tracked,
+                matches: self.settings.program_matches,
+            }),
         };
         protocol.age(sweep_at);
         if let Some(old) = replaced {
@@ -312,14 +334,7 @@ impl Rib {
     fn request(&mut self, now: Time, client: Client, request: RibRequest) {
         let Some(id) = self.protocols.of(client) else { return };
         match request {
-            RibRequest::Routes(changes) => {
-                for change in changes {
-                    match change {
-                        RouteChange::Add(route) => self.add(now, client, id, route),
-                        RouteChange::Remove(prefix) => self.remove(id, prefix),
-                    }
-                }
-            }
+            RibRequest::Routes(changes) => self.change_routes(now, client, id, changes),
             RibRequest::EndOfRoutes => {
                 if let Some(protocol) = self.protocols.get_mut(id) {
                     protocol.complete = true;
@@ -333,6 +348,7 @@ impl Rib {
                 }
                 self.sweep(id);
             }
+            RibRequest::TrackNextHop(_) | RibRequest::TrackPrefix(_) if !self.may_track(client, id) => {}
             RibRequest::TrackNextHop(address) => {
                 self.trackers.track_address(client, address);
                 self.routes.track_address(address);
@@ -356,6 +372,25 @@ impl Rib {
                     self.routes.untrack_prefix(prefix);
                 }
             }
+        }
+    }
+
+    fn change_routes(&mut self, now: Time, client: Client, id: ProtocolId, changes: Vec<RouteChange>) {
+        let mut offered = Vec::new();
+        for change in changes {
+            match change {
+                RouteChange::Add(route) => {
+                    offered.push(route.prefix);
+                    self.add(now, client, id, route);
+                }
+                RouteChange::Remove(prefix) => self.remove(id, prefix),
+            }
+        }
+        // While the RIB is new, what a next hop needs may only not have arrived again.
+        if self.phase == Phase::Settled {
+            self.commit();
+            let unused = self.routes.unused(id, offered);
+            self.outputs.extend(unused::updates(unused).map(|update| Output::Update(client, update)));
         }
     }
 
@@ -384,7 +419,8 @@ impl Rib {
     /// Whether a protocol may bring one more route. Of many that it may not, the first is told to it.
     fn has_room(&mut self, client: Client, id: ProtocolId, prefix: IpNet) -> bool {
         let Some(protocol) = self.protocols.get_mut(id) else { return false };
-        let Some(limit) = protocol.limit.filter(|limit| protocol.routes >= *limit) else { return true };
+        let limit = protocol.limits.map(|limits| limits.routes);
+        let Some(limit) = limit.filter(|limit| protocol.routes >= *limit) else { return true };
         let source = Source::of(id);
         let known = |entry: &Entry| entry.candidates.iter().any(|candidate| candidate.source == source);
         if self.routes.table.get(prefix).is_some_and(known) {
@@ -411,6 +447,17 @@ impl Rib {
         if epoch != protocol.epoch {
             protocol.stale = protocol.stale.saturating_sub(1);
         }
+    }
+
+    /// Whether a protocol may track one more next hop or prefix.
+    fn may_track(&mut self, client: Client, id: ProtocolId) -> bool {
+        let Some(Protocol { name, limits: Some(limits), .. }) = self.protocols.get(id) else { return true };
+        let may = self.trackers.count(client) < limits.tracked;
+        if !may {
+            let reason = format!("{name} tracks {} next hops and prefixes; no more are taken", limits.tracked);
+            self.outputs.push_back(Output::Update(client, RibUpdate::Denied { reason }));
+        }
+        may
     }
 
     /// Takes out what a protocol did not send again.
@@ -467,8 +514,14 @@ impl Rib {
     fn redistribute(&mut self, client: Client, own: ProtocolId, wanted: Vec<Redistribution>) {
         // What was changed before belongs to what was asked for before.
         self.commit();
-        let name = self.protocols.name(own);
-        let wanted = wanted.into_iter().filter(|wanted| wanted.protocol != name).collect();
+        let Some(protocol) = self.protocols.get(own) else { return };
+        let name = &protocol.name;
+        let matches: usize = wanted.iter().map(|wanted| 1 + wanted.prefixes.as_ref().map_or(0, Vec::len)).sum();
+        if let Some(Limits { matches: limit, .. }) = protocol.limits.filter(|limits| matches > limits.matches) {
+            let reason = format!("{name} asks to redistribute by {matches} entries; at most {limit} are taken");
+            return self.outputs.push_back(Output::Update(client, RibUpdate::Denied { reason }));
+        }
+        let wanted = wanted.into_iter().filter(|wanted| wanted.protocol != **name).collect();
         let all = self.routes.table.iter().map(|(prefix, _)| prefix);
         let routes = all.filter_map(|prefix| self.routes.redistributable(prefix, &self.protocols));
         let updates = self.redistributions.set(client, wanted, routes);
@@ -495,6 +548,9 @@ impl Rib {
         self.tell_manager(&addresses.into_iter().collect());
         self.trackers.prefixes().into_iter().for_each(|prefix| self.tell_prefix(prefix));
         self.redistributions_complete();
+        for (client, unused) in self.routes.all_unused(&self.protocols) {
+            self.outputs.extend(unused::updates(unused).map(|update| Output::Update(client, update)));
+        }
     }
 
     fn tell_address(&mut self, address: IpAddr) {

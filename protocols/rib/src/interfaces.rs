@@ -49,6 +49,11 @@ impl Interfaces {
         self.states.get(name).is_some_and(|state| state.up)
     }
 
+    /// Whether it is there, up or not.
+    pub fn exists(&self, name: &InterfaceName) -> bool {
+        self.states.contains_key(name)
+    }
+
     /// Whether the VR itself has this address, on an interface that is up.
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&address)

@@ -26,6 +26,7 @@ pub mod show;
 pub mod static_routes;
 pub mod table;
 pub mod track;
+pub mod unused;
 pub mod validate;
 
 pub use config::declaration;

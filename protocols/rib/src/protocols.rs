@@ -41,10 +41,21 @@ pub struct Protocol {
     pub sweep_at: Option<Time>,
     /// It said that all routes were sent.
     pub complete: bool,
-    /// How many routes it may bring; `None`: as many as it likes.
-    pub limit: Option<usize>,
+    /// How much it may bring and ask for; `None`: as much as it likes.
+    pub limits: Option<Limits>,
     /// Routes beyond that, since it last had room.
     pub refused: u64,
+}
+
+/// How much a protocol may bring and ask for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Routes.
+    pub routes: usize,
+    /// Tracked next hops and prefixes.
+    pub tracked: usize,
+    /// What it redistributes by: protocols, and entries of prefix lists.
+    pub matches: usize,
 }
 
 /// All protocols that ever came.
@@ -67,7 +78,7 @@ impl Protocol {
             stale: 0,
             sweep_at: None,
             complete: false,
-            limit: None,
+            limits: None,
             refused: 0,
         }
     }
@@ -82,17 +93,19 @@ impl Protocol {
 }
 
 impl Protocols {
-    /// The protocol of this name, new or known. `None`: the name is one of the RIB's own protocols, or there are
-    /// too many.
+    /// The protocol of this name, new or known; a new one may get the number of one that is gone and left nothing.
+    /// `None`: the name is one of the RIB's own protocols, or there are too many.
     pub fn intern(&mut self, name: &str) -> Option<ProtocolId> {
-        let known = self.0.iter().position(|protocol| &*protocol.name == name);
-        let index = known.unwrap_or(self.0.len());
-        let id = ProtocolId(u16::try_from(index).ok()?);
-        if id <= ProtocolId::STATIC {
-            return None;
+        let own = usize::from(ProtocolId::STATIC.0) + 1;
+        if let Some(known) = self.0.iter().position(|protocol| &*protocol.name == name) {
+            return (known >= own).then_some(ProtocolId(u16::try_from(known).ok()?));
         }
-        if known.is_none() {
-            self.0.push(Protocol::new(name));
+        let free = self.0.iter().skip(own).position(|protocol| protocol.client.is_none() && protocol.routes == 0);
+        let index = free.map_or(self.0.len(), |free| own + free);
+        let id = ProtocolId(u16::try_from(index).ok()?);
+        match self.0.get_mut(index) {
+            Some(protocol) => *protocol = Protocol::new(name),
+            None => self.0.push(Protocol::new(name)),
         }
         Some(id)
     }
@@ -140,6 +153,7 @@ mod tests {
     fn equally_good_protocols_are_ordered_by_name_whoever_came_first() {
         let mut protocols = Protocols::default();
         let ospf = protocols.intern("ospf").unwrap();
+        protocols.get_mut(ospf).unwrap().routes = 1;
         let bgp = protocols.intern("bgp").unwrap();
         assert_eq!(protocols.order(bgp, ospf), Ordering::Less);
         assert_eq!(protocols.order(ospf, bgp), Ordering::Greater);
@@ -154,5 +168,16 @@ mod tests {
         assert_eq!(protocols.intern("static"), None);
         assert_eq!(protocols.intern("connected"), None);
         assert_eq!(protocols.intern("bgp"), protocols.intern("bgp"));
+    }
+
+    #[test]
+    fn programs_that_come_under_ever_new_names_take_no_numbers_away() {
+        let mut protocols = Protocols::default();
+        let bgp = protocols.intern("bgp").unwrap();
+        protocols.get_mut(bgp).unwrap().client = Some(Client(1));
+        for n in 0..70_000 {
+            assert!(protocols.intern(&format!("program-{n}")).is_some_and(|id| id != bgp), "{n}");
+        }
+        assert_eq!((protocols.name(bgp), protocols.iter().count()), ("bgp", 4));
     }
 }

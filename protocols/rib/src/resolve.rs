@@ -13,7 +13,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use sdk::rib::NextHop;
+use sdk::rib::{NextHop, Unreached};
 use stack_api::fib::FibNextHop;
 
 use crate::hops::FibHops;
@@ -113,12 +113,13 @@ impl Union {
     }
 }
 
-/// A hop that needs no look-up, used for `destination` (or for whatever is routed to it); `None` for one that does, or
-/// whose interface is down.
+/// A hop that needs no look-up, used for `destination` (or for whatever is routed to it); `None` for one that does,
+/// whose interface is down, or that is this router itself.
 pub fn direct(hop: &NextHop, destination: Option<IpAddr>, interfaces: &Interfaces) -> Option<FibNextHop> {
     let (interface, address) = match hop {
         NextHop::Address(_) => return None,
         NextHop::Discard => return Some(FibNextHop::Discard),
+        NextHop::OnInterface(_, address) if interfaces.is_own(*address) => return None,
         NextHop::OnInterface(interface, address) => (interface, Some(*address)),
         NextHop::Interface(interface) => (interface, destination),
     };
@@ -324,6 +325,20 @@ pub fn resolve_set(
         }
     }
     (!union.is_empty()).then(|| union.into_hops())
+}
+
+/// What is the matter with a next hop that is known not to be reached.
+pub fn unreached(hop: &NextHop, interfaces: &Interfaces) -> Option<Unreached> {
+    let interface = match hop {
+        NextHop::Discard => return None,
+        NextHop::Address(address) | NextHop::OnInterface(_, address) if interfaces.is_own(*address) => {
+            return Some(Unreached::Own(*address));
+        }
+        NextHop::Address(address) => return Some(Unreached::NoRoute(*address)),
+        NextHop::OnInterface(interface, _) | NextHop::Interface(interface) => interface,
+    };
+    let of = if interfaces.exists(interface) { Unreached::Down } else { Unreached::NoInterface };
+    Some(of(interface.clone()))
 }
 
 /// Whether two are equal; those that share their memory are compared at once.

@@ -10,12 +10,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 use sdk::core::Time;
-use sdk::rib::NextHop;
+use sdk::rib::{NextHop, Unreached};
 
 use crate::hops::{FibHops, HopSetId};
 use crate::interfaces::{InterfaceChanges, Interfaces};
 use crate::protocols::{Epoch, ProtocolId, Protocols};
-use crate::resolve::{Key, Resolution, Resolver, View, resolve_set, same};
+use crate::resolve::{Key, Resolution, Resolver, View, resolve_set, same, unreached};
 use crate::table::{Best, Candidate, Offer, Source, Table};
 
 /// All routes of a VR and what they come to.
@@ -102,12 +102,15 @@ impl Routes {
             let offer = Offer { source, distance: 0, metric: 0, tag: 0, hops, epoch: Epoch::default() };
             self.put(now, prefix, offer, protocols);
         }
-        for interface in &changes.moved {
-            for id in self.table.hop_sets.with_interface(interface) {
-                self.changes.sets.insert(id);
-                let prefixes = self.table.hop_sets.get(id).map(|set| &set.prefixes);
-                self.changes.dirty.extend(prefixes.into_iter().flatten());
-            }
+        let mut concerned: Vec<HopSetId> =
+            changes.moved.iter().flat_map(|interface| self.table.hop_sets.with_interface(interface)).collect();
+        if !changes.own.is_empty() {
+            concerned.extend(self.table.hop_sets.with_neighbor(&changes.own));
+        }
+        for id in concerned {
+            self.changes.sets.insert(id);
+            let prefixes = self.table.hop_sets.get(id).map(|set| &set.prefixes);
+            self.changes.dirty.extend(prefixes.into_iter().flatten());
         }
         self.changes.dirty.extend(changes.own.into_iter().map(IpNet::from));
     }
@@ -146,6 +149,15 @@ impl Routes {
     pub fn reached_for(&self, address: IpAddr, prefix: IpNet) -> Option<&Resolution> {
         let private = self.resolver.get(Key { address, excluding: Some(prefix) });
         private.or_else(|| self.resolver.get(Key::shared(address)))?.resolution.as_ref()
+    }
+
+    /// Why a route that is offered leads nowhere; `None`: it leads somewhere, whether it is the best or not.
+    pub fn unreached(&self, prefix: IpNet, candidate: &Candidate) -> Option<Unreached> {
+        if self.hops_of(prefix, candidate).is_some() {
+            return None;
+        }
+        let set = self.table.hop_sets.get(candidate.hops)?;
+        set.hops.iter().find_map(|hop| unreached(hop, &self.interfaces))
     }
 
     /// How many evaluations are kept.

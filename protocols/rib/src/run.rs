@@ -31,8 +31,11 @@ use crate::instance::{Input, Output, Rib, Settings};
 use crate::protocols::Client;
 use crate::show::Cursor;
 
-/// Messages of protocols taken before others have their turn: whoever sends without end holds up nobody.
+/// Messages taken before `show` and the timers have their turn: whoever sends without end holds up nobody.
 const MESSAGES_PER_TURN: usize = 64;
+
+/// Changes of routes that count as one message. The SDK sends no more in one; a program may send a megabyte of them.
+const CHANGES_PER_MESSAGE: usize = 250;
 
 /// Runs the RIB of this process's VR until procmgr stops it in order. The FIB keeps what it has.
 pub fn run(reactor: Reactor) -> Result<(), RibError> {
@@ -110,9 +113,14 @@ impl Process {
             self.handle(event)?;
         }
         let mut messages = 0;
-        while self.pump_config() | self.pump_stack() | self.pump_manager() | self.pump_protocols() {
-            messages += 1;
-            if messages == MESSAGES_PER_TURN {
+        loop {
+            let of_router = self.pump_config() | self.pump_stack() | self.pump_manager();
+            let of_protocols = self.pump_protocols();
+            if !of_router && of_protocols == 0 {
+                break;
+            }
+            messages += of_protocols.max(1);
+            if messages >= MESSAGES_PER_TURN {
                 self.reactor.again(self.token);
                 break;
             }
@@ -231,9 +239,23 @@ impl Process {
         true
     }
 
-    fn pump_protocols(&mut self) -> bool {
+    /// Takes a message of a protocol; how many it counts as.
+    fn pump_protocols(&mut self) -> usize {
         match self.protocols.poll(&mut self.reactor) {
-            Some(ServerEvent::Message { client, message }) => self.input(Input::Request(Client(client.0), message)),
+            Some(ServerEvent::Message { client, message }) => {
+                let weight = match &message {
+                    RibRequest::Routes(changes) => 1 + changes.len() / CHANGES_PER_MESSAGE,
+                    RibRequest::EndOfRoutes
+                    | RibRequest::TrackNextHop(_)
+                    | RibRequest::UntrackNextHop(_)
+                    | RibRequest::TrackPrefix(_)
+                    | RibRequest::UntrackPrefix(_)
+                    | RibRequest::Redistribute(_)
+                    | RibRequest::Leave => 1,
+                };
+                self.input(Input::Request(Client(client.0), message));
+                weight
+            }
             Some(ServerEvent::Gone { client, identity }) => {
                 match identity.origin {
                     Origin::Supervised => {}
@@ -241,10 +263,10 @@ impl Process {
                     Origin::Attached => self.input(Input::Request(Client(client.0), RibRequest::Leave)),
                 }
                 self.input(Input::ClientLeft(Client(client.0)));
+                1
             }
-            None => return false,
+            None => 0,
         }
-        true
     }
 
     fn asked(&mut self, asked: Asked) {

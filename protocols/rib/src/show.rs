@@ -1,11 +1,11 @@
-//! What `show route` and `show route summary` print.
+//! What `show route`, `show route unused` and `show route summary` print.
 
 use std::net::IpAddr;
 
 use ipc::InterfaceName;
 use ipnet::IpNet;
 use sdk::core::Time;
-use sdk::rib::NextHop;
+use sdk::rib::{NextHop, Unreached};
 use stack_api::fib::FibNextHop;
 use vr_api::interface::NULL;
 use vr_api::show::{Row, ShowTable, Value};
@@ -22,6 +22,11 @@ pub fn tables() -> Vec<ShowTable> {
             &["vr", "prefix", "protocol", "distance", "metric", "next_hops", "age", "tag"],
         )
         .with_arguments("[PREFIX|ADDRESS]"),
+        ShowTable::new(
+            "route unused",
+            "Routes that are offered and lead nowhere now, and why",
+            &["vr", "prefix", "protocol", "distance", "metric", "next_hops", "reason"],
+        ),
         ShowTable::new("route summary", "Best routes of each protocol", &["vr", "protocol", "routes"]),
     ]
 }
@@ -48,7 +53,10 @@ pub struct Cursor(State);
 #[derive(Debug)]
 enum State {
     Rows(Vec<Row>),
-    From(Option<IpNet>),
+    /// Best routes from this prefix on.
+    Best(Option<IpNet>),
+    /// Unused ones.
+    Unused(Option<IpNet>),
 }
 
 impl Rib {
@@ -59,8 +67,9 @@ impl Rib {
             return Err(ShowError::Extra(extra.clone()));
         }
         let state = match (table, arguments) {
-            ("route", []) => State::From(FIRST.parse().ok()),
+            ("route", []) => State::Best(FIRST.parse().ok()),
             ("route", [argument, ..]) => State::Rows(self.matching(now, argument)?.into_iter().collect()),
+            ("route unused", _) => State::Unused(FIRST.parse().ok()),
             ("route summary", _) => State::Rows(self.summary()),
             (other, _) => return Err(ShowError::NoTable(other.to_owned())),
         };
@@ -71,7 +80,7 @@ impl Rib {
     pub fn show_more(&self, now: Time, cursor: &mut Cursor, count: usize) -> Vec<Row> {
         match &mut cursor.0 {
             State::Rows(rows) => rows.drain(..count.min(rows.len())).collect(),
-            State::From(start) => {
+            State::Best(start) => {
                 let Some(first) = start.take() else { return Vec::new() };
                 let mut rest = self.table().from(first).filter(|(_, entry)| entry.best.is_some());
                 let rows =
@@ -79,7 +88,40 @@ impl Rib {
                 *start = rest.next().map(|(prefix, _)| prefix);
                 rows
             }
+            State::Unused(start) => {
+                let mut rows = Vec::new();
+                // All of a prefix in one part, few as they are.
+                while rows.len() < count
+                    && let Some(first) = start.take()
+                {
+                    let mut rest = self.table().from(first);
+                    rows.extend(rest.by_ref().take(count).flat_map(|(prefix, entry)| self.unused_rows(prefix, entry)));
+                    *start = rest.next().map(|(prefix, _)| prefix);
+                }
+                rows
+            }
         }
+    }
+
+    fn unused_rows(&self, prefix: IpNet, entry: &Entry) -> Vec<Row> {
+        let row = |(candidate, because): (&Candidate, Unreached)| {
+            let set = self.table().hop_sets.get(candidate.hops);
+            let hops = set.into_iter().flat_map(|set| set.hops.iter()).map(|hop| match hop {
+                NextHop::Address(address) => Value::Object(fields(Some(*address), Value::Null)),
+                NextHop::OnInterface(interface, address) => next_hop(Some(*address), interface.as_str()),
+                NextHop::Interface(interface) => next_hop(None, interface.as_str()),
+                NextHop::Discard => next_hop(None, NULL),
+            });
+            vec![
+                Value::text(prefix),
+                self.protocols().name(candidate.source.protocol).into(),
+                u32::from(candidate.distance).into(),
+                candidate.metric.into(),
+                Value::List(hops.collect()),
+                Value::text(because),
+            ]
+        };
+        self.routes().unused_at(prefix, entry).map(row).collect()
     }
 
     fn matching(&self, now: Time, argument: &str) -> Result<Option<Row>, ShowError> {
@@ -147,6 +189,9 @@ impl Rib {
 const FIRST: &str = "0.0.0.0/0";
 
 fn next_hop(address: Option<IpAddr>, interface: &str) -> Value {
-    let address = address.map_or(Value::Null, Value::text);
-    Value::Object(vec![("address".to_owned(), address), ("interface".to_owned(), interface.into())])
+    Value::Object(fields(address, interface.into()))
+}
+
+fn fields(address: Option<IpAddr>, interface: Value) -> Vec<(String, Value)> {
+    vec![("address".to_owned(), address.map_or(Value::Null, Value::text)), ("interface".to_owned(), interface)]
 }

@@ -30,6 +30,8 @@ pub enum Negative {
 pub struct Trackers {
     addresses: BTreeMap<IpAddr, AddressTracker>,
     prefixes: BTreeMap<IpNet, BTreeMap<Client, Told<u32>>>,
+    /// How many of both each client asks for.
+    counts: BTreeMap<Client, usize>,
 }
 
 #[derive(Debug, Default)]
@@ -41,29 +43,41 @@ struct AddressTracker {
 impl Trackers {
     /// A client asks for an address. Asked once more, it is answered once more.
     pub fn track_address(&mut self, client: Client, address: IpAddr) {
-        self.addresses.entry(address).or_default().clients.insert(client, None);
+        if self.addresses.entry(address).or_default().clients.insert(client, None).is_none() {
+            *self.counts.entry(client).or_default() += 1;
+        }
     }
 
     /// It no longer does.
     pub fn untrack_address(&mut self, client: Client, address: IpAddr) {
-        if let Some(tracker) = self.addresses.get_mut(&address) {
-            tracker.clients.remove(&client);
+        if self.addresses.get_mut(&address).is_some_and(|tracker| tracker.clients.remove(&client).is_some()) {
+            self.one_less(client);
         }
         self.tidy_address(address);
     }
 
     /// A client asks for a prefix.
     pub fn track_prefix(&mut self, client: Client, prefix: IpNet) {
-        self.prefixes.entry(prefix).or_default().insert(client, None);
+        if self.prefixes.entry(prefix).or_default().insert(client, None).is_none() {
+            *self.counts.entry(client).or_default() += 1;
+        }
     }
 
     /// It no longer does.
     pub fn untrack_prefix(&mut self, client: Client, prefix: IpNet) {
-        if let Some(clients) = self.prefixes.get_mut(&prefix) {
-            clients.remove(&client);
-            if clients.is_empty() {
-                self.prefixes.remove(&prefix);
-            }
+        let Some(clients) = self.prefixes.get_mut(&prefix) else { return };
+        let asked = clients.remove(&client).is_some();
+        if clients.is_empty() {
+            self.prefixes.remove(&prefix);
+        }
+        if asked {
+            self.one_less(client);
+        }
+    }
+
+    fn one_less(&mut self, client: Client) {
+        if let Some(count) = self.counts.get_mut(&client) {
+            *count -= 1;
         }
     }
 
@@ -80,6 +94,7 @@ impl Trackers {
 
     /// A client is gone. Returns the addresses that nobody asks for any more.
     pub fn forget_client(&mut self, client: Client) -> Vec<IpAddr> {
+        self.counts.remove(&client);
         self.prefixes.retain(|_, clients| {
             clients.remove(&client);
             !clients.is_empty()
@@ -88,6 +103,11 @@ impl Trackers {
         let dropped: Vec<IpAddr> =
             asked.filter_map(|(address, tracker)| tracker.clients.remove(&client).map(|_| *address)).collect();
         dropped.into_iter().filter(|address| self.tidy_address(*address)).collect()
+    }
+
+    /// How many addresses and prefixes a client asks for.
+    pub fn count(&self, client: Client) -> usize {
+        self.counts.get(&client).copied().unwrap_or(0)
     }
 
     /// Whether somebody asks for the address.

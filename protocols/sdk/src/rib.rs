@@ -107,6 +107,47 @@ pub enum RibUpdate {
         /// Why.
         reason: String,
     },
+    /// Routes that were offered are kept, but lead nowhere now; each is used as soon as one of its next hops is reached.
+    /// Said when they are offered; who wants to know of every change asks for [`RibRequest::TrackNextHop`].
+    Unused(Vec<UnusedRoute>),
+    /// Something else than a route that was asked for is not done.
+    Denied {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A route that leads nowhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UnusedRoute {
+    /// Its prefix.
+    pub prefix: IpNet,
+    /// What is the matter with its first next hop, and with all others too.
+    pub because: Unreached,
+}
+
+/// Why a next hop is not reached. All of these may change.
+///
+/// ```
+/// use isthmus_sdk::rib::Unreached;
+/// let because = Unreached::NoRoute("192.0.2.1".parse()?);
+/// assert_eq!(because.to_string(), "next hop 192.0.2.1: no other route leads there");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum Unreached {
+    /// No route but perhaps the own one leads there.
+    #[error("next hop {0}: no other route leads there")]
+    NoRoute(IpAddr),
+    /// It is an address of this VR.
+    #[error("next hop {0} is an address of this router itself")]
+    Own(IpAddr),
+    /// The VR has no interface of this name.
+    #[error("next hop on {0}: there is no such interface here")]
+    NoInterface(InterfaceName),
+    /// The interface is down.
+    #[error("next hop on {0}: the interface is down")]
+    Down(InterfaceName),
 }
 
 /// How a next hop is reached.

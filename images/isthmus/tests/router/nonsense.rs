@@ -8,7 +8,7 @@ use ipc::link::{Link, LinkEvent};
 use ipc::message::{MessageChannel, Schema};
 use ipc::protocol::Refusal;
 use ipnet::{IpNet, Ipv4Net};
-use sdk::rib::{NextHop, RibRequest, RibUpdate, Route, RouteChange};
+use sdk::rib::{NextHop, RibRequest, RibUpdate, Route, RouteChange, UnusedRoute};
 use vr_api::command::Declaration;
 use vr_api::config::{self, DeclarationReply};
 
@@ -93,16 +93,31 @@ fn routes_that_make_no_sense_are_refused_with_a_reason() {
         let (_, said) = refusal(&mut rib);
         assert!(said.contains(reason), "{said}");
     }
-    // What leads nowhere is not used: a next hop that nothing leads to, an interface that is another VR's.
+    // What leads nowhere now is kept, not used, and its program told why: a next hop that nothing leads to, an own
+    // address, an interface that is another VR's.
     let nowhere = [
-        add(prefix("203.0.113.0/24"), address("172.31.255.1")),
-        add(prefix("203.0.113.0/25"), NextHop::Interface("red".parse().unwrap())),
+        (add(prefix("203.0.113.0/24"), address("172.31.255.1")), "next hop 172.31.255.1: no other route leads there"),
+        (add(prefix("203.0.113.0/25"), address("10.0.0.0")), "next hop 10.0.0.0 is an address of this router itself"),
+        (
+            add(prefix("203.0.113.128/25"), NextHop::Interface("red".parse().unwrap())),
+            "next hop on red: there is no such interface here",
+        ),
     ];
-    rib.send(&RibRequest::Routes(nowhere.to_vec())).unwrap();
+    for (change, reason) in nowhere {
+        rib.send(&RibRequest::Routes(vec![change])).unwrap();
+        let Some(RibUpdate::Unused(routes)) = rib.receive_timeout(PATIENCE).unwrap() else { panic!("not told") };
+        let [UnusedRoute { prefix, because }] = &routes[..] else { panic!("{routes:?}") };
+        assert_eq!(because.to_string(), reason);
+        let prefix = prefix.to_string();
+        router.wait_for_row("show route unused", &[("vr", "red"), ("prefix", &prefix), ("reason", reason)]);
+    }
     let good = add(prefix("203.0.113.64/26"), NextHop::Discard);
     rib.send(&RibRequest::Routes(vec![good])).unwrap();
     router.wait_for_row("show route", &[("vr", "red"), ("prefix", "203.0.113.64/26"), ("protocol", "nonsense")]);
     assert_eq!(router.rows("show route", &[("protocol", "nonsense")]).len(), 1);
+    // Once something leads there, it is used.
+    router.sh("configure vr red; router static; address-family ipv4 unicast; 172.31.255.0/24 10.0.0.1");
+    router.wait_for_row("show route", &[("vr", "red"), ("prefix", "203.0.113.0/24"), ("protocol", "nonsense")]);
     // Another VR's RIB is not opened, so no route comes there.
     let blue = program.link.identity().vr.0 + 1;
     let refused = program.open(&Pathname::service(ipc::VrId(blue), "rib".parse().unwrap()), &[]).unwrap_err();

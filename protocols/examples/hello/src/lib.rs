@@ -21,7 +21,7 @@ use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::ipnet::Ipv4Net;
 use sdk::log::Level;
 use sdk::outbox::{Outbox, RibLink};
-use sdk::rib::{NextHop, RibRequest, RibUpdate, Route};
+use sdk::rib::{NextHop, RibRequest, RibUpdate, Route, UnusedRoute};
 use sdk::show::{Row, ShowTable, Value};
 use sdk::{InterfaceName, ServiceName};
 
@@ -132,6 +132,11 @@ impl ProtocolCore for Hello {
             }
             Input::Rib(RibUpdate::Refused { prefix, reason }) => {
                 self.outbox.log(Level::Warn, format!("the RIB refuses {prefix}: {reason}"));
+            }
+            Input::Rib(RibUpdate::Unused(routes)) => {
+                for UnusedRoute { prefix, because } in routes {
+                    self.outbox.log(Level::Warn, format!("{prefix} is not used: {because}"));
+                }
             }
             // Nothing is asked of the RIB, and there are no connections.
             Input::Rib(_)

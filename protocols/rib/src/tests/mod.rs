@@ -24,6 +24,7 @@ mod scale;
 mod showing;
 mod stale;
 mod tracking;
+mod unused;
 
 pub(crate) const BGP: Client = Client(1);
 pub(crate) const OSPF: Client = Client(2);

@@ -32,7 +32,7 @@ const PREFIXES: [&str; 9] = [
     "30.0.0.1/32",
     "10.0.1.0/24",
 ];
-const HOPS: [&str; 12] = [
+const HOPS: [&str; 13] = [
     "10.0.0.1",
     "10.0.1.7",
     "10.0.1.200",
@@ -45,6 +45,7 @@ const HOPS: [&str; 12] = [
     "green@10.0.1.50",
     "Null0",
     "10.0.0.0",
+    "blue@10.0.0.0",
 ];
 
 fn step() -> impl Strategy<Value = Step> {
@@ -127,7 +128,7 @@ impl Model {
                 NextHop::Interface(interface) if self.is_up(interface) => {
                     all.insert(FibNextHop::Via { interface: interface.clone(), address: to });
                 }
-                NextHop::OnInterface(interface, address) if self.is_up(interface) => {
+                NextHop::OnInterface(interface, address) if self.is_up(interface) && !self.is_own(*address) => {
                     all.insert(FibNextHop::Via { interface: interface.clone(), address: Some(*address) });
                 }
                 NextHop::Interface(_) | NextHop::OnInterface(..) => {}
@@ -149,6 +150,15 @@ impl Model {
             }
         }
         fib
+    }
+
+    /// Who is told after a step that its route leads nowhere.
+    fn unused(&self, step: &Step) -> Vec<(Client, IpNet)> {
+        let Step::Add { client, prefix, hops, .. } = step else { return Vec::new() };
+        let prefix: IpNet = PREFIXES[*prefix].parse().unwrap();
+        let hops: Vec<NextHop> = hops.iter().map(|index| hop(HOPS[*index])).collect();
+        let leads = self.hops(&hops, None, &[prefix], 0).is_some();
+        if leads { Vec::new() } else { vec![(CLIENTS[*client], prefix)] }
     }
 
     fn tracked(&self, address: IpAddr) -> Option<Reached> {
@@ -253,16 +263,21 @@ proptest! {
         for step in &steps {
             happen(&mut world, &mut model, step);
             prop_assert_eq!(&world.fib, &model.fib(), "after {:?}", step);
-            for (_, update) in world.take_updates() {
+            let mut unused = Vec::new();
+            for (client, update) in world.take_updates() {
                 match update {
+                    RibUpdate::Unused(routes) => unused.extend(routes.iter().map(|route| (client, route.prefix))),
                     RibUpdate::NextHop { address, reached } => _ = told.insert(address, reached),
                     RibUpdate::Prefix { prefix, metric } => _ = told_prefixes.insert(prefix, metric),
                     RibUpdate::Redistributed(_) | RibUpdate::RedistributionComplete => {
                         prop_assert!(false, "nobody asked for that");
                     }
-                    RibUpdate::Refused { .. } => prop_assert!(false, "{:?} is refused", step),
+                    RibUpdate::Refused { .. } | RibUpdate::Denied { .. } => {
+                        prop_assert!(false, "{:?} is refused", step);
+                    }
                 }
             }
+            prop_assert_eq!(unused, model.unused(step), "after {:?}", step);
             for address in &addresses {
                 prop_assert_eq!(&told[address], &model.tracked(*address), "{} after {:?}", address, step);
             }
