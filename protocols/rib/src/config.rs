@@ -1,4 +1,11 @@
-//! The configuration of the RIB: `router static`.
+//! The configuration of the RIB: `router static`, and `router rib` for the RIB itself.
+//!
+//! ```text
+//! router rib
+//!  stale-time 30                seconds that routes of a process that died stay; 120 unless given, 0: they go with it
+//! ```
+
+use std::time::Duration;
 
 use ipc::ServiceName;
 use sdk::core::ConfigError;
@@ -14,11 +21,26 @@ pub const CLASS: &str = "rib";
 /// Blocks of `router static`.
 const FAMILIES: [&str; 2] = ["address-family ipv4 unicast", "address-family ipv6 unicast"];
 
+/// How long routes of a protocol that went away stay unless configured: as long as graceful restart takes in FRR and
+/// IOS-XR.
+pub const STALE_TIME: Duration = Duration::from_secs(120);
+
+/// The longest that may be configured.
+const MAX_STALE_SECONDS: u64 = 3600;
+
 /// The typed configuration.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RibConfig {
     /// Static routes: one a prefix and distance, in order.
     pub static_routes: Vec<Route>,
+    /// How long routes of a protocol that went away stay.
+    pub stale_time: Duration,
+}
+
+impl Default for RibConfig {
+    fn default() -> Self {
+        Self { static_routes: Vec::new(), stale_time: STALE_TIME }
+    }
 }
 
 /// What the class tells the rest of the router about itself.
@@ -27,7 +49,7 @@ pub fn declaration() -> Declaration {
         // A constant that is a name: the unit test reads it.
         class: ServiceName::new(CLASS).expect("a name"),
         runs: Runs::Always,
-        blocks: vec![router_static()],
+        blocks: vec![router_static(), router_rib()],
         reads: vec!["interface".into()],
         tables: crate::show::tables(),
         commands: Vec::new(),
@@ -61,6 +83,12 @@ fn router_static() -> Command {
     Command::block("router static", "Static routes", Vec::new(), families)
 }
 
+fn router_rib() -> Command {
+    let seconds = ParameterType::Number { name: "seconds".into(), min: 0, max: MAX_STALE_SECONDS };
+    let stale = "How long routes of a process that died stay until it has sent them again; 0: not at all";
+    Command::block("router rib", "The RIB", Vec::new(), vec![Command::line("stale-time <>", stale, vec![seconds])])
+}
+
 /// Reads the blocks that the class subscribed to. Interfaces are not read from here: the stack says how they are.
 pub fn read(blocks: &[Node]) -> Result<RibConfig, ConfigError> {
     let families = blocks
@@ -70,9 +98,14 @@ pub fn read(blocks: &[Node]) -> Result<RibConfig, ConfigError> {
     let lines: Vec<&Node> = families.flat_map(|family| &family.children).collect();
     let routes = lines.iter().map(|line| static_routes::read_line(line)).collect::<Result<Vec<_>, _>>()?;
     let static_routes = static_routes::join(routes.clone());
+    let of_rib = blocks.iter().filter(|block| block.starts_with("router rib"));
+    let stale_time = match of_rib.flat_map(|block| block.all("stale-time")).next() {
+        Some(line) => Duration::from_secs(line.value(1)?),
+        None => STALE_TIME,
+    };
     let max = crate::validate::MAX_NEXT_HOPS;
     let Some(too_wide) = static_routes.iter().find(|route| route.next_hops.len() > max) else {
-        return Ok(RibConfig { static_routes });
+        return Ok(RibConfig { static_routes, stale_time });
     };
     let adds_to_it = |route: &Route| (route.prefix, route.distance) == (too_wide.prefix, too_wide.distance);
     let last = routes.iter().rposition(adds_to_it).and_then(|last| lines.get(last)).copied();
@@ -105,5 +138,12 @@ mod tests {
         let prefixes: Vec<String> = config.static_routes.iter().map(|route| route.prefix.to_string()).collect();
         assert_eq!(prefixes, ["203.0.113.0/24", "2001:db8:1::/48"]);
         assert_eq!(read(&[]).unwrap(), RibConfig::default());
+    }
+
+    #[test]
+    fn the_stale_time_is_configured_in_seconds() {
+        let line = Node::new("stale-time 30", Vec::new());
+        let config = read(&[Node::new("router rib", vec![line])]).unwrap();
+        assert_eq!(config, RibConfig { stale_time: Duration::from_secs(30), ..RibConfig::default() });
     }
 }

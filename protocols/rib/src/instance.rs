@@ -34,8 +34,6 @@ use crate::validate::check_route;
 /// Times and limits of a RIB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// How long routes of a protocol that went away stay: FRR's and IOS-XR's graceful restart take 120 s.
-    pub stale_time: Duration,
     /// How long protocols have to come back after a restart of the RIB before it is settled without them. They open
     /// their channels again within milliseconds.
     pub settle_time: Duration,
@@ -50,7 +48,6 @@ pub struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         Self {
-            stale_time: Duration::from_secs(120),
             settle_time: Duration::from_secs(5),
             program_routes: 100_000,
             program_tracked: 10_000,
@@ -284,14 +281,14 @@ impl Rib {
         let complete =
             |protocol: &Protocol| protocol.client.is_none() || protocol.complete || protocol.limits.is_some();
         let all = self.protocols.iter().all(|(_, protocol)| complete(protocol));
-        Some(since + if all { self.settings.settle_time } else { self.settings.stale_time })
+        Some(since + if all { self.settings.settle_time } else { self.config.stale_time })
     }
 
     fn client_joined(&mut self, now: Time, client: Client, name: &ServiceName, origin: Origin) {
         let Some(id) = self.protocols.intern(name.as_str()) else {
             return self.log(log::Level::Error, format!("a process named {name} may not bring routes: name taken"));
         };
-        let sweep_at = now + self.settings.stale_time;
+        let sweep_at = now + self.config.stale_time;
         let Some(protocol) = self.protocols.get_mut(id) else { return };
         let replaced = protocol.client.replace(client);
         protocol.limits = match origin {
@@ -312,7 +309,7 @@ impl Rib {
     fn client_left(&mut self, now: Time, client: Client) {
         self.forget_client(client);
         let Some(id) = self.protocols.of(client) else { return };
-        let stale_time = self.settings.stale_time;
+        let stale_time = self.config.stale_time;
         let Some(protocol) = self.protocols.get_mut(id) else { return };
         protocol.client = None;
         protocol.age(now + stale_time);

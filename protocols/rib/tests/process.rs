@@ -36,7 +36,7 @@ impl World {
         procmgr.request(|request| {
             matches!(request, Request::Publish { name, .. } if name.as_str() == "rib").then_some(())
         });
-        let subscribe = Subscribe { blocks: vec!["router static".to_owned(), "interface".to_owned()] };
+        let subscribe = Subscribe { blocks: ["router static", "router rib", "interface"].map(str::to_owned).into() };
         let subscriber = terms(&vr_api::config::Terms::Subscriber(subscribe));
         let config = procmgr.talk("/0/config", &subscriber, vr_api::config::SCHEMA);
         let (interfaces, fib) = stack(&mut procmgr);
@@ -57,7 +57,10 @@ impl World {
 
     fn configure(&mut self, route: &str) {
         let family = Node::new("address-family ipv4 unicast", vec![Node::new(route, Vec::new())]);
-        let blocks = vec![Node::new("router static", vec![family])];
+        self.apply(vec![Node::new("router static", vec![family])]);
+    }
+
+    fn apply(&mut self, blocks: Vec<Node>) {
         self.config.send(&ConfigUpdate::Verify { generation: 1, blocks }).unwrap();
         assert_eq!(next(&mut self.config).refused, None);
         self.config.send(&ConfigUpdate::Apply { generation: 1 }).unwrap();
@@ -162,6 +165,18 @@ fn a_protocol_brings_routes_tracks_next_hops_and_leaves_its_routes_behind_when_i
     world.interfaces.send(&InterfaceEvent::Changed(blue(false))).unwrap();
     assert_eq!(world.batch(), [FibChange::Remove { prefix: prefix("10.0.0.0/31") }]);
     assert!(is_quiet(&mut bgp), "a new process is not told what the former one asked");
+}
+
+#[test]
+fn routes_of_a_protocol_that_died_go_after_the_configured_time() {
+    let mut world = World::ready();
+    let mut bgp = world.protocol("bgp");
+    bgp.send(&add("203.0.113.0/24")).unwrap();
+    assert_eq!(world.batch().len(), 1);
+    world.apply(vec![Node::new("router rib", vec![Node::new("stale-time 1", Vec::new())])]);
+    assert_eq!(world.batch(), [FibChange::Remove { prefix: prefix("198.51.100.0/24") }]);
+    bgp.close();
+    assert_eq!(world.batch(), [FibChange::Remove { prefix: prefix("203.0.113.0/24") }]);
 }
 
 #[test]

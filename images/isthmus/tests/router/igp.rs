@@ -4,7 +4,7 @@ use std::thread;
 
 use serde_json::json;
 
-use crate::support::{Router, matching};
+use crate::support::{Router, matching, sum};
 
 /// red ─ blue ─ green, each link of cost 1, and red ─ green of cost 10; loopbacks are 192.0.2.1, 2 and 3.
 const TRIANGLE: &str = include_str!("../../../examples/ospf-triangle.conf");
@@ -63,6 +63,7 @@ fn a_session_between_loopbacks_that_ospf_reaches_uses_the_channel_and_its_routes
     assert_eq!(row["next_hops"], json!([{"address": "192.0.2.2", "interface": "blue"}]));
     let side = |router: &Router| router.rows("show inter-vr", &[("vr", "red"), ("interface", "blue")])[0].clone();
     assert_eq!(side(&router)["connections"], 1, "the session is over the channel");
+    assert_eq!(sum(&router.sh("show stack counters"), "packets_sent"), 0, "the stack moved nothing of it");
     // The RIB of red restarts: the session stays, OSPF and BGP tell their routes again, and packets pass meanwhile.
     let up_for = |router: &Router| router.rows("show bgp summary", &[("vr", "red")])[0]["up_for"].as_f64();
     let before = up_for(&router);

@@ -111,7 +111,7 @@ impl World {
         let read = |line: &&str| crate::static_routes::read_line(&vr_api::config::Node::new(line, Vec::new())).unwrap();
         let routes = lines.iter().map(read);
         let static_routes = crate::static_routes::join(routes);
-        self.input(Input::Configured(RibConfig { static_routes }));
+        self.input(Input::Configured(RibConfig { static_routes, ..RibConfig::default() }));
     }
 
     pub fn interface(&mut self, text: &str, up: bool) {

@@ -89,3 +89,21 @@ fn a_protocol_that_is_stopped_in_order_takes_its_routes_with_it() {
     assert_eq!(world.hops("198.51.100.0/24").unwrap(), "blue");
     assert_eq!(world.rib.poll_timeout(), None);
 }
+
+#[test]
+fn the_operator_says_how_long_stale_routes_stay() {
+    let mut world = World::settled(&["blue 10.0.0.0/31"]);
+    world.add(BGP, "203.0.113.0/24 20 10.0.0.1");
+    world.input(Input::Configured(RibConfig { stale_time: Duration::from_secs(7), ..RibConfig::default() }));
+    world.input(Input::ClientLeft(BGP));
+    world.pass(6);
+    assert!(world.hops("203.0.113.0/24").is_some());
+    world.pass(1);
+    assert_eq!(world.hops("203.0.113.0/24"), None);
+
+    world.add(OSPF, "198.51.100.0/24 110 10.0.0.1");
+    world.input(Input::Configured(RibConfig { stale_time: Duration::ZERO, ..RibConfig::default() }));
+    world.input(Input::ClientLeft(OSPF));
+    world.pass(0);
+    assert_eq!(world.hops("198.51.100.0/24"), None);
+}
