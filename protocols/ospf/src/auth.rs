@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn rfc_2328_section_d_every_type_takes_its_own_and_no_other() {
+    fn rfc_2328_appendix_d_every_type_takes_its_own_and_no_other() {
         let mut all =
             vec![Authentication::Null, Authentication::Simple(*b"secret\0\0"), Authentication::Simple(*b"Secret\0\0")];
         all.extend(ALGORITHMS.map(|algorithm| Authentication::Cryptographic(vec![key(1, algorithm, "one")])));

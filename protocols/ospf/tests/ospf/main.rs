@@ -3,12 +3,17 @@
 mod network;
 mod peer;
 
+mod appendices;
 mod areas;
 mod broadcast;
 mod convergence;
+mod coverage;
 mod externals;
+mod figures;
 mod grace;
 mod hostile;
 mod instances;
+mod lsas;
 mod recorded;
+mod routing;
 mod sections;

@@ -26,6 +26,24 @@ fn section_7_1_the_first_hello_is_answered_at_once() {
 }
 
 #[test]
+fn section_7_2_others_are_told_of_the_link_only_once_databases_are_the_same() {
+    let mut conversation = Conversation::new(&config(""));
+    let links = |conversation: &mut Conversation| {
+        conversation.millis(300);
+        let rows = sdk::core::ProtocolCore::show(&conversation.core, conversation.now, "ospf database", &[]).unwrap();
+        let own = rows.into_iter().find(|row| row[2] == OWN.to_string().as_str().into()).unwrap();
+        let vr_api::show::Value::List(links) = own[8].clone() else { panic!("{own:?}") };
+        links.len()
+    };
+    conversation.hello();
+    conversation.describe("IMS", 100, &[]);
+    conversation.describe("S", 101, &[router_lsa(1).header]);
+    assert_eq!((conversation.state(), links(&mut conversation)), ("Loading".to_owned(), 1));
+    conversation.update(&[router_lsa(1)]);
+    assert_eq!((conversation.state(), links(&mut conversation)), ("Full".to_owned(), 2));
+}
+
+#[test]
 fn section_9_5_hellos_go_out_at_their_interval() {
     let mut conversation = Conversation::new(&config("hello-interval 3"));
     conversation.millis(9_500);
@@ -40,6 +58,42 @@ fn section_8_2_what_is_not_for_this_router_is_dropped_by_name() {
     conversation.update(&[router_lsa(1)]);
     for (reason, count) in [("wrong version", 1), ("no such conversation", 1), ("not for this router", 1)] {
         assert_eq!(conversation.drops(reason), count, "{reason}");
+    }
+}
+
+#[test]
+fn section_10_1_a_conversation_passes_through_its_states() {
+    let mut conversation = Conversation::new(&config(""));
+    let mut states = vec![conversation.state()];
+    let mut then = |conversation: &mut Conversation, act: &dyn Fn(&mut Conversation)| {
+        act(conversation);
+        states.push(conversation.state());
+    };
+    then(&mut conversation, &|peer| peer.hello_with(Conversation::usual_hello(), &[]));
+    // On a point-to-point link an adjacency is always wanted: 2-Way is passed at once.
+    then(&mut conversation, &|peer| peer.hello());
+    then(&mut conversation, &|peer| peer.describe("IMS", 100, &[]));
+    then(&mut conversation, &|peer| peer.describe("S", 101, &[router_lsa(1).header]));
+    then(&mut conversation, &|peer| peer.update(&[router_lsa(1)]));
+    then(&mut conversation, &|peer| peer.interface(1500, false));
+    assert_eq!(states, ["none", "Init", "ExStart", "Exchange", "Loading", "Full", "none"]);
+}
+
+#[test]
+fn section_10_2_what_happens_to_a_full_neighbor_and_its_state_then() {
+    type Happens = fn(&mut Conversation);
+    let cases: [(&str, Happens, &str); 6] = [
+        ("HelloReceived", |peer| peer.hello(), "Full"),
+        ("1-WayReceived", |peer| peer.hello_with(Conversation::usual_hello(), &[]), "Init"),
+        ("SeqNumberMismatch", |peer| peer.describe("S", 999, &[]), "ExStart"),
+        ("BadLSReq", |peer| peer.request(&[LsaKey::new(LsaType::Network, PEER, PEER)]), "ExStart"),
+        ("InactivityTimer", |peer| peer.millis(41_000), "none"),
+        ("LLDown", |peer| peer.interface(1500, false), "none"),
+    ];
+    for (event, happens, state) in cases {
+        let mut conversation = Conversation::full(&config(""));
+        happens(&mut conversation);
+        assert_eq!(conversation.state(), state, "{event}");
     }
 }
 
@@ -328,6 +382,27 @@ fn section_13_6_what_is_not_acknowledged_is_sent_again_and_what_is_not_again() {
     conversation.acknowledge_all();
     conversation.millis(9_000);
     assert_eq!(updates(conversation.said()), 0);
+}
+
+#[test]
+fn section_13_7_only_the_instance_that_was_sent_can_be_acknowledged() {
+    let mut conversation = Conversation::full(&config("retransmit-interval 1"));
+    conversation.interface(1500, false);
+    conversation.interface(1500, true);
+    conversation.hello();
+    conversation.describe("IMS", 200, &[]);
+    conversation.describe("S", 201, &[]);
+    conversation.millis(400);
+    let waiting = |conversation: &Conversation| {
+        let rows = sdk::core::ProtocolCore::show(&conversation.core, conversation.now, "ospf neighbor", &[]).unwrap();
+        rows[0][9].clone()
+    };
+    let sent = conversation.lsas.iter().find(|lsa| lsa.key() == OWN_LSA).unwrap().header;
+    let another = SequenceNumber(sent.sequence.0 - 1);
+    conversation.acknowledge(&[ospf::packet::LsaHeader { sequence: another, ..sent }]);
+    assert_eq!(waiting(&conversation), 1u64.into(), "an older one");
+    conversation.acknowledge(&[sent]);
+    assert_eq!(waiting(&conversation), 0u64.into());
 }
 
 #[test]
