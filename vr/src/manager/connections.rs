@@ -67,7 +67,7 @@ pub struct Published {
     pub pid: Pid,
     /// The name of its endpoint.
     pub pathname: Pathname,
-    /// Which publication.
+    /// Which publication: one for all addresses that the process listens at under this name.
     pub generation: u64,
     /// What it asks.
     pub listener: Listener,
@@ -138,8 +138,6 @@ impl Database {
     pub fn publish(&mut self, vr: VrId, new: Published) {
         let list = self.published.entry(vr).or_default();
         list.retain(|old| old.pathname != new.pathname || old.listener.local != new.listener.local);
-        // procmgr knows one publication of a pathname, the newest: the same process's other addresses are reached by it.
-        list.iter_mut().filter(|old| old.pathname == new.pathname).for_each(|old| old.generation = new.generation);
         list.push(new);
     }
 

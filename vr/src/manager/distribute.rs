@@ -32,10 +32,34 @@ impl Distribution {
         VrFibUpdate::Snapshot { interfaces: content.interfaces.clone(), entries: content.entries.clone() }
     }
 
+    /// The interfaces alone, for processes of `vr` that are told everything next.
+    pub fn interfaces(&self, vr: VrId) -> Option<VrFibUpdate> {
+        let interfaces = self.told.get(&vr)?.interfaces.clone();
+        (!interfaces.is_empty()).then_some(VrFibUpdate::Change { interfaces, added: Vec::new(), removed: Vec::new() })
+    }
+
     /// Forgets VRs that are gone.
     pub fn retain(&mut self, exists: impl Fn(VrId) -> bool) {
         self.told.retain(|vr, _| exists(*vr));
     }
+}
+
+/// An update in up to two parts, of which the first brings no way to anybody.
+pub fn interfaces_first(update: VrFibUpdate) -> impl Iterator<Item = VrFibUpdate> {
+    let (interfaces, rest) = match update {
+        VrFibUpdate::Snapshot { interfaces, entries } => {
+            let first = VrFibUpdate::Change { interfaces: interfaces.clone(), added: Vec::new(), removed: Vec::new() };
+            (first, Some(VrFibUpdate::Snapshot { interfaces, entries }))
+        }
+        VrFibUpdate::Change { interfaces, added, removed } if interfaces.is_empty() || added.is_empty() => {
+            (VrFibUpdate::Change { interfaces, added, removed }, None)
+        }
+        VrFibUpdate::Change { interfaces, added, removed } => {
+            let first = VrFibUpdate::Change { interfaces, added: Vec::new(), removed };
+            (first, Some(VrFibUpdate::Change { interfaces: Vec::new(), added, removed: Vec::new() }))
+        }
+    };
+    std::iter::once(interfaces).chain(rest)
 }
 
 fn change(old: &VrFibContent, new: VrFibContent) -> Option<VrFibUpdate> {

@@ -12,7 +12,7 @@ use vr_api::manager::{LibraryUpdate, Listener, Membership, RibQuestion, VrFibUpd
 
 use super::connections::{Database, Interface, Published, VirtualRouter, pair};
 use super::desired::Desired;
-use super::distribute::Distribution;
+use super::distribute::{Distribution, interfaces_first};
 use super::mapping::{Mapping, NoVrIdLeft};
 
 /// What the manager wants done.
@@ -35,6 +35,27 @@ pub struct Publishing {
     published: Published,
 }
 
+/// After a restart: nobody is told anything before the configuration is known and all had the time to publish again, so
+/// that no vrFIB loses an entry for a listener that never went away.
+#[derive(Debug, Default)]
+struct Holding {
+    configured: bool,
+    /// Endpoints that an earlier manager published and nobody has named yet. Under the same number those who know them
+    /// still reach them.
+    expected: HashMap<Pathname, u64>,
+    /// Acknowledgements for when everybody knows what they say.
+    published: Vec<(ClientId, LibraryUpdate)>,
+}
+
+/// What procmgr knows from an earlier manager.
+#[derive(Debug, Default)]
+pub struct Earlier {
+    /// The VRs.
+    pub vrs: Vec<VrRow>,
+    /// The endpoints of living processes, with the generations of their publications.
+    pub endpoints: HashMap<Pathname, u64>,
+}
+
 /// The VR connection manager.
 #[derive(Debug)]
 pub struct Manager {
@@ -47,16 +68,16 @@ pub struct Manager {
     ribs: HashMap<VrId, (ClientId, Vec<IpAddr>)>,
     publishing: HashMap<Ticket, Publishing>,
     next_generation: u64,
-    /// After a restart: nobody is told anything before all had the time to publish again, so that no vrFIB loses an
-    /// entry for a listener that never went away.
-    holding: bool,
+    /// After a restart.
+    holding: Option<Holding>,
     classes: BTreeMap<VrId, Vec<ipc::ServiceName>>,
 }
 
 impl Manager {
-    /// A manager. `existing` are the VRs that procmgr knows from an earlier one; publications get generations from
-    /// `first_generation` on, which must be above those of an earlier manager.
-    pub fn new(existing: Vec<VrRow>, first_generation: u64) -> Self {
+    /// A manager, after an `earlier` one. New publications get generations from `first_generation` on, which must be above
+    /// those of an earlier manager.
+    pub fn new(earlier: Earlier, first_generation: u64) -> Self {
+        let holding = Holding { expected: earlier.endpoints, ..Holding::default() };
         let mut manager = Self {
             mapping: Mapping::default(),
             database: Database::default(),
@@ -65,11 +86,11 @@ impl Manager {
             ribs: HashMap::new(),
             publishing: HashMap::new(),
             next_generation: first_generation,
-            holding: !existing.is_empty(),
+            holding: (!earlier.vrs.is_empty()).then_some(holding),
             classes: BTreeMap::new(),
         };
         let mut joined = BTreeSet::new();
-        for row in existing {
+        for row in earlier.vrs {
             joined.extend(row.joined.iter().map(|peer| pair(row.vr, *peer)));
             manager.classes.insert(row.vr, row.classes);
             manager.mapping.restore(row.vr, row.name);
@@ -85,18 +106,35 @@ impl Manager {
 
     /// Whether updates are held back; [`release`](Self::release) ends that.
     pub fn is_holding(&self) -> bool {
-        self.holding
+        self.holding.is_some()
     }
 
-    /// Tells every library everything.
+    /// Whether it is known what is to be released: the configuration, without which every vrFIB would be emptied.
+    pub fn may_release(&self) -> bool {
+        self.holding.as_ref().is_some_and(|holding| holding.configured)
+    }
+
+    /// Whether somebody who had published under an earlier manager has not done so again.
+    pub fn expects_publications(&self) -> bool {
+        self.holding.as_ref().is_some_and(|holding| !holding.expected.is_empty())
+    }
+
+    /// Tells every library everything, and then those that publish that everybody knows.
     pub fn release(&mut self) -> Vec<Action> {
-        self.holding = false;
+        let Some(holding) = self.holding.take() else { return Vec::new() };
         let vrs: BTreeSet<VrId> = self.database.vrs().keys().copied().collect();
         for vr in vrs {
             self.distribution.refresh(&self.database, vr);
         }
         let libraries: Vec<(ClientId, VrId)> = self.libraries.iter().map(|(id, who)| (*id, who.vr)).collect();
-        libraries.into_iter().map(|(client, vr)| self.snapshot(client, vr)).collect()
+        let interfaces = libraries.iter().filter_map(|&(client, vr)| {
+            let update = self.distribution.interfaces(vr)?;
+            Some(Action::Library(client, LibraryUpdate::VrFib(update)))
+        });
+        let mut actions: Vec<Action> = interfaces.collect();
+        actions.extend(libraries.iter().map(|&(client, vr)| self.snapshot(client, vr)));
+        actions.extend(holding.published.into_iter().map(|(client, update)| Action::Library(client, update)));
+        actions
     }
 
     /// Puts a configuration in force.
@@ -135,6 +173,9 @@ impl Manager {
         let affected: BTreeSet<VrId> = vrs.keys().copied().collect();
         self.database.configure(vrs, joined);
         self.distribution.retain(|vr| affected.contains(&vr));
+        if let Some(holding) = &mut self.holding {
+            holding.configured = true;
+        }
         actions.extend(self.distribute(affected));
         Ok(actions)
     }
@@ -143,7 +184,7 @@ impl Manager {
     pub fn library_up(&mut self, client: ClientId, identity: Identity) -> Vec<Action> {
         let vr = identity.vr;
         self.libraries.insert(client, identity);
-        if self.holding { Vec::new() } else { vec![self.snapshot(client, vr)] }
+        if self.is_holding() { Vec::new() } else { vec![self.snapshot(client, vr)] }
     }
 
     /// A library is gone, and its process or only its channel: what it published goes; a living process publishes
@@ -151,6 +192,9 @@ impl Manager {
     pub fn library_gone(&mut self, client: ClientId) -> Vec<Action> {
         let Some(identity) = self.libraries.remove(&client) else { return Vec::new() };
         self.publishing.retain(|_, publishing| publishing.client != client);
+        if let Some(holding) = &mut self.holding {
+            holding.published.retain(|(publisher, _)| *publisher != client);
+        }
         match self.database.withdraw_all(identity.vr, identity.pid) {
             true => self.distribute_to_peers(identity.vr),
             false => Vec::new(),
@@ -162,21 +206,26 @@ impl Manager {
         let identity = self.libraries.get(&client)?;
         let (vr, pid, backlog) = (identity.vr, identity.pid, listener.backlog);
         let pathname = Pathname::endpoint(vr, pid, listener.criteria);
+        let generation = self.generation_of(vr, &pathname);
         let known = self.database.published(vr).iter().filter(|known| known.pathname == pathname);
-        let same =
-            |known: &Published| Listener { clauses: listener.clauses.clone(), ..known.listener.clone() } == listener;
-        // A listener that asks for something else is no other one: who waits for it goes on waiting.
-        let generation = match known.clone().find(|known| same(known)) {
-            Some(known) => known.generation,
-            None => {
-                self.next_generation += 1;
-                self.next_generation - 1
-            }
-        };
         let clauses = clauses_of(known.map(|known| &known.listener), &listener);
         let published = Published { pid, pathname: pathname.clone(), generation, listener };
         let order = Order::PublishEndpoint { pathname, generation: Generation(generation), backlog, clauses };
         Some((order, Publishing { client, ticket, vr, published }))
+    }
+
+    /// The number of a publication. For as long as a process listens under a name it stays the same, whatever it asks and
+    /// at however many addresses: who knows the name under that number must not be refused, for a connection that is no
+    /// business of the change.
+    fn generation_of(&mut self, vr: VrId, pathname: &Pathname) -> u64 {
+        let inherited = self.holding.as_mut().and_then(|holding| holding.expected.remove(pathname));
+        let under_way = self.publishing.values().map(|publishing| &publishing.published);
+        let mut known = self.database.published(vr).iter().chain(under_way);
+        let known = known.find(|known| known.pathname == *pathname).map(|known| known.generation);
+        known.or(inherited).unwrap_or_else(|| {
+            self.next_generation += 1;
+            self.next_generation - 1
+        })
     }
 
     /// The order of a publication was sent under this ticket.
@@ -191,7 +240,10 @@ impl Manager {
         self.database.publish(pending.vr, pending.published);
         let mut actions = self.distribute_to_peers(pending.vr);
         let update = LibraryUpdate::Published { ticket: pending.ticket, pathname };
-        actions.push(Action::Library(pending.client, update));
+        match &mut self.holding {
+            Some(holding) => holding.published.push((pending.client, update)),
+            None => actions.push(Action::Library(pending.client, update)),
+        }
         actions
     }
 
@@ -289,15 +341,20 @@ impl Manager {
     /// Brings the vrFIBs of these VRs, and the questions to their RIBs, up to date.
     fn distribute(&mut self, vrs: impl IntoIterator<Item = VrId>) -> Vec<Action> {
         let mut actions = Vec::new();
+        let mut ways = Vec::new();
         for vr in vrs {
             self.ask_rib(vr, &mut actions);
-            if self.holding {
+            if self.is_holding() {
                 continue;
             }
-            if let Some(update) = self.distribution.refresh(&self.database, vr) {
-                self.tell_libraries(vr, &update, &mut actions);
+            let update = self.distribution.refresh(&self.database, vr);
+            // Who may be opened must know of whom to expect that before anybody knows a way to it.
+            for part in update.into_iter().flat_map(interfaces_first) {
+                let brings_ways = !matches!(part, VrFibUpdate::Change { ref added, .. } if added.is_empty());
+                self.tell_libraries(vr, &part, if brings_ways { &mut ways } else { &mut actions });
             }
         }
+        actions.append(&mut ways);
         actions
     }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use ipc::channel::Channel;
 use ipc::link::{Link, LinkEvent};
 use ipc::message::Schema;
-use ipc::protocol::{Answer, Identity, Question, Ticket, VrRow};
+use ipc::protocol::{Answer, Identity, Question, Ticket};
 use ipc::reactor::{Event, Reactor};
 use ipc::service::{ClientEvent, ClientId, ServerEvent, ServiceClient, ServiceServer};
 use ipc::{Pathname, ServiceName};
@@ -16,21 +16,24 @@ use vr_api::manager::{LIBRARY_SCHEMA, LibraryRequest, LibraryUpdate, RIB_SCHEMA,
 use vr_api::show::{self, ROWS_PER_REPLY, Row, ShowReply, ShowRequest};
 
 use super::desired::{self, BLOCKS, Desired};
-use super::instance::{Action, Manager};
+use super::instance::{Action, Earlier, Manager};
 use super::show::{Counters, SERVICE};
 use crate::error::RunError;
 
-/// How long a manager that was restarted waits for processes to publish again before it tells anybody anything.
-const HOLD: Duration = Duration::from_millis(500);
+/// How long a manager that was restarted and has its configuration waits at least before it tells anybody anything: for
+/// what processes say beside their endpoints, and for routes.
+const SHORTEST_HOLD: Duration = Duration::from_millis(500);
+/// How long it waits for those to publish again who had.
+const LONGEST_HOLD: Duration = Duration::from_secs(5);
 /// How long `show inter-vr` waits for a library that does not answer.
 const COUNTERS_TIMEOUT: Duration = Duration::from_millis(300);
 
 /// Runs the manager until procmgr stops it.
 pub fn run(mut link: Link, declarations: Vec<Declaration>) -> Result<(), RunError> {
-    let existing = existing_vrs(&mut link)?;
+    let earlier = ask_for_earlier(&mut link)?;
     let first_generation = SystemTime::now().duration_since(UNIX_EPOCH).map_or(1, |now| now.as_micros() as u64);
     let mut reactor = Reactor::new(link)?;
-    let manager = Manager::new(existing, first_generation);
+    let manager = Manager::new(earlier, first_generation);
     let mut process = Process::new(manager, declarations)?;
     process.config.start(&mut reactor)?;
     reactor.link.publish(ServiceName::new(SERVICE)?)?;
@@ -47,16 +50,32 @@ pub fn run(mut link: Link, declarations: Vec<Declaration>) -> Result<(), RunErro
     }
 }
 
-/// The VRs that procmgr knows from an earlier manager.
-fn existing_vrs(link: &mut Link) -> Result<Vec<VrRow>, RunError> {
-    let asked = link.ask(Question::Vrs)?;
-    let mut rows = Vec::new();
+/// What procmgr knows from an earlier manager.
+fn ask_for_earlier(link: &mut Link) -> Result<Earlier, RunError> {
+    let mut earlier = Earlier::default();
+    ask_all(link, Question::Vrs, |answer| {
+        if let Answer::Vrs(rows) = answer {
+            earlier.vrs.extend(rows);
+        }
+    })?;
+    ask_all(link, Question::Publications, |answer| {
+        if let Answer::Publications(rows) = answer {
+            let endpoints = rows.into_iter().filter(|row| matches!(row.pathname, Pathname::Endpoint { .. }));
+            earlier.endpoints.extend(endpoints.map(|row| (row.pathname, row.generation.0)));
+        }
+    })?;
+    Ok(earlier)
+}
+
+/// Asks procmgr, before the loop begins, and takes all parts of the answer.
+fn ask_all(link: &mut Link, question: Question, mut take: impl FnMut(Answer)) -> Result<(), RunError> {
+    let asked = link.ask(question)?;
     loop {
         match link.wait_event()? {
-            LinkEvent::Answer { ticket, answer: Answer::Vrs(part), last } if ticket == asked => {
-                rows.extend(part);
+            LinkEvent::Answer { ticket, answer, last } if ticket == asked => {
+                take(answer);
                 if last {
-                    return Ok(rows);
+                    return Ok(());
                 }
             }
             LinkEvent::Refused { ticket, refusal } if ticket == asked => return Err(RunError::Refused(refusal)),
@@ -75,7 +94,8 @@ struct Process {
     verified: Option<(u64, Desired)>,
     /// Orders of the first configuration that procmgr has not answered; ready when there are none.
     starting: Option<HashSet<Ticket>>,
-    hold_until: Option<Instant>,
+    /// Since when a restarted manager has its configuration and tells nobody anything.
+    holding_since: Option<Instant>,
     counting: Vec<Counting>,
     next_ticket: u32,
 }
@@ -93,7 +113,6 @@ impl Process {
     fn new(manager: Manager, declarations: Vec<Declaration>) -> Result<Self, RunError> {
         let blocks = BLOCKS.iter().map(|block| (*block).to_owned()).collect();
         let terms = postcard::to_stdvec(&config::Terms::Subscriber(Subscribe { blocks }))?;
-        let hold_until = manager.is_holding().then(|| Instant::now() + HOLD);
         Ok(Self {
             manager,
             declarations,
@@ -103,7 +122,7 @@ impl Process {
             shows: ServiceServer::new(Schema::new(show::SCHEMA)),
             verified: None,
             starting: None,
-            hold_until,
+            holding_since: None,
             counting: Vec::new(),
             next_ticket: 0,
         })
@@ -220,6 +239,9 @@ impl Process {
     fn apply(&mut self, reactor: &mut Reactor, desired: &Desired) -> Result<(), RunError> {
         let actions = self.manager.configure(desired)?;
         let tickets = self.carry_out(reactor, actions)?;
+        if self.manager.may_release() {
+            self.holding_since.get_or_insert_with(Instant::now);
+        }
         if self.starting.is_none() {
             if tickets.is_empty() {
                 reactor.link.ready()?;
@@ -363,13 +385,19 @@ impl Process {
         }
     }
 
+    /// When everybody is told, at the latest.
+    fn release_at(&self) -> Option<Instant> {
+        let hold = if self.manager.expects_publications() { LONGEST_HOLD } else { SHORTEST_HOLD };
+        Some(self.holding_since? + hold)
+    }
+
     fn next_deadline(&self) -> Option<Instant> {
-        self.counting.iter().map(|counting| counting.until).chain(self.hold_until).min()
+        self.counting.iter().map(|counting| counting.until).chain(self.release_at()).min()
     }
 
     fn handle_deadlines(&mut self, reactor: &mut Reactor, now: Instant) -> Result<(), RunError> {
-        if self.hold_until.is_some_and(|until| until <= now) {
-            self.hold_until = None;
+        if self.release_at().is_some_and(|at| at <= now) {
+            self.holding_since = None;
             let actions = self.manager.release();
             self.carry_out(reactor, actions)?;
         }

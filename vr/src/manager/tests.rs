@@ -3,13 +3,13 @@
 use std::net::IpAddr;
 use std::num::NonZeroU16;
 
-use ipc::protocol::{Identity, Order, Origin, Ticket, VrRow};
+use ipc::protocol::{Generation, Identity, Order, Origin, Ticket, VrRow};
 use ipc::service::ClientId;
 use ipc::{Criteria, Family, Pid, ServiceName, VrId, VrName};
 use vr_api::manager::{LibraryUpdate, Listener, Membership, RibQuestion, VrFibEntry, VrFibUpdate};
 
 use super::desired::{Desired, DesiredInterface, DesiredVr};
-use super::instance::{Action, Manager};
+use super::instance::{Action, Earlier, Manager};
 
 const RED: VrId = VrId(1);
 const BLUE: VrId = VrId(2);
@@ -52,7 +52,7 @@ const BLUE_BGP: ClientId = ClientId(2);
 
 /// Red and blue joined, a library in each, and blue's listener published.
 fn listening() -> (Manager, Vec<Action>) {
-    let mut manager = Manager::new(Vec::new(), 100);
+    let mut manager = Manager::new(Earlier::default(), 100);
     manager.configure(&desired()).unwrap();
     manager.library_up(RED_BGP, identity(RED, 11));
     manager.library_up(BLUE_BGP, identity(BLUE, 22));
@@ -99,7 +99,7 @@ fn pair_of(to: &str, source: &str) -> (String, String) {
 
 #[test]
 fn a_first_configuration_orders_vrs_and_joins_them() {
-    let mut manager = Manager::new(Vec::new(), 100);
+    let mut manager = Manager::new(Earlier::default(), 100);
     let orders = manager.configure(&desired()).unwrap();
     assert!(matches!(orders[0], Action::Order(Order::Vr { vr: RED, .. })));
     assert!(matches!(orders[1], Action::Order(Order::Vr { vr: BLUE, .. })));
@@ -128,17 +128,6 @@ fn a_loopback_hits_only_while_the_best_route_leads_over_the_inter_vr_interface()
         panic!("{elsewhere:?}")
     };
     assert_eq!(removed[0].0, loopback);
-}
-
-#[test]
-fn a_second_address_under_the_same_pathname_keeps_the_first_one_reachable() {
-    let (mut manager, _) = listening();
-    let at_loopback = Listener { local: Some("192.0.2.2".parse().unwrap()), ..bgp_listener() };
-    let (_, publishing) = manager.publish(BLUE_BGP, 8, at_loopback).unwrap();
-    manager.ordered(Ticket(6), publishing);
-    manager.order_done(Ticket(6));
-    let generations: Vec<u64> = manager.database.published(BLUE).iter().map(|entry| entry.generation).collect();
-    assert_eq!(generations, [101, 101], "procmgr opens the newest only");
 }
 
 #[test]
@@ -201,19 +190,99 @@ fn a_dead_process_leaves_no_entry() {
     assert_eq!(removed.len(), 1);
 }
 
+/// A manager after another one, under which blue's bgp had published its endpoint; both libraries have come back.
+fn restarted() -> Manager {
+    let row = |vr, text: &str, peer| VrRow { vr, name: name(text), classes: Vec::new(), joined: vec![peer] };
+    let vrs = vec![row(VrId(8), "red", VrId(3)), row(VrId(3), "blue", VrId(8))];
+    let endpoints = [("/3/22/ipv4/tcp/179".parse().unwrap(), 77)].into();
+    let mut manager = Manager::new(Earlier { vrs, endpoints }, 200);
+    assert!(manager.library_up(RED_BGP, identity(VrId(8), 11)).is_empty());
+    assert!(manager.library_up(BLUE_BGP, identity(VrId(3), 22)).is_empty());
+    manager
+}
+
+/// Blue's bgp publishes again: what is done at once, and under which number procmgr has it.
+fn publish_again(manager: &mut Manager) -> (Vec<Action>, Generation) {
+    let (order, publishing) = manager.publish(BLUE_BGP, 1, bgp_listener()).unwrap();
+    manager.ordered(Ticket(1), publishing);
+    let Order::PublishEndpoint { generation, .. } = order else { panic!("{order:?}") };
+    (manager.order_done(Ticket(1)), generation)
+}
+
 #[test]
 fn a_restarted_manager_keeps_numbers_and_tells_nobody_before_all_have_published_again() {
-    let row = |vr, text: &str, peer| VrRow { vr, name: name(text), classes: Vec::new(), joined: vec![peer] };
-    let mut manager = Manager::new(vec![row(VrId(8), "red", VrId(3)), row(VrId(3), "blue", VrId(8))], 200);
+    let mut manager = restarted();
     assert!(manager.is_holding());
     manager.configure(&desired()).unwrap();
     assert_eq!(manager.mapping.id(&name("red")), Some(VrId(8)));
-    assert!(manager.library_up(RED_BGP, identity(VrId(8), 11)).is_empty());
-    manager.library_up(BLUE_BGP, identity(VrId(3), 22));
-    let (_, publishing) = manager.publish(BLUE_BGP, 1, bgp_listener()).unwrap();
-    manager.ordered(Ticket(1), publishing);
-    assert!(entries(&manager.order_done(Ticket(1)), RED_BGP).is_empty());
-    assert_eq!(entries(&manager.release(), RED_BGP), [pair_of("10.0.0.1", "10.0.0.0")]);
+    assert!(manager.expects_publications());
+    let (done, generation) = publish_again(&mut manager);
+    assert_eq!(generation, Generation(77), "who knows the endpoint from before still reaches it");
+    assert!(done.is_empty(), "nor is blue told that it is known: {done:?}");
+    assert!(!manager.expects_publications());
+    let released = manager.release();
+    assert_eq!(entries(&released, RED_BGP), [pair_of("10.0.0.1", "10.0.0.0")]);
+    assert!(matches!(released.last(), Some(Action::Library(BLUE_BGP, LibraryUpdate::Published { ticket: 1, .. }))));
+}
+
+#[test]
+fn a_restarted_manager_without_its_configuration_releases_nothing() {
+    let mut manager = restarted();
+    assert!(!manager.may_release(), "it would empty every vrFIB");
+    manager.configure(&desired()).unwrap();
+    assert!(manager.may_release());
+}
+
+/// Whether every library that has an inter-VR interface hears of it before anybody hears of a way over one.
+fn interfaces_come_first(actions: &[Action]) -> bool {
+    let update = |action: &Action| match action {
+        Action::Library(_, LibraryUpdate::VrFib(VrFibUpdate::Change { interfaces, added, .. })) => {
+            Some((!interfaces.is_empty(), !added.is_empty()))
+        }
+        Action::Library(_, LibraryUpdate::VrFib(VrFibUpdate::Snapshot { interfaces, entries })) => {
+            Some((!interfaces.is_empty(), !entries.is_empty()))
+        }
+        _ => None,
+    };
+    let updates: Vec<(bool, bool)> = actions.iter().filter_map(update).collect();
+    let way = updates.iter().position(|(_, way)| *way).expect("there is a way");
+    updates[..way].iter().filter(|(interface, _)| *interface).count() == 2
+}
+
+#[test]
+fn both_sides_know_their_interface_before_either_knows_a_way_over_it() {
+    let mut manager = restarted();
+    manager.configure(&desired()).unwrap();
+    publish_again(&mut manager);
+    let released = manager.release();
+    assert!(interfaces_come_first(&released), "{released:?}");
+    let mut apart = desired();
+    apart.connects.clear();
+    manager.configure(&apart).unwrap();
+    let joined = manager.configure(&desired()).unwrap();
+    assert!(interfaces_come_first(&joined), "{joined:?}");
+}
+
+#[test]
+fn a_second_listener_that_comes_and_goes_leaves_the_number_of_the_endpoint_alone() {
+    let (mut manager, _) = listening();
+    let number = |order: &Order| match order {
+        Order::PublishEndpoint { generation, .. } => *generation,
+        other => panic!("{other:?}"),
+    };
+    let at_loopback = Listener { local: Some(address("192.0.2.2")), ..bgp_listener() };
+    let (order, publishing) = manager.publish(BLUE_BGP, 8, at_loopback).unwrap();
+    assert_eq!(number(&order), Generation(100));
+    manager.ordered(Ticket(6), publishing);
+    assert!(entries(&manager.order_done(Ticket(6)), RED_BGP).is_empty(), "red knows the way already");
+    // The stack refused it: its library takes it back.
+    let withdrawn = manager.withdraw(BLUE_BGP, bgp_listener().criteria, Some(address("192.0.2.2")));
+    let [Action::Order(order)] = &withdrawn[..] else { panic!("{withdrawn:?}") };
+    assert_eq!(number(order), Generation(100));
+    // Once nobody listens there any more, who does next is another one.
+    manager.withdraw(BLUE_BGP, bgp_listener().criteria, None);
+    let (order, _) = manager.publish(BLUE_BGP, 9, bgp_listener()).unwrap();
+    assert_eq!(number(&order), Generation(101));
 }
 
 #[test]
@@ -246,7 +315,7 @@ fn listening_on_ipv6(group: Option<&str>) -> (Manager, Vec<Action>) {
         interfaces[0].link_local = Some(link_local.parse().unwrap());
         interfaces[1].addresses.push(loopback.parse().unwrap());
     }
-    let mut manager = Manager::new(Vec::new(), 100);
+    let mut manager = Manager::new(Earlier::default(), 100);
     manager.configure(&desired).unwrap();
     manager.library_up(RED_BGP, identity(RED, 11));
     manager.library_up(BLUE_BGP, identity(BLUE, 22));
