@@ -460,6 +460,23 @@ impl Channel {
         self.gate_closed
     }
 
+    /// Shows the peer this side's mark: a word that stands for something that both must have in common, and that may change
+    /// while the channel stands. Both begin with 0. Does not ring; [`call`](Self::call) does.
+    pub fn set_mark(&mut self, mark: u64) {
+        self.tx.set_mark(mark);
+    }
+
+    /// The peer's mark.
+    #[inline]
+    pub fn peer_mark(&self) -> u64 {
+        self.rx.peer_mark()
+    }
+
+    /// Rings whatever the peer waits for: something that it must look at is no byte and no end.
+    pub fn call(&mut self) -> Result<(), ChannelError> {
+        self.ring()
+    }
+
     /// Silences the bell after a wake; returns whether it was rung. Then look at both directions.
     pub fn acknowledge_bell(&mut self) -> Result<bool, ChannelError> {
         let rings =

@@ -134,6 +134,8 @@ struct StateLine {
     reader_gate: AtomicU64,
     /// CPU that the writer last waited on, plus one; 0: unknown.
     writer_cpu: AtomicU64,
+    /// What the writer's side stands for, in a word that the other side judges; 0: it has not said.
+    writer_mark: AtomicU64,
 }
 
 /// Header of a ring in shared memory.

@@ -75,6 +75,7 @@ mod fork;
 mod hash;
 mod library;
 mod listen;
+mod mark;
 mod message;
 mod open;
 mod options;

@@ -99,8 +99,7 @@ pub struct Library {
     /// Sockets that wait for the vrFIB's first copy or for ports.
     waiting: Vec<SocketId>,
     supplies_came: bool,
-    manager_was_up: bool,
-    server_was_up: bool,
+    pub(crate) server_was_up: bool,
     /// What the manager and the socket server were asked, by ticket.
     asked: HashMap<u32, Asked>,
     next_ask: u32,
@@ -151,7 +150,6 @@ impl Library {
             vrfib_known: false,
             waiting: Vec::new(),
             supplies_came: false,
-            manager_was_up: false,
             server_was_up: false,
             asked: HashMap::new(),
             next_ask: 0,
@@ -308,15 +306,11 @@ impl Library {
     fn manager_event(&mut self, reactor: &mut Reactor, event: ClientEvent<LibraryUpdate>) {
         match event {
             ClientEvent::Up => {
-                self.manager_was_up = true;
                 self.ask_for_all(Authority::Manager);
                 self.datagrams.ids().into_iter().for_each(|socket| self.publish_datagram(socket));
             }
             // Hits go on: the vrFIB is this process's own.
-            ClientEvent::Down => {
-                self.authority_left(Authority::Manager);
-                self.datagrams.ids().into_iter().for_each(|socket| self.announce_datagram(socket));
-            }
+            ClientEvent::Down => self.authority_left(Authority::Manager),
             ClientEvent::Message(LibraryUpdate::VrFib(update)) => self.update_vrfib(update),
             ClientEvent::Message(LibraryUpdate::Published { ticket, .. }) => self.answered(reactor, ticket, Ok(())),
             ClientEvent::Message(LibraryUpdate::Refused { ticket, reason }) => {
@@ -401,13 +395,6 @@ impl Library {
         self.next_ask = self.next_ask.wrapping_add(1);
         self.asked.insert(self.next_ask, asked);
         self.next_ask
-    }
-
-    pub(crate) fn was_up(&self, authority: Authority) -> bool {
-        match authority {
-            Authority::Manager => self.manager_was_up,
-            Authority::Server => self.server_was_up,
-        }
     }
 
     pub(crate) fn vrfib_is_known(&self) -> bool {

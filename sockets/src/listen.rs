@@ -168,16 +168,15 @@ impl Library {
         }
     }
 
-    /// Says once that a socket listens: when all authorities agree that are there. At the start both are waited for.
+    /// Says once that a socket listens: when the manager has made it known, without which nobody is led to it on either
+    /// path, and the stack has given the port; while that is away, having been there, the manager is enough.
     fn announce(&mut self, listener: SocketId) {
-        let may_be_absent = |authority| self.was_up(authority);
-        let (manager_may, server_may) = (may_be_absent(Authority::Manager), may_be_absent(Authority::Server));
+        let server_may_be_absent = self.server_was_up;
         let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) else { return };
         let stands = match (listening.manager, listening.server) {
             (Consent::Given, Consent::Given) => true,
-            (Consent::Given, Consent::Absent) => server_may,
-            (Consent::Absent, Consent::Given) => manager_may,
-            (Consent::Asked, _) | (_, Consent::Asked) | (Consent::Absent, Consent::Absent) => false,
+            (Consent::Given, Consent::Absent) => server_may_be_absent,
+            (Consent::Given, Consent::Asked) | (Consent::Asked | Consent::Absent, _) => false,
         };
         if stands && !listening.announced {
             listening.announced = true;

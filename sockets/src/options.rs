@@ -8,6 +8,7 @@ use stack_api::socket::{OptionsOf, SocketError, SocketRequest};
 
 use crate::library::Library;
 use crate::listen::Authority;
+use crate::mark::Mark;
 use crate::socket::{Socket, SocketId};
 use crate::stream::Path;
 
@@ -50,6 +51,9 @@ impl Library {
             }
             Some(Socket::Connected { stream, .. }) => {
                 stream.set_send_buffer(options.send_buffer());
+                if matches!(stream.path(), Path::InterVr(_)) {
+                    stream.set_mark(Mark::new(&self.salt, stream.addresses(), stream.is_opener(), &options));
+                }
                 (*stream.path() == Path::Stack).then(|| OptionsOf::Connection(stream.addresses()))
             }
             // What a connection in SYN-SENT was opened with is told anew once it stands.

@@ -10,6 +10,7 @@ use stack_api::socket::{Addresses, SocketError};
 
 use crate::library::{Library, LibraryEvent};
 use crate::listen::Listening;
+use crate::mark::Mark;
 use crate::open::Opening;
 use crate::stream::{Gate, News, Path, Received, Shutdown, Stream};
 
@@ -177,6 +178,10 @@ impl Library {
         if let Some(options) = self.options.get(&socket) {
             stream.set_send_buffer(options.send_buffer());
         }
+        if matches!(stream.path(), Path::InterVr(_)) {
+            let options = self.options_of(socket);
+            stream.set_mark(Mark::new(&self.salt, stream.addresses(), stream.is_opener(), &options));
+        }
         let token = match token.map_or_else(|| reactor.register(stream.channel()), Ok) {
             Ok(token) => token,
             Err(error) => {
@@ -196,8 +201,14 @@ impl Library {
     pub(crate) fn ready(&mut self, reactor: &mut Reactor, socket: SocketId) {
         match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => {
+                let gate = stream.gate();
                 let news = stream.news();
+                // Another key or TTL of the peer moves it.
+                let has_moved = stream.gate() != gate;
                 self.tell(socket, news);
+                if has_moved {
+                    self.keep_time(socket);
+                }
             }
             Some(Socket::Opening(_)) => self.handshake(reactor, socket),
             Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
@@ -230,12 +241,13 @@ impl Library {
         let leads_there = interface.is_some_and(|interface| interface.peer_addresses.contains(&peer.ip()));
         let is_cut = interface
             .is_none_or(|interface| interface.lost.contains(&peer.ip()) || interface.lost_from.contains(&own.ip()));
-        let gate = if !is_cut && stream.still_leads(leads_there) { Gate::Open } else { Gate::Closed };
-        if gate == stream.gate() {
+        let gate = stream.gate();
+        let still_leads = stream.still_leads(leads_there);
+        stream.set_cut(Instant::now(), is_cut || !still_leads);
+        if stream.gate() == gate {
             return;
         }
-        stream.set_gate(Instant::now(), gate);
-        if gate == Gate::Open {
+        if stream.gate() == Gate::Open {
             let news = stream.news();
             self.tell(socket, news);
         }

@@ -4,12 +4,13 @@
 use std::time::{Duration, Instant};
 
 use ipc::InterfaceName;
-use ipc::channel::Channel;
+use ipc::channel::{Channel, Side};
 use ipc::error::ChannelError;
 use stack_api::options::KeepAlive;
 use stack_api::socket::{Addresses, ConnectResult, SocketError};
 
 use crate::counters::Traffic;
+use crate::mark::Mark;
 use crate::readiness::Readiness;
 
 /// A writer that found no room is woken for this much, or for what it has left: being woken for every few bytes that
@@ -81,6 +82,12 @@ pub(crate) struct Stream {
     addresses: Addresses,
     path: Path,
     gate: Gate,
+    /// No route leads to the peer, or none back.
+    cut: bool,
+    /// What this side signs and sends with.
+    mark: Mark,
+    /// What the peer showed when that was last compared.
+    peer_mark: u64,
     /// When the gate was closed, if it is.
     stopped_at: Option<Instant>,
     /// Since when something waits behind the closed gate.
@@ -108,6 +115,9 @@ impl Stream {
             addresses,
             path,
             gate: Gate::Open,
+            cut: false,
+            mark: Mark::default(),
+            peer_mark: 0,
             stopped_at: None,
             unsent_since: None,
             led_there: false,
@@ -206,6 +216,7 @@ impl Stream {
 
     /// As [`receive`](Self::receive), without arming the bell: for a caller that waits on the channel itself.
     pub fn take(&mut self, into: &mut [u8]) -> Result<Received, SocketError> {
+        self.heed_mark();
         loop {
             match self.channel.read(into) {
                 // What ends a channel is looked at below, where the whole story is known.
@@ -245,6 +256,7 @@ impl Stream {
 
     /// Whether the bell, which may have rung, means something to this stream's user. Arms it for what it does not.
     pub fn news(&mut self) -> News {
+        self.heed_mark();
         // An error here is one that receiving meets too, and tells.
         let is_sound = self.channel.acknowledge_bell().is_ok();
         let has_failed = matches!(self.failure, Some(Failure::Untold(_)));
@@ -257,6 +269,7 @@ impl Stream {
 
     /// What it allows now. Arms its bell for what it does not: where bytes lie unread, for the end behind them.
     pub fn readiness(&mut self) -> Readiness {
+        self.heed_mark();
         if let Err(error) = self.channel.acknowledge_bell() {
             self.break_off(&error);
         }
@@ -339,7 +352,53 @@ impl Stream {
         self.gate
     }
 
-    pub fn set_gate(&mut self, now: Instant, gate: Gate) {
+    /// Whether routes lead to the peer and back. The gate is open while they do and both sides' marks suit each other.
+    pub fn set_cut(&mut self, now: Instant, cut: bool) {
+        self.cut = cut;
+        self.move_gate(now);
+    }
+
+    /// Shows the peer what this side signs and sends with from now on.
+    pub fn set_mark(&mut self, mark: Mark) {
+        if mark == self.mark {
+            return;
+        }
+        let is_change = self.mark != Mark::default();
+        self.mark = mark;
+        self.channel.set_mark(mark.word());
+        self.peer_mark = self.channel.peer_mark();
+        self.move_gate(Instant::now());
+        // At the beginning both have what they were opened with, and nobody needs to be woken.
+        if is_change && let Err(error) = self.channel.call() {
+            log::debug!("tell a peer of another key: {error}");
+        }
+    }
+
+    /// Whether the connection was opened here.
+    pub fn is_opener(&self) -> bool {
+        self.channel.side() == Side::Opener
+    }
+
+    /// The peer may have another key, or another TTL.
+    #[inline]
+    fn heed_mark(&mut self) {
+        let peer_mark = self.channel.peer_mark();
+        if peer_mark != self.peer_mark {
+            self.peer_mark = peer_mark;
+            self.move_gate(Instant::now());
+        }
+    }
+
+    #[cold]
+    fn move_gate(&mut self, now: Instant) {
+        let passes = !self.cut && self.mark.suits(self.peer_mark);
+        let gate = if passes { Gate::Open } else { Gate::Closed };
+        if gate != self.gate {
+            self.set_gate(now, gate);
+        }
+    }
+
+    fn set_gate(&mut self, now: Instant, gate: Gate) {
         self.gate = gate;
         self.stopped_at = (gate == Gate::Closed).then_some(now);
         self.unsent_since = None;

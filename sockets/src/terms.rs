@@ -80,6 +80,12 @@ fn encoded(address: IpAddr) -> Vec<u8> {
     }
 }
 
+/// 48 bits that stand for a key between this connector and its listener; never 0.
+pub(crate) fn key_mark(salt: &Salt, connector: IpAddr, secret: &Secret) -> u64 {
+    let KeyDigest(digest) = digest(salt, connector, secret);
+    digest.iter().take(6).fold(0, |mark, byte| mark << 8 | u64::from(*byte)) | 1
+}
+
 fn digest(salt: &Salt, connector: IpAddr, secret: &Secret) -> KeyDigest {
     // HMAC takes keys of any length (RFC 2104 section 3).
     let mut mac = Hmac::<Sha256>::new_from_slice(&salt.0).expect("a key of any length");

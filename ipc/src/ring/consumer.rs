@@ -285,6 +285,12 @@ impl Consumer {
         Ok(self.tail())
     }
 
+    /// The other side's mark.
+    #[inline]
+    pub(crate) fn peer_mark(&self) -> u64 {
+        self.ring.header.state.writer_mark.load(Ordering::Relaxed)
+    }
+
     /// Shows this side's gate in the header.
     pub(crate) fn note_gate(&self, closed: bool) {
         self.ring.header.state.reader_gate.store(closed.into(), Ordering::Relaxed);

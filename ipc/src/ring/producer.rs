@@ -197,6 +197,12 @@ impl Producer {
         Ok(self.head())
     }
 
+    /// Shows this side's mark in the header.
+    pub(crate) fn set_mark(&self, mark: u64) {
+        // Relaxed: the Release of the next tail publishes it; what was written before may be read under it.
+        self.ring.header.state.writer_mark.store(mark, Ordering::Relaxed);
+    }
+
     /// Shows this side's gate in the header.
     pub(crate) fn note_gate(&self, closed: bool) {
         self.ring.header.state.writer_gate.store(closed.into(), Ordering::Relaxed);

@@ -266,12 +266,10 @@ impl Library {
         self.announce_datagram(id);
     }
 
-    /// Says once that a socket stands, on the stack and with the manager; without the latter if it was there once.
+    /// Says once that a socket stands, on the stack and with the manager.
     pub(crate) fn announce_datagram(&mut self, id: SocketId) {
-        let (manager_up, manager_was_up) = (self.manager.is_up(), self.was_up(Authority::Manager));
         let Ok(socket) = self.datagrams.get(id) else { return };
-        let is_known = socket.published || (manager_was_up && !manager_up);
-        if socket.channel().is_some() && is_known && !socket.announced {
+        if socket.channel().is_some() && socket.published && !socket.announced {
             socket.announced = true;
             self.events.push_back(LibraryEvent::Listening { listener: id });
         }

@@ -66,3 +66,21 @@ fn listening_while_the_stack_is_away_needs_the_manager_only() {
     router.run(&mut [&mut red, &mut blue]);
     assert_eq!(blue.take_events(), [LibraryEvent::Listening { listener }]);
 }
+
+#[test]
+fn who_asks_to_listen_while_the_manager_is_away_or_dies_over_it_is_told_when_the_next_one_agrees() {
+    let (mut router, mut red, mut blue, _) = joined();
+    router.manager_answers = false;
+    let listener = blue.listen_on("0.0.0.0:180");
+    router.run(&mut [&mut red, &mut blue]);
+    router.kill_manager();
+    router.run(&mut [&mut red, &mut blue]);
+    let late = blue.listen_on("0.0.0.0:181");
+    router.run(&mut [&mut red, &mut blue]);
+    assert_eq!(blue.take_events(), [], "nobody is led there");
+    (router.manager_is_up, router.manager_answers) = (true, true);
+    router.run(&mut [&mut red, &mut blue]);
+    let mut told = blue.take_events();
+    told.sort_by_key(|event| *event != LibraryEvent::Listening { listener });
+    assert_eq!(told, [LibraryEvent::Listening { listener }, LibraryEvent::Listening { listener: late }]);
+}
