@@ -41,7 +41,7 @@ pub enum Drop {
     /// An LSA of a type that the area does not have.
     #[error("LSA type not of this area")]
     LsaNotOfArea,
-    /// An LSA that came sooner after the one before than RFC 2328 allows.
+    /// An LSA that came sooner after the one before than RFC 2328 allows, beside another one that waits for its time.
     #[error("LSA too soon")]
     LsaTooSoon,
     /// An LSA that is older than the one in the database.

@@ -8,6 +8,7 @@ use sdk::core::Time;
 
 use crate::config::AreaKind;
 use crate::drops::Drop;
+use crate::early::MIN_LS_ARRIVAL;
 use crate::fsm::{InterfaceState, NeighborEvent};
 use crate::instance::Ospf;
 use crate::interface::Interface;
@@ -18,9 +19,6 @@ use crate::packet::{
     PacketKind, Recency, SequenceNumber,
 };
 
-/// An instance that comes sooner after the one before is dropped. RFC 2328 section B has 1 s for MinLSArrival; as
-/// IOS-XR, so that a second change shortly after a first is not lost for a retransmission interval.
-const MIN_LS_ARRIVAL: Duration = Duration::from_millis(100);
 /// The first retransmission comes earlier than those that follow: a neighbor that keeps RFC 2328's MinLSArrival drops a
 /// second instance within 1 s and does not acknowledge it.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(1100);
@@ -51,9 +49,23 @@ impl Ospf {
         if !self.neighbor(name, key).is_some_and(|(_, neighbor)| neighbor.is_flooded_to()) {
             return Err(Drop::NoConversation);
         }
+        let read = |bytes: Result<&[u8], _>| bytes.map_err(Drop::from).and_then(|bytes| Ok(Lsa::parse(bytes)?));
+        self.take_lsas(now, name, key, update.lsas().map(read));
+        self.send_request(now, name, key);
+        Ok(())
+    }
+
+    /// LSAs of a neighbor, and their acknowledgments.
+    pub(crate) fn take_lsas(
+        &mut self,
+        now: Time,
+        name: &InterfaceName,
+        key: Ipv4Addr,
+        lsas: impl Iterator<Item = Result<Lsa, Drop>>,
+    ) {
         let mut acknowledge_now = Vec::new();
-        for bytes in update.lsas() {
-            let taken = bytes.map_err(Drop::from).and_then(|bytes| Ok(Lsa::parse(bytes)?)).and_then(|lsa| {
+        for lsa in lsas {
+            let taken = lsa.and_then(|lsa| {
                 let header = lsa.header;
                 Ok((self.take_lsa(now, name, key, lsa)?, header))
             });
@@ -71,8 +83,6 @@ impl Ospf {
         if let Some(to) = self.neighbor(name, key).map(|(interface, neighbor)| interface.destination(neighbor)) {
             self.send_acknowledgments(now, name, to, &acknowledge_now);
         }
-        self.send_request(now, name, key);
-        Ok(())
     }
 
     /// One LSA: steps 3 to 8 of section 13.
@@ -94,11 +104,10 @@ impl Ospf {
         match verdict {
             Verdict::Unknown => Ok(Acknowledge::AtOnce),
             Verdict::Newer => {
-                let is_too_soon = |known: &crate::lsdb::Entry| {
-                    known.source == Source::Flooded && now.since(known.installed) < MIN_LS_ARRIVAL && !is_asked_for
-                };
-                if known.is_some_and(is_too_soon) {
-                    return Err(Drop::LsaTooSoon);
+                let flooded = known.filter(|known| known.source == Source::Flooded && !is_asked_for);
+                if let Some(due) = flooded.map(|known| known.installed + MIN_LS_ARRIVAL).filter(|due| *due > now) {
+                    self.keep_early(place, lsa, (name.clone(), key), due);
+                    return Ok(Acknowledge::No);
                 }
                 let is_backup = interface.state == InterfaceState::Backup;
                 let from_dr = interface.elected.designated == Some(neighbor.address);

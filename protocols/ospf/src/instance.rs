@@ -18,6 +18,7 @@ use vr_api::show::Row;
 use crate::area::Area;
 use crate::config::{Config, InstanceConfig, Passive};
 use crate::drops::Drops;
+use crate::early::EarlyLsas;
 use crate::externals::Outside;
 use crate::fsm::{self, NeighborState};
 use crate::interface::Interface;
@@ -72,6 +73,7 @@ pub struct Ospf {
     pub(crate) areas: BTreeMap<AreaId, Area>,
     pub(crate) external: Lsdb,
     pub(crate) backoffs: BTreeMap<(Place, LsaKey), Backoff>,
+    pub(crate) early: EarlyLsas,
     /// When to look whether the LSAs of this router say what is so.
     pub(crate) originate_at: Option<Time>,
     pub(crate) spf: SpfDelay,
@@ -103,6 +105,7 @@ impl Ospf {
             areas: BTreeMap::new(),
             external: Lsdb::default(),
             backoffs: BTreeMap::new(),
+            early: EarlyLsas::default(),
             originate_at: None,
             spf: SpfDelay::new(SpfDelayConfig::default()),
             spf_reason: None,
@@ -389,6 +392,7 @@ impl Ospf {
         self.areas.values_mut().for_each(|area| *area = Area::new(area.config.clone()));
         self.external = Lsdb::default();
         self.backoffs.clear();
+        self.early = EarlyLsas::default();
     }
 
     /// Takes leave: neighbors are told that this router's LSAs are void, and that it hears nobody.
@@ -452,12 +456,7 @@ impl ProtocolCore for Ospf {
                     self.drops.count(reason);
                 }
             }
-            Input::Bound { .. } => {
-                // What was said before reached nobody.
-                for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
-                    self.hello_soon(now, &name);
-                }
-            }
+            Input::Bound { .. } => self.say_hello_anew(now),
             Input::BindFailed { error, .. } => {
                 self.outbox.log(Level::Warn, format!("no raw socket: {error}; OSPF speaks to nobody"));
             }
@@ -488,6 +487,7 @@ impl ProtocolCore for Ospf {
         if self.protection.ignoring_until.is_some_and(|until| until <= now) {
             self.end_of_ignoring(now);
         }
+        self.take_early(now);
         self.interface_timers(now);
         self.age_lsas(now);
         if self.spf.is_due(now) {
@@ -513,7 +513,7 @@ impl ProtocolCore for Ospf {
         };
         let own =
             [self.router_id_at, self.originate_at, self.spf.poll_timeout(), convergence, self.external.poll_timeout()];
-        let own = own.into_iter().chain([self.protection.ignoring_until]);
+        let own = own.into_iter().chain([self.protection.ignoring_until, self.early.poll_timeout()]);
         let areas = self.areas.values().filter_map(|area| area.lsdb.poll_timeout());
         let interfaces = self.interfaces.values().filter_map(Interface::poll_timeout);
         own.flatten().chain(areas).chain(interfaces).min()

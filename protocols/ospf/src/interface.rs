@@ -73,6 +73,8 @@ pub struct Interface {
     pub neighbors: BTreeMap<Ipv4Addr, Neighbor>,
     /// When the next hello goes out.
     pub hello_at: Option<Time>,
+    /// How many of the early ones went out.
+    pub early_hellos: usize,
     /// When waiting for a designated router ends.
     pub wait_at: Option<Time>,
     /// Acknowledgments that wait for company.
@@ -109,6 +111,7 @@ impl Interface {
             elected: Elected::default(),
             neighbors: BTreeMap::new(),
             hello_at: None,
+            early_hellos: 0,
             wait_at: None,
             acknowledgments: Vec::new(),
             acknowledge_at: None,

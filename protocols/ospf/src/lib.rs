@@ -28,6 +28,7 @@ pub mod area;
 pub mod auth;
 pub mod config;
 pub mod drops;
+mod early;
 pub mod election;
 mod externals;
 mod flood;

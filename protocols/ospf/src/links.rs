@@ -22,6 +22,9 @@ pub const SOCKET: DatagramSocket = DatagramSocket(0);
 const TOS: u8 = 0xc0;
 /// Packets are for neighbors: RFC 2328 section A.1.
 const TTL: u8 = 1;
+/// Pauses after the first hellos on a link that has come up, in milliseconds, while nobody is heard: the other end may
+/// come up a moment later, and would else be heard of only when the interval is over.
+const EARLY_HELLOS: [u64; 4] = [50, 100, 200, 400];
 
 impl Ospf {
     pub(crate) fn open_socket(&mut self) {
@@ -67,7 +70,7 @@ impl Ospf {
         if !interface.speaks() {
             return;
         }
-        interface.hello_at = Some(now);
+        (interface.hello_at, interface.early_hellos) = (Some(now), 0);
         if interface.state == InterfaceState::Waiting {
             interface.wait_at = Some(now + Duration::from_secs(interface.config.dead_seconds.into()));
         }
@@ -174,7 +177,10 @@ impl Ospf {
         }
         let Some(interface) = self.interfaces.get_mut(name) else { return };
         if interface.hello_at.is_some_and(|at| at <= now) {
-            interface.hello_at = Some(now + Duration::from_secs(interface.config.hello_seconds.into()));
+            let interval = Duration::from_secs(interface.config.hello_seconds.into());
+            let early = EARLY_HELLOS.get(interface.early_hellos).filter(|_| interface.neighbors.is_empty());
+            interface.early_hellos += usize::from(early.is_some());
+            interface.hello_at = Some(now + early.map_or(interval, |millis| Duration::from_millis(*millis)));
             let heard: Vec<RouterId> = interface.neighbors.values().map(|neighbor| neighbor.router).collect();
             self.send_hello(now, name, &heard);
         }
@@ -184,6 +190,13 @@ impl Ospf {
     pub(crate) fn hello_soon(&mut self, now: Time, name: &InterfaceName) {
         if let Some(interface) = self.interfaces.get_mut(name).filter(|interface| interface.speaks()) {
             interface.hello_at = Some(now);
+        }
+    }
+
+    /// What was said before reached nobody: as if the interface had just come up.
+    pub(crate) fn say_hello_anew(&mut self, now: Time) {
+        for interface in self.interfaces.values_mut().filter(|interface| interface.speaks()) {
+            (interface.hello_at, interface.early_hellos) = (Some(now), 0);
         }
     }
 

@@ -10,6 +10,7 @@ use log::Level;
 use sdk::core::Time;
 
 use crate::area::Area;
+use crate::early::EarlyLsas;
 use crate::instance::Ospf;
 use crate::lsdb::Lsdb;
 
@@ -58,6 +59,7 @@ impl Ospf {
         self.areas.values_mut().for_each(|area| *area = Area::new(area.config.clone()));
         self.external = Lsdb::default();
         self.backoffs.clear();
+        self.early = EarlyLsas::default();
         self.spf.event(now);
     }
 

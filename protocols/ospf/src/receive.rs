@@ -96,14 +96,23 @@ impl Ospf {
         let Some(interface) = self.interfaces.get_mut(name) else { return Err(Drop::InterfaceNotUsed) };
         interface.take_back_refusal(from, router, RefusedPacket::Hello);
         let neighbor = interface.neighbors.entry(key).or_insert_with(|| Neighbor::new(now, router, from));
-        let is_new = neighbor.state == NeighborState::Down;
+        let hears_us = own.is_some_and(|own| hello.neighbors().any(|heard| heard == own));
+        // It may not know that it is heard: what was said to it so far may be lost.
+        let is_unaware = match neighbor.state {
+            NeighborState::Down => true,
+            NeighborState::Init => !hears_us,
+            NeighborState::TwoWay
+            | NeighborState::ExStart
+            | NeighborState::Exchange
+            | NeighborState::Loading
+            | NeighborState::Full => false,
+        };
         neighbor.inactive_at = now + dead;
         // On a broadcast network another router may have taken the address over.
         neighbor.router = router;
         neighbor.address = from;
         neighbor.options = hello.options;
         let before = (neighbor.priority, neighbor.designated == from, neighbor.backup == from);
-        let hears_us = own.is_some_and(|own| hello.neighbors().any(|heard| heard == own));
         // One that restarts does not know yet who is designated router: RFC 3623 section 3.
         if hears_us || neighbor.grace_until.is_none() {
             (neighbor.priority, neighbor.designated, neighbor.backup) =
@@ -111,7 +120,7 @@ impl Ospf {
         }
         let after = (neighbor.priority, neighbor.designated == from, neighbor.backup == from);
         self.neighbor_event(now, name, key, NeighborEvent::HelloReceived);
-        if is_new {
+        if is_unaware {
             // So that it hears us at once, and not when the next hello is due.
             self.hello_soon(now, name);
         }

@@ -124,7 +124,7 @@ mod tests {
         let declaration = declaration();
         assert_eq!(declaration.class.as_str(), "rib");
         let tables: Vec<_> = declaration.tables.iter().map(|table| &*table.words).collect();
-        assert_eq!(tables, ["route", "route unused", "route summary"]);
+        assert_eq!(tables, ["route", "route unused", "route summary", "route download"]);
     }
 
     #[test]

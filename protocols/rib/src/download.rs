@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::Bound;
 
 use ipnet::IpNet;
+use sdk::core::Time;
 use stack_api::fib::{FibChange, FibReply, FibRequest};
 
 use crate::table::Table;
@@ -40,6 +41,7 @@ pub struct Download {
     /// Refused alone: not to be added until something changes.
     refused: BTreeSet<IpNet>,
     next_ticket: u64,
+    last_change: Option<Time>,
 }
 
 #[derive(Debug, Default)]
@@ -97,15 +99,30 @@ impl Download {
         self.session.as_ref().is_some_and(|session| session.acknowledged)
     }
 
+    /// Prefixes that wait, and batches that the FIB has not answered.
+    pub fn waiting(&self) -> (usize, usize) {
+        let parts: usize = self.parts.iter().map(Vec::len).sum();
+        let unanswered = self.session.as_ref().map_or(0, |session| session.outstanding.len());
+        (self.pending.len() + parts, unanswered)
+    }
+
+    /// When the FIB last said that it changed.
+    pub fn last_change(&self) -> Option<Time> {
+        self.last_change
+    }
+
     /// The FIB answered. Returns what it refused for good.
-    pub fn reply(&mut self, reply: FibReply) -> Option<RefusedByFib> {
+    pub fn reply(&mut self, now: Time, reply: FibReply) -> Option<RefusedByFib> {
         let session = self.session.as_mut()?;
         let (ticket, reason) = match reply {
             FibReply::Applied { ticket } => (ticket, None),
             FibReply::Refused { ticket, reason } => (ticket, Some(reason)),
         };
         let batch = session.outstanding.remove(&ticket)?;
-        let reason = reason?;
+        let Some(reason) = reason else {
+            self.last_change = Some(now);
+            return None;
+        };
         match batch.prefixes[..] {
             // A removal takes out what the FIB may still have from before.
             [prefix] if batch.adds => {

@@ -165,7 +165,7 @@ impl Rib {
                 self.download.up(&self.routes.table);
             }
             Input::FibDown => self.download.down(),
-            Input::Fib(reply) => self.fib_replied(reply),
+            Input::Fib(reply) => self.fib_replied(now, reply),
             Input::Question(RibQuestion::Track(addresses)) => self.manager_tracks(addresses),
         }
         self.commit();
@@ -214,6 +214,11 @@ impl Rib {
     /// The routes, and what they come to.
     pub fn routes(&self) -> &Routes {
         &self.routes
+    }
+
+    /// What the FIB is still to be told.
+    pub fn download(&self) -> &Download {
+        &self.download
     }
 
     /// The protocols that ever had routes.
@@ -472,8 +477,8 @@ impl Rib {
         }
     }
 
-    fn fib_replied(&mut self, reply: FibReply) {
-        let Some(refused) = self.download.reply(reply) else { return };
+    fn fib_replied(&mut self, now: Time, reply: FibReply) {
+        let Some(refused) = self.download.reply(now, reply) else { return };
         self.refusals += 1;
         // When an interface is missing, so may be a million routes: 1, 2, 4, 8 … of them are told.
         if self.refusals.is_power_of_two() {

@@ -1,4 +1,4 @@
-//! What `show route`, `show route unused` and `show route summary` print.
+//! What `show route`, `show route unused`, `show route summary` and `show route download` print.
 
 use std::net::IpAddr;
 
@@ -28,6 +28,11 @@ pub fn tables() -> Vec<ShowTable> {
             &["vr", "prefix", "protocol", "distance", "metric", "next_hops", "reason"],
         ),
         ShowTable::new("route summary", "Best routes of each protocol", &["vr", "protocol", "routes"]),
+        ShowTable::new(
+            "route download",
+            "How far the FIB is: prefixes and batches that wait, and how long ago it last changed",
+            &["vr", "acknowledged", "prefixes_waiting", "batches_unanswered", "last_change"],
+        ),
     ]
 }
 
@@ -71,6 +76,7 @@ impl Rib {
             ("route", [argument, ..]) => State::Rows(self.matching(now, argument)?.into_iter().collect()),
             ("route unused", _) => State::Unused(FIRST.parse().ok()),
             ("route summary", _) => State::Rows(self.summary()),
+            ("route download", _) => State::Rows(vec![self.download_row(now)]),
             (other, _) => return Err(ShowError::NoTable(other.to_owned())),
         };
         Ok(Cursor(state))
@@ -122,6 +128,13 @@ impl Rib {
             ]
         };
         self.routes().unused_at(prefix, entry).map(row).collect()
+    }
+
+    fn download_row(&self, now: Time) -> Row {
+        let download = self.download();
+        let (prefixes, batches) = download.waiting();
+        let last = download.last_change().map_or(Value::Null, |at| now.since(at).as_secs_f64().into());
+        vec![download.is_acknowledged().into(), prefixes.into(), batches.into(), last]
     }
 
     fn matching(&self, now: Time, argument: &str) -> Result<Option<Row>, ShowError> {

@@ -53,7 +53,7 @@ fn rfc_3623_help_ends_with_its_time_and_when_the_network_changes() {
     conversation.update(&[grace(90)]);
     conversation.millis(89_000);
     assert_eq!((conversation.state(), originates(&mut conversation)), ("Full".to_owned(), false));
-    conversation.millis(2000);
+    conversation.millis(1000);
     assert_eq!((conversation.state(), originates(&mut conversation)), ("none".to_owned(), false), "nobody hears it");
     assert!(conversation.log.join("\n").contains("its time is over"), "{:?}", conversation.log);
 
@@ -98,7 +98,7 @@ fn one_who_is_told_too_much_forgets_it_and_is_silent_for_a_while() {
     conversation.hello();
     conversation.millis(299_000);
     assert_eq!((conversation.said(), conversation.state()), (vec![], "none".to_owned()));
-    conversation.millis(2000);
+    conversation.millis(1000);
     assert_eq!(conversation.said(), ["hello []"]);
     conversation.hello();
     conversation.describe("IMS", 400, &[]);

@@ -1,5 +1,7 @@
 //! The tables.
 
+use std::time::Duration;
+
 use super::*;
 use crate::show::ShowError;
 use vr_api::show::{Row, Value};
@@ -84,6 +86,22 @@ fn the_summary_counts_best_routes() {
     let rows = show(&world(), "route summary", &[]).unwrap();
     let row = |protocol: &str, routes: u64| vec![protocol.into(), routes.into()];
     assert_eq!(rows, [row("connected", 2), row("static", 2), row("bgp", 1)]);
+}
+
+#[test]
+fn the_download_says_what_waits_and_when_the_fib_last_changed() {
+    let mut world = world();
+    let row = |acknowledged: bool, prefixes: u64, batches: u64, last: f64| {
+        vec![Row::from(vec![acknowledged.into(), prefixes.into(), batches.into(), last.into()])]
+    };
+    assert_eq!(show(&world, "route download", &[]).unwrap(), row(true, 0, 0, 0.0));
+    // A FIB that does not answer.
+    let change = RouteChange::Add(route("20.0.9.0/24 20 10.0.0.1"));
+    let (changed, asked) = (world.now + Duration::from_secs(1), world.now + Duration::from_secs(3));
+    world.rib.handle_input(changed, Input::Request(BGP, RibRequest::Routes(vec![change])));
+    while world.rib.poll_output().is_some() {}
+    let mut cursor = world.rib.show(asked, "route download", &[]).unwrap();
+    assert_eq!(world.rib.show_more(asked, &mut cursor, 9), row(true, 0, 1, 3.0));
 }
 
 #[test]
