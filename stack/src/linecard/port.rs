@@ -170,16 +170,17 @@ pub(super) struct Port {
 }
 
 impl Port {
+    /// `told`: the link's state as the control side has it.
     pub(super) fn new(
         id: PortId,
         driver: Box<dyn Driver>,
+        told: LinkState,
         tokens: Tokens,
         registry: &Registry,
     ) -> std::io::Result<Self> {
         let receive = driver.readiness().as_raw_fd();
         registry.register(&mut SourceFd(&receive), tokens.receive, Interest::READABLE)?;
-        let link = driver.link();
-        Ok(Port { id, driver, tokens, queue: VecDeque::new(), blocked: false, hot: true, link })
+        Ok(Port { id, driver, tokens, queue: VecDeque::new(), blocked: false, hot: true, link: told })
     }
 
     /// Takes the port's descriptors out of the poll.

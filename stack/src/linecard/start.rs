@@ -19,7 +19,7 @@ use crate::fib::FibReader;
 use crate::ids::PortId;
 use crate::ifib::IfibReader;
 use crate::interfaces::Interfaces;
-use crate::media::Driver;
+use crate::media::{Driver, LinkState};
 use crate::packet::PacketPool;
 use crate::policer::{Policer, PolicerConfig};
 
@@ -205,8 +205,9 @@ pub struct LineCardHandle {
 }
 
 impl LineCardHandle {
-    /// Gives a port to one of the workers; it receives from now on.
-    pub fn add_port(&self, port: PortId, driver: Box<dyn Driver>) -> Result<(), LineCardError> {
+    /// Gives a port to one of the workers; it receives from now on. `told` is the link's state as the caller has it: the
+    /// worker reports each change since.
+    pub fn add_port(&self, port: PortId, driver: Box<dyn Driver>, told: LinkState) -> Result<(), LineCardError> {
         let name = || self.name.clone();
         if self.ports.get(port).is_some() {
             return Err(LineCardError::PortExists { name: name(), port });
@@ -215,7 +216,7 @@ impl LineCardHandle {
         let ended = || LineCardError::WorkerEnded { name: name() };
         let worker = self.workers.get(turn % self.workers.len().max(1)).ok_or_else(ended)?;
         let (done, result) = mpsc::channel();
-        worker.command(Command::AddPort(port, driver, done)).ok_or_else(ended)?;
+        worker.command(Command::AddPort(port, driver, told, done)).ok_or_else(ended)?;
         let result = result.recv().map_err(|_| ended())?;
         result.map_err(|source| LineCardError::Port { name: name(), port, source })?;
         self.ports.insert(port, worker.inbox.clone());

@@ -468,8 +468,8 @@ mod card {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
     use super::*;
-    use crate::media::Driver;
     use crate::media::cable::Cable;
+    use crate::media::{Driver, LinkState};
 
     /// Waits until a descriptor is readable; a test that waits for ten seconds has failed.
     fn wait(descriptor: impl AsFd) {
@@ -502,9 +502,9 @@ mod card {
         let mut router = Router::new();
         let (card, mut punts) = router.shared.start(LineCardConfig::new("0/0", 2)).unwrap();
         let mut far = [cable(folder, "far1", "near1"), cable(folder, "far2", "near2")];
-        card.add_port(PortId(1), Box::new(cable(folder, "near1", "far1"))).unwrap();
-        card.add_port(PortId(2), Box::new(cable(folder, "near2", "far2"))).unwrap();
-        let again = card.add_port(PortId(2), Box::new(cable(folder, "near3", "far3")));
+        card.add_port(PortId(1), Box::new(cable(folder, "near1", "far1")), LinkState::Up).unwrap();
+        card.add_port(PortId(2), Box::new(cable(folder, "near2", "far2")), LinkState::Up).unwrap();
+        let again = card.add_port(PortId(2), Box::new(cable(folder, "near3", "far3")), LinkState::Up);
         assert!(matches!(again, Err(LineCardError::PortExists { .. })));
 
         let mut pool = router.pool.clone();
@@ -546,13 +546,25 @@ mod card {
     }
 
     #[test]
+    fn a_link_that_came_up_while_its_port_was_handed_over_is_reported() {
+        let folder = tempfile::tempdir().unwrap();
+        let router = Router::new();
+        let (card, mut punts) = router.shared.start(LineCardConfig::new("0/0", 1)).unwrap();
+        card.add_port(PortId(1), Box::new(cable(folder.path(), "near1", "far1")), LinkState::Down).unwrap();
+        wait(punts.readiness());
+        let mut events = Vec::new();
+        punts.receive(64, &mut events);
+        assert!(matches!(events[..], [LineCardEvent::Link { port: PortId(1), state: LinkState::Up }]), "{events:?}");
+    }
+
+    #[test]
     fn more_than_the_cable_holds_waits_and_arrives() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         let mut router = Router::new();
         let (card, _punts) = router.shared.start(LineCardConfig::new("0/0", 1)).unwrap();
         let mut far = cable(folder, "far1", "near1");
-        card.add_port(PortId(1), Box::new(cable(folder, "near1", "far1"))).unwrap();
+        card.add_port(PortId(1), Box::new(cable(folder, "near1", "far1")), LinkState::Up).unwrap();
         let count = 300;
         for index in 0..count {
             let packet = router.udp("192.0.2.1", "10.1.0.9", 64, index);

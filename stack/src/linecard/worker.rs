@@ -28,7 +28,7 @@ const MESSAGES: usize = 256;
 /// What the control side asks of a worker.
 pub(super) enum Command {
     /// Take a port over.
-    AddPort(PortId, Box<dyn Driver>, Sender<io::Result<()>>),
+    AddPort(PortId, Box<dyn Driver>, LinkState, Sender<io::Result<()>>),
     /// Ask all ports for their links, and report those that changed.
     CheckLinks,
     /// Close a port's driver.
@@ -115,8 +115,8 @@ impl Worker {
     fn handle_commands(&mut self) -> Next {
         while let Ok(command) = self.commands.try_recv() {
             match command {
-                Command::AddPort(id, driver, done) => {
-                    let result = self.add_port(id, driver);
+                Command::AddPort(id, driver, told, done) => {
+                    let result = self.add_port(id, driver, told);
                     // The control side may have given up waiting.
                     let _ = done.send(result);
                 }
@@ -131,15 +131,18 @@ impl Worker {
         Next::Turn
     }
 
-    fn add_port(&mut self, id: PortId, driver: Box<dyn Driver>) -> io::Result<()> {
+    fn add_port(&mut self, id: PortId, driver: Box<dyn Driver>, told: LinkState) -> io::Result<()> {
         let slot = self.ports.iter().position(Option::is_none).unwrap_or(self.ports.len());
         let first = FIRST_PORT + 2 * slot;
         let tokens = Tokens { receive: Token(first), transmit: Token(first + 1) };
-        let port = Port::new(id, driver, tokens, self.poll.registry())?;
+        let mut port = Port::new(id, driver, told, tokens, self.poll.registry())?;
+        // It may have changed since: nothing else would tell.
+        let changed = port.check_link();
         if slot == self.ports.len() {
             self.ports.push(None);
         }
         self.ports[slot] = Some(port);
+        self.report(id, changed);
         Ok(())
     }
 

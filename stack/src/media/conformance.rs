@@ -329,7 +329,7 @@ fn a_device_that_goes_down_and_comes_back_is_reported() {
             ports: PortDirectory::new(),
         };
         let (card, mut punts) = router.start(LineCardConfig::new("0/0", 1)).unwrap();
-        card.add_port(PortId(1), Box::new(AfPacket::open("va", "a").unwrap())).unwrap();
+        card.add_port(PortId(1), Box::new(AfPacket::open("va", "a").unwrap()), LinkState::Up).unwrap();
         let mut next = || {
             let mut events = Vec::new();
             while events.is_empty() {

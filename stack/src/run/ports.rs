@@ -249,7 +249,7 @@ impl Card {
         let entry = Port { id, mac: info.mac, mtu_bytes: info.mtu_bytes, link: driver.link() };
         // First the interface, so that the first frame finds it.
         changes.push(plane.topology.set_port(name, Some(entry)));
-        if let Err(error) = self.handle.add_port(id, driver) {
+        if let Err(error) = self.handle.add_port(id, driver, entry.link) {
             log::error!("{error}");
             changes.push(plane.topology.set_port(name, None));
         }

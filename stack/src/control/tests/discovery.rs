@@ -83,7 +83,7 @@ impl Wire {
         router.change(|plane| plane.topology.configure(StackConfig::read(&[vr]).unwrap()));
         let (card, punts) = router.plane.line_card().start(LineCardConfig::new("0/0", 1)).unwrap();
         let (own_mac, mtu_bytes) = (near.port().mac, near.port().mtu_bytes);
-        card.add_port(PORT, Box::new(near)).unwrap();
+        card.add_port(PORT, Box::new(near), LinkState::Up).unwrap();
         let port = Port { id: PORT, mac: own_mac, mtu_bytes, link: LinkState::Up };
         router.change(|plane| plane.topology.set_port("0/0/0", Some(port)));
         router.download("red", &[("2001:db8::/64", "Port0/0/0")]);
