@@ -7,6 +7,7 @@ mod igp;
 mod inter_vr;
 mod interrupt;
 mod machine;
+mod own_router;
 mod report;
 mod vrfib;
 

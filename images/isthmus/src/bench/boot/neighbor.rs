@@ -4,18 +4,14 @@ use std::fs::File;
 use std::io::Read;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::process::Child;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 
 use super::PATIENCE;
-use crate::launch::Launch;
-use crate::paths::Places;
+use crate::bench::own_router::{Kept, OwnRouter};
 
 /// Its name, and that of its folder.
 const NAME: &str = "neighbor";
@@ -96,7 +92,7 @@ vr red
 /// A running neighbor; stops when dropped.
 #[derive(Debug)]
 pub struct Neighbor {
-    procmgr: Child,
+    _router: OwnRouter,
     log: PathBuf,
     watch: Inotify,
 }
@@ -104,20 +100,14 @@ pub struct Neighbor {
 impl Neighbor {
     /// Starts it with all its files in `folder`, and waits until it is up.
     pub fn start(folder: &Path) -> Result<Self> {
-        let config = folder.join("neighbor.conf");
-        std::fs::write(&config, CONFIG).with_context(|| config.display().to_string())?;
-        let config = config.into_os_string().into_string().ok().context("a folder whose name is not UTF-8")?;
-        let own = folder.join(NAME);
+        let own = OwnRouter::own_folder(folder, NAME);
         std::fs::create_dir(&own).with_context(|| own.display().to_string())?;
         let log = own.join("log");
         File::create(&log).with_context(|| log.display().to_string())?;
         let watch = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK).context("inotify")?;
         watch.add_watch(&log, AddWatchFlags::IN_MODIFY).context("watch the neighbor's log")?;
-        let places = Places { name: NAME.to_owned(), runtime: own.clone(), state: own };
-        let (procmgr, waiting) = Launch::new(places, config).quiet().child()?;
-        let neighbor = Self { procmgr, log, watch };
-        waiting.wait().context("the neighbor's router")?;
-        Ok(neighbor)
+        let router = OwnRouter::start(folder, NAME, CONFIG, Kept::State)?;
+        Ok(Self { _router: router, log, watch })
     }
 
     /// Waits until its session with the machine is up; when it was.
@@ -138,17 +128,6 @@ impl Neighbor {
             poll(&mut [PollFd::new(self.watch.as_fd(), PollFlags::POLLIN)], timeout).context("wait for the log")?;
             // What they say is not of interest: the file is read anew.
             let _taken = self.watch.read_events();
-        }
-    }
-}
-
-impl Drop for Neighbor {
-    fn drop(&mut self) {
-        let Ok(pid) = i32::try_from(self.procmgr.id()) else { return };
-        // It was not reaped, so the number is still its own.
-        let ended = kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(Into::into).and_then(|()| self.procmgr.wait());
-        if let Err(error) = ended {
-            eprintln!("isthmus: stop the benchmark's neighbor: {error}");
         }
     }
 }

@@ -1,19 +1,15 @@
 //! A ring of VRs on one box, each with OSPF and a RIB of its own, joined by inter-VR interfaces.
 
 use std::fmt::Write;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
+use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::launch::Launch;
-use crate::paths::Places;
+use crate::bench::own_router::{Kept, OwnRouter};
 
 /// The router's name, and that of its folder below the benchmark's.
 const NAME: &str = "ring";
@@ -47,12 +43,12 @@ pub fn measure(folder: &Path, quick: bool) -> Result<Found> {
         found.start.push(ring.wait_for_tables(begun, vrs)?);
         sleep(rest);
         let begun = Instant::now();
-        ring.sh("configure vr n0; interface n1; shutdown")?;
+        ring.0.sh("configure vr n0; interface n1; shutdown")?;
         ring.wait_for_gone()?;
         found.reconverge.push(ring.wait_for_tables(begun, vrs)?);
         sleep(rest);
         let begun = Instant::now();
-        ring.sh("configure vr n0; interface n1; no shutdown")?;
+        ring.0.sh("configure vr n0; interface n1; no shutdown")?;
         found.adjacency.push(ring.wait_for_full(begun)?);
         log::debug!("round {round}: {found:?}");
     }
@@ -88,35 +84,12 @@ fn configuration(vrs: usize) -> String {
     text
 }
 
-/// A running router; stops in order when dropped, and with this process however that ends.
-struct Ring {
-    folder: PathBuf,
-    procmgr: Child,
-}
+/// The router of all the VRs.
+struct Ring(OwnRouter);
 
 impl Ring {
     fn start(folder: &Path, vrs: usize) -> Result<Self> {
-        let config = folder.join("ring.conf");
-        std::fs::write(&config, configuration(vrs)).with_context(|| format!("{}", config.display()))?;
-        let config = config.into_os_string().into_string().ok().context("a folder whose name is not UTF-8")?;
-        let own = folder.join(NAME);
-        let places = Places { name: NAME.to_owned(), runtime: own.clone(), state: own };
-        let (procmgr, waiting) = Launch::ephemeral(places, config).quiet().child()?;
-        let ring = Self { folder: folder.to_owned(), procmgr };
-        waiting.wait().context("the benchmark's router")?;
-        Ok(ring)
-    }
-
-    fn sh(&self, command: &str) -> Result<Value> {
-        let shell = Command::new("/proc/self/exe")
-            .args(["sh", "--name", NAME, "--json", "-c", command])
-            .env("ISTHMUS_DIR", &self.folder)
-            .output()
-            .with_context(|| command.to_owned())?;
-        if !shell.status.success() {
-            bail!("{command}: {}", String::from_utf8_lossy(&shell.stderr).trim_end());
-        }
-        Ok(serde_json::from_slice(&shell.stdout).unwrap_or(Value::Null))
+        OwnRouter::start(folder, NAME, &configuration(vrs), Kept::Nothing).map(Self)
     }
 
     /// Waits until every VR has a route to every other's loopback; seconds from `begun` to the last calculation, which
@@ -124,7 +97,7 @@ impl Ring {
     fn wait_for_tables(&self, begun: Instant, vrs: usize) -> Result<f64> {
         let is_loopback = |row: &&Value| row["prefix"].as_str().is_some_and(|prefix| prefix.starts_with("192.0.2."));
         until(|| {
-            let table = self.sh("show route")?;
+            let table = self.0.sh("show route")?;
             let rows = table.as_array().into_iter().flatten().filter(is_loopback);
             Ok((rows.count() == vrs * vrs).then_some(()))
         })?;
@@ -132,7 +105,7 @@ impl Ring {
         sleep(Duration::from_millis(500));
         let mut last: f64 = 0.0;
         for vr in 0..vrs {
-            let log = self.sh(&format!("show ospf spf log vr n{vr}"))?;
+            let log = self.0.sh(&format!("show ospf spf log vr n{vr}"))?;
             let now = begun.elapsed().as_secs_f64();
             let ago = log.as_array().and_then(|rows| rows.first()?["ago"].as_f64()).context("no calculation")?;
             last = last.max(now - ago);
@@ -143,7 +116,7 @@ impl Ring {
     /// Waits until the route that the link led to goes the other way round.
     fn wait_for_gone(&self) -> Result<()> {
         until(|| {
-            let table = self.sh("show route vr n0")?;
+            let table = self.0.sh("show route vr n0")?;
             let to_neighbor =
                 table.as_array().into_iter().flatten().find(|row| row["prefix"] == "192.0.2.2/32").cloned();
             let leaves_by = to_neighbor.map(|row| row["next_hops"][0]["interface"].clone());
@@ -154,7 +127,7 @@ impl Ring {
     /// Waits until the neighbor on the link is full; seconds from `begun` to that.
     fn wait_for_full(&self, begun: Instant) -> Result<f64> {
         until(|| {
-            let table = self.sh("show ospf neighbor vr n0")?;
+            let table = self.0.sh("show ospf neighbor vr n0")?;
             let now = begun.elapsed().as_secs_f64();
             let full = |row: &&Value| row["interface"] == "n1" && row["state"] == "Full";
             let since = table.as_array().into_iter().flatten().find(full).and_then(|row| row["state_for"].as_f64());
@@ -174,17 +147,6 @@ pub fn until<T>(look: impl Fn() -> Result<Option<T>>) -> Result<T> {
             bail!("the ring did not converge within {PATIENCE:?}");
         }
         sleep(PAUSE);
-    }
-}
-
-impl Drop for Ring {
-    fn drop(&mut self) {
-        let Ok(pid) = i32::try_from(self.procmgr.id()) else { return };
-        // It was not reaped, so the number is still its own.
-        let ended = kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(Into::into).and_then(|()| self.procmgr.wait());
-        if let Err(error) = ended {
-            eprintln!("isthmus: stop the benchmark's router: {error}");
-        }
     }
 }
 

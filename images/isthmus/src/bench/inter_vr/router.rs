@@ -1,15 +1,11 @@
 //! The router that the benchmark starts for itself: two VRs, joined by `connect` and by a cable.
 
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command};
 
-use anyhow::{Context, Result, bail};
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use anyhow::{Context, Result};
 use serde_json::Value;
 
-use crate::launch::Launch;
-use crate::paths::Places;
+use crate::bench::own_router::{Kept, OwnRouter};
 
 /// Its name, and that of its folder below the benchmark's.
 const NAME: &str = "bench";
@@ -59,12 +55,10 @@ vr b
 !
 ";
 
-/// A running router; stops in order when dropped, and with this process however that ends.
+/// The running router.
 #[derive(Debug)]
 pub struct Router {
-    places: Places,
-    folder: PathBuf,
-    procmgr: Child,
+    own: OwnRouter,
     /// Process ID of the stack.
     stack: u64,
 }
@@ -72,27 +66,20 @@ pub struct Router {
 impl Router {
     /// Starts it with all its files in `folder`, and waits until it is up.
     pub fn start(folder: &Path) -> Result<Self> {
-        let config = folder.join("bench.conf");
-        std::fs::write(&config, CONFIGURATION).with_context(|| format!("{}", config.display()))?;
-        let config = config.into_os_string().into_string().ok().context("a folder whose name is not UTF-8")?;
-        let own = folder.join(NAME);
-        let places = Places { name: NAME.to_owned(), runtime: own.clone(), state: own };
-        let (procmgr, waiting) = Launch::ephemeral(places.clone(), config).quiet().child()?;
-        let mut router = Self { places, folder: folder.to_owned(), procmgr, stack: 0 };
-        waiting.wait().context("the benchmark's router")?;
-        let processes = router.show("show processes")?;
-        router.stack = stack_pid(&processes).with_context(|| format!("no stack in {processes}"))?;
-        Ok(router)
+        let own = OwnRouter::start(folder, NAME, CONFIGURATION, Kept::Nothing)?;
+        let processes = own.sh("show processes")?;
+        let stack = stack_pid(&processes).with_context(|| format!("no stack in {processes}"))?;
+        Ok(Self { own, stack })
     }
 
     /// Where processes attach.
     pub fn control_socket(&self) -> PathBuf {
-        self.places.control_socket()
+        self.own.control_socket()
     }
 
     /// Packets that the stack has received and sent so far, over all VRs: what an operator is shown.
     pub fn packets(&self) -> Result<u64> {
-        let table = self.show("show stack counters")?;
+        let table = self.own.sh("show stack counters")?;
         total_packets(&table).with_context(|| format!("no total in {table}"))
     }
 
@@ -109,18 +96,6 @@ impl Router {
         }
         Ok(nanoseconds as f64 / 1e9)
     }
-
-    fn show(&self, command: &'static str) -> Result<Value> {
-        let shell = Command::new("/proc/self/exe")
-            .args(["sh", "--name", NAME, "--json", "-c", command])
-            .env("ISTHMUS_DIR", &self.folder)
-            .output()
-            .context(command)?;
-        if !shell.status.success() {
-            bail!("{command}: {}", String::from_utf8_lossy(&shell.stderr).trim_end());
-        }
-        serde_json::from_slice(&shell.stdout).with_context(|| format!("{command}: not JSON"))
-    }
 }
 
 /// Packets in the row of totals, whose VR is null.
@@ -134,17 +109,6 @@ fn total_packets(table: &Value) -> Option<u64> {
 fn stack_pid(table: &Value) -> Option<u64> {
     let is_stack = |row: &&Value| row.get("vr").is_some_and(Value::is_null) && row.get("name") == Some(&"stack".into());
     table.as_array()?.iter().find(is_stack)?.get("pid")?.as_u64()
-}
-
-impl Drop for Router {
-    fn drop(&mut self) {
-        let Ok(pid) = i32::try_from(self.procmgr.id()) else { return };
-        // It was not reaped, so the number is still its own.
-        let ended = kill(Pid::from_raw(pid), Signal::SIGTERM).map_err(Into::into).and_then(|()| self.procmgr.wait());
-        if let Err(error) = ended {
-            eprintln!("isthmus: stop the benchmark's router: {error}");
-        }
-    }
 }
 
 #[cfg(test)]
