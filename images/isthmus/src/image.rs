@@ -70,8 +70,7 @@ pub enum Image {
         #[arg(long, value_name = "ADDRESS/LENGTH")]
         management: Option<String>,
         /// Memory in MiB.
-        #[arg(long, value_name = "MIB", default_value_t = 128,
-            value_parser = clap::value_parser!(u32).range(i64::from(LEAST_MEMORY_MIB)..))]
+        #[arg(long, value_name = "MIB", default_value_t = 128, value_parser = enough_memory)]
         memory: u32,
         /// How QEMU runs it: `tcg` anywhere, `kvm` faster where the host has it.
         #[arg(long, default_value = "tcg")]
@@ -147,7 +146,8 @@ fn build(
     let (kernel, initrd) = (mib(built.kernel_bytes), mib(built.initrd_bytes));
     let (folder, whole) = (folder.display(), kernel + initrd);
     println!(
-        "{folder}: {whole:.1} MiB (kernel {kernel:.1}, initramfs {initrd:.1}); `isthmus image run {folder}` boots it"
+        "{folder}: {whole:.1} MiB (kernel {kernel:.1}, initramfs {initrd:.1}); it needs {LEAST_MEMORY_MIB} MiB of memory; \
+         `isthmus image run {folder}` boots it"
     );
     Ok(ExitCode::SUCCESS)
 }
@@ -186,6 +186,15 @@ fn is_good(config: Option<&Path>) -> bool {
             false
         }
         Some(Ok(_)) | None => true,
+    }
+}
+
+/// Memory of a machine, in MiB.
+fn enough_memory(text: &str) -> Result<u32, String> {
+    match text.parse() {
+        Ok(mib) if mib >= LEAST_MEMORY_MIB => Ok(mib),
+        Ok(_) => Err(format!("the router and the kernel need at least {LEAST_MEMORY_MIB} MiB")),
+        Err(error) => Err(format!("{error}; wanted is a number of MiB, at least {LEAST_MEMORY_MIB}")),
     }
 }
 

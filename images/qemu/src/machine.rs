@@ -19,8 +19,10 @@ pub const QEMU: &str = "qemu-system-x86_64";
 pub const QEMU_PACKAGE: &str = "qemu-system-x86";
 
 /// To the kernel: its console is the serial line, it is quiet unless something is wrong, and it does not take a
-/// busy host for a broken timer.
-const COMMAND_LINE: &str = "console=ttyS0 quiet no_timer_check";
+/// busy host for a broken timer. Two things of which nobody makes use here cost it 9 MB and a third of its start: the
+/// thousands of files by which it is traced, and the tests of its own ciphers.
+const COMMAND_LINE: &str =
+    "console=ttyS0 quiet no_timer_check initcall_blacklist=tracer_init_tracefs cryptomgr.notests";
 /// A word of it (`procmgr::pid1`).
 const MANAGEMENT: &str = "isthmus.management";
 /// Tells this host from others (machine-id(5)): machines on both may be on one wire.
@@ -201,7 +203,8 @@ mod tests {
         let expected = format!(
             "qemu-system-x86_64 -M q35 -accel tcg -smp 1 -m 128 -nodefaults -no-user-config -display none \
              -serial mon:stdio -kernel 'it'\\''s/vmlinuz' -initrd 'it'\\''s/initrd' \
-             -append 'console=ttyS0 quiet no_timer_check isthmus.management=10.9.0.1/24 isthmus.rescue' \
+             -append 'console=ttyS0 quiet no_timer_check initcall_blacklist=tracer_init_tracefs cryptomgr.notests \
+             isthmus.management=10.9.0.1/24 isthmus.rescue' \
              -device virtio-rng-pci,addr=0x1e \
              -drive if=none,id=disk,format=raw,file=a,,b.img -device virtio-blk-pci,drive=disk,addr=0x1d \
              -netdev dgram,id=slot1,local.type=unix,local.path=a.sock,remote.type=unix,remote.path=b.sock \

@@ -82,7 +82,7 @@ fn what_cannot_be_built_or_run_is_refused_with_a_cause() {
     assert_fails(&image_command(["disk", "-o", &path("disk"), "--config", &path("wrong.conf")]), "no VR `blue`");
     assert_fails(&image_command(["run", &image]), "is no image");
     assert!(!folder.path().join("image").exists() && !folder.path().join("disk").exists());
-    assert_fails(&image_command(["run", &image, "--memory", "64"]), "64 is not in 96..");
+    assert_fails(&image_command(["run", &image, "--memory", "64"]), "need at least 96 MiB");
     let wrong = image_command(["run", &image, "--cable", "one"]);
     assert!(stderr(&wrong).contains("LOCAL,REMOTE"), "{}", stderr(&wrong));
 }
