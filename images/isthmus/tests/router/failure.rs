@@ -7,6 +7,7 @@ use std::fs;
 use std::process::Command;
 
 use crate::namespace::run;
+use crate::power::disk_on_which_no_router_starts;
 use crate::vm::{Vm, can_boot, demo_image, make_disk};
 
 /// Kills a process as if there were no memory left.
@@ -60,7 +61,7 @@ fn a_process_that_dies_is_said_and_recorded_and_a_kernel_that_panics_starts_anew
     let said = vm.expect("out of memory: give this machine, which has ");
     assert!(said.contains("ended: killed by SIGKILL; started again in"), "{said}");
     vm.type_keys(PANIC);
-    vm.expect("Kernel panic");
+    vm.expect("Rebooting in 5 seconds");
     let again = vm.expect_prompt("edge");
     assert!(again.contains("starting the router edge"), "{again}");
     let after = vm.command("edge", "show interfaces vr red");
@@ -73,11 +74,26 @@ fn a_process_that_dies_is_said_and_recorded_and_a_kernel_that_panics_starts_anew
 }
 
 #[test]
+fn a_kernel_that_panics_before_the_router_is_up_stands_still_with_what_it_says() {
+    if !can_boot("a_kernel_that_panics_before_the_router_is_up_stands_still_with_what_it_says") {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let disk = disk_on_which_no_router_starts(folder.path());
+    let disk = disk.to_str().unwrap();
+    let mut vm = Vm::start(demo_image(), ["--memory", "96", "--disk", disk, "--append", "sysrq_always_enabled"]);
+    vm.expect("type `reload` or `shutdown`");
+    vm.type_keys(PANIC);
+    // Where it would start anew it says so instead: "Rebooting in 5 seconds".
+    let said = vm.expect("end Kernel panic");
+    assert!(said.contains("sysrq triggered crash") && !said.contains("Rebooting"), "{said}");
+}
+
+#[test]
 fn too_little_memory_is_said_with_what_is_missing_at_a_working_console() {
     if !can_boot("too_little_memory_is_said_with_what_is_missing_at_a_working_console") {
         return;
     }
-    // With less, the kernel itself gives up while it unpacks the image.
     const LEFT_MIB: u64 = 24;
     let mut vm = Vm::start(demo_image(), ["--memory", "128"]);
     vm.expect("memory: ");

@@ -2,7 +2,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -135,18 +135,22 @@ fn a_wrong_saved_configuration_a_missing_card_and_a_damaged_disk_end_at_a_workin
     vm.kill();
 }
 
+/// A file where procmgr's folder should be.
+pub fn disk_on_which_no_router_starts(folder: &Path) -> PathBuf {
+    let disk = make_disk(folder, &[]);
+    let script = folder.join("script");
+    fs::write(&script, format!("rmdir default\nwrite {} default\n", script.display())).unwrap();
+    run(Command::new("/sbin/debugfs").args(["-w", "-f"]).arg(&script).arg(&disk));
+    disk
+}
+
 #[test]
 fn a_router_that_fails_at_once_waits_for_an_operator_instead_of_starting_again_and_again() {
     if !can_boot("a_router_that_fails_at_once_waits_for_an_operator_instead_of_starting_again_and_again") {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let disk = make_disk(folder.path(), &[]);
-    // A file where procmgr's folder should be.
-    let script = folder.path().join("script");
-    fs::write(&script, format!("rmdir default\nwrite {} default\n", script.display())).unwrap();
-    run(Command::new("/sbin/debugfs").args(["-w", "-f"]).arg(&script).arg(&disk));
-    let mut vm = start(&disk);
+    let mut vm = start(&disk_on_which_no_router_starts(folder.path()));
     let boot = vm.expect("type `reload` or `shutdown`");
     for said in ["the router failed: /var/lib/isthmus/default: ", "does not start anew by itself"] {
         assert!(boot.contains(said), "{said:?} in:\n{boot}");
