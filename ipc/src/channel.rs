@@ -557,6 +557,11 @@ impl Channel {
         Ok(self.end_reported || self.in_turn(Self::readable)? || self.spin(Self::readable)?)
     }
 
+    /// The same for room to write `minimum` bytes.
+    pub fn look_out_writable(&mut self, minimum: usize) -> Result<bool, ChannelError> {
+        Ok(self.check_writable().is_err() || self.spin(|channel| Ok(channel.tx.free()? >= minimum))?)
+    }
+
     /// Blocks until something can be read: bytes, the end, or an error. `false`: the time is over, or the gate is
     /// closed.
     pub fn wait_readable(&mut self, timeout: Option<Duration>) -> Result<bool, ChannelError> {
@@ -571,7 +576,7 @@ impl Channel {
 
     /// Blocks until `minimum` bytes can be written, or writing fails. `false`: the time is over.
     pub fn wait_writable(&mut self, minimum: usize, timeout: Option<Duration>) -> Result<bool, ChannelError> {
-        if self.check_writable().is_err() || self.spin(|channel| Ok(channel.tx.free()? >= minimum))? {
+        if self.look_out_writable(minimum)? {
             return Ok(true);
         }
         self.sleep_while(timeout, |channel| Ok(channel.check_writable().is_ok() && channel.arm_write(minimum)?))

@@ -59,7 +59,7 @@ impl Library {
         for (socket, state) in parents.sockets {
             match state {
                 Socket::Connected { stream, .. } => self.inherit(reactor, socket, stream),
-                Socket::Unbound | Socket::Bound(_) => self.put(socket, state),
+                Socket::Unbound | Socket::Bound(_) | Socket::Lent(_) => self.put(socket, state),
                 // What the parent waits for comes to the parent.
                 Socket::Listening(_) | Socket::Opening(_) => {}
             }
@@ -103,7 +103,8 @@ impl Library {
     fn streams(&mut self) -> impl Iterator<Item = &mut Stream> {
         self.sockets.values_mut().filter_map(|socket| match socket {
             Socket::Connected { stream, .. } => Some(stream),
-            Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_) => None,
+            // Who borrowed one shares it.
+            Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_) | Socket::Lent(_) => None,
         })
     }
 }

@@ -236,7 +236,7 @@ impl Library {
             self.set_timer(socket, None);
             match self.sockets.get(&socket) {
                 Some(Socket::Opening(_)) => self.opening_expired(reactor, socket, now),
-                Some(Socket::Connected { .. }) => self.gate_expired(socket, now),
+                Some(Socket::Connected { .. } | Socket::Lent(_)) => self.gate_expired(socket, now),
                 Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
             }
         }
@@ -261,11 +261,11 @@ impl Library {
     pub fn inter_vr_counters(&self) -> Vec<InterVrCounters> {
         let mut traffic = self.traffic.clone();
         for socket in self.sockets.values() {
-            if let Socket::Connected { stream, .. } = socket
-                && let Path::InterVr(interface) = stream.path()
-            {
-                traffic.add(interface, stream.traffic());
-            }
+            socket.look_at_stream(|stream| {
+                if let Path::InterVr(interface) = stream.path() {
+                    traffic.add(interface, stream.traffic());
+                }
+            });
         }
         counters::inter_vr(&self.vrfib, &traffic)
     }
@@ -449,7 +449,7 @@ impl Library {
     pub(crate) fn is_connected(&self, addresses: &Addresses) -> bool {
         self.sockets
             .values()
-            .any(|socket| matches!(socket, Socket::Connected { stream, .. } if stream.addresses() == *addresses))
+            .any(|socket| socket.look_at_stream(|stream| stream.addresses() == *addresses).unwrap_or(false))
     }
 
     pub(crate) fn keep_traffic(&mut self, interface: &InterfaceName, traffic: Traffic) {

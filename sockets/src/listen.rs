@@ -326,7 +326,9 @@ impl Library {
     fn listener(&self, socket: SocketId) -> Option<&Listener> {
         match self.sockets.get(&socket)? {
             Socket::Listening(listening) => Some(&listening.listener),
-            Socket::Unbound | Socket::Bound(_) | Socket::Opening(_) | Socket::Connected { .. } => None,
+            Socket::Unbound | Socket::Bound(_) | Socket::Opening(_) | Socket::Connected { .. } | Socket::Lent(_) => {
+                None
+            }
         }
     }
 }

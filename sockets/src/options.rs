@@ -10,7 +10,7 @@ use crate::library::Library;
 use crate::listen::Authority;
 use crate::mark::Mark;
 use crate::socket::{Socket, SocketId};
-use crate::stream::Path;
+use crate::stream::{Path, Stream};
 
 impl Library {
     /// A socket's options. One that was accepted began with its listener's.
@@ -49,12 +49,16 @@ impl Library {
                 let listener = Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
                 Some(OptionsOf::Listener { listener, local })
             }
-            Some(Socket::Connected { stream, .. }) => {
-                stream.set_send_buffer(options.send_buffer());
-                if matches!(stream.path(), Path::InterVr(_)) {
-                    stream.set_mark(Mark::new(&self.salt, stream.addresses(), stream.is_opener(), &options));
-                }
-                (*stream.path() == Path::Stack).then(|| OptionsOf::Connection(stream.addresses()))
+            Some(connected @ (Socket::Connected { .. } | Socket::Lent(_))) => {
+                let salt = &self.salt;
+                let told = connected.with_stream(|stream| {
+                    stream.set_send_buffer(options.send_buffer());
+                    if matches!(stream.path(), Path::InterVr(_)) {
+                        stream.set_mark(Mark::new(salt, stream.addresses(), stream.is_opener(), &options));
+                    }
+                    (*stream.path() == Path::Stack).then(|| OptionsOf::Connection(stream.addresses()))
+                });
+                told.flatten()
             }
             // What a connection in SYN-SENT was opened with is told anew once it stands.
             Some(Socket::Unbound | Socket::Bound(_) | Socket::Opening(_)) | None => None,
@@ -80,7 +84,7 @@ impl Library {
             Some(Socket::Bound(bound)) => Ok(bound.interface.clone()),
             Some(Socket::Listening(listening)) => Ok(listening.listener.interface.clone()),
             Some(Socket::Opening(opening)) => Ok(opening.interface().cloned()),
-            Some(Socket::Connected { .. } | Socket::Unbound) => Ok(None),
+            Some(Socket::Connected { .. } | Socket::Lent(_) | Socket::Unbound) => Ok(None),
             None => Err(SocketError::InvalidArgument),
         }
     }
@@ -92,7 +96,9 @@ impl Library {
             return Ok(self.take_datagram_error(reactor, socket));
         }
         match self.sockets.get_mut(&socket) {
-            Some(Socket::Connected { stream, .. }) => Ok(stream.take_error()),
+            Some(connected @ (Socket::Connected { .. } | Socket::Lent(_))) => {
+                Ok(connected.with_stream(Stream::take_error).flatten())
+            }
             Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_)) => Ok(None),
             None => Err(SocketError::InvalidArgument),
         }

@@ -5,6 +5,7 @@ use stack_api::socket::SocketError;
 
 use crate::library::Library;
 use crate::socket::{Socket, SocketId};
+use crate::stream::Stream;
 
 /// What a socket allows, as poll(2) says it of a socket of Linux.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,7 +38,9 @@ impl Library {
             return self.datagram_readiness(reactor, socket);
         }
         Ok(match self.sockets.get_mut(&socket) {
-            Some(Socket::Connected { stream, .. }) => stream.readiness(),
+            Some(connected @ (Socket::Connected { .. } | Socket::Lent(_))) => {
+                connected.with_stream(Stream::readiness).ok_or(SocketError::InvalidArgument)?
+            }
             Some(Socket::Listening(listening)) => {
                 Readiness { readable: listening.has_waiting(), ..Readiness::default() }
             }

@@ -8,11 +8,13 @@ use ipc::{InterfaceName, IpProtocol};
 use mio::Token;
 use stack_api::socket::{Addresses, SocketError};
 
+use crate::lend::Borrower;
 use crate::library::{Library, LibraryEvent};
 use crate::listen::Listening;
 use crate::mark::Mark;
 use crate::open::Opening;
 use crate::stream::{Gate, News, Path, Received, Shutdown, Stream};
+use crate::vrfib::VrFib;
 
 /// Number of a socket of this process; never given twice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,7 +45,12 @@ pub(crate) enum Socket {
     Bound(Bound),
     Listening(Listening),
     Opening(Opening),
-    Connected { stream: Stream, token: Token },
+    Connected {
+        stream: Stream,
+        token: Token,
+    },
+    /// Connected, and used beside the library.
+    Lent(&'static dyn Borrower),
 }
 
 impl Library {
@@ -76,18 +83,28 @@ impl Library {
                 *state = Socket::Bound(Bound { address, interface });
                 Ok(())
             }
-            Some(Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_) | Socket::Connected { .. }) | None => {
-                Err(SocketError::InvalidArgument)
-            }
+            Some(
+                Socket::Bound(_)
+                | Socket::Listening(_)
+                | Socket::Opening(_)
+                | Socket::Connected { .. }
+                | Socket::Lent(_),
+            )
+            | None => Err(SocketError::InvalidArgument),
         }
     }
 
     pub(crate) fn bound(&self, socket: SocketId) -> Result<&Bound, SocketError> {
         match self.sockets.get(&socket) {
             Some(Socket::Bound(bound)) => Ok(bound),
-            Some(Socket::Unbound | Socket::Listening(_) | Socket::Opening(_) | Socket::Connected { .. }) | None => {
-                Err(SocketError::InvalidArgument)
-            }
+            Some(
+                Socket::Unbound
+                | Socket::Listening(_)
+                | Socket::Opening(_)
+                | Socket::Connected { .. }
+                | Socket::Lent(_),
+            )
+            | None => Err(SocketError::InvalidArgument),
         }
     }
 
@@ -136,19 +153,14 @@ impl Library {
 
     /// Own address and port (`source`) and the peer's (`destination`) of a connection.
     pub fn addresses(&self, socket: SocketId) -> Result<Addresses, SocketError> {
-        match self.sockets.get(&socket) {
-            Some(Socket::Connected { stream, .. }) => Ok(stream.addresses()),
-            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_)) => {
-                Err(SocketError::NotConnected)
-            }
-            None => Err(SocketError::InvalidArgument),
-        }
+        let state = self.sockets.get(&socket).ok_or(SocketError::InvalidArgument)?;
+        state.look_at_stream(Stream::addresses).ok_or(SocketError::NotConnected)
     }
 
     pub(crate) fn stream(&mut self, socket: SocketId) -> Result<&mut Stream, SocketError> {
         match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => Ok(stream),
-            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_)) => {
+            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_) | Socket::Lent(_)) => {
                 Err(SocketError::NotConnected)
             }
             None => Err(SocketError::InvalidArgument),
@@ -211,7 +223,8 @@ impl Library {
                 }
             }
             Some(Socket::Opening(_)) => self.handshake(reactor, socket),
-            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
+            // Its borrower listens to its bell.
+            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Lent(_)) | None => {}
         }
     }
 
@@ -226,7 +239,7 @@ impl Library {
 
     /// The vrFIB changed: gates of connections follow.
     pub(crate) fn move_gates(&mut self) {
-        let is_connected = |socket: &Socket| matches!(socket, Socket::Connected { .. });
+        let is_connected = |socket: &Socket| matches!(socket, Socket::Connected { .. } | Socket::Lent(_));
         let connected = self.sockets.iter().filter(|(_, socket)| is_connected(socket));
         let sockets: Vec<SocketId> = connected.map(|(id, _)| *id).collect();
         sockets.into_iter().for_each(|socket| self.move_gate(socket));
@@ -234,24 +247,13 @@ impl Library {
 
     /// The gate is open while some route leads to the peer and one back, and the peer has its address.
     fn move_gate(&mut self, socket: SocketId) {
-        let Some(Socket::Connected { stream, .. }) = self.sockets.get_mut(&socket) else { return };
-        let Path::InterVr(name) = stream.path() else { return };
-        let Addresses { source: own, destination: peer } = stream.addresses();
-        let interface = self.vrfib.interface(name);
-        let leads_there = interface.is_some_and(|interface| interface.peer_addresses.contains(&peer.ip()));
-        let is_cut = interface
-            .is_none_or(|interface| interface.lost.contains(&peer.ip()) || interface.lost_from.contains(&own.ip()));
-        let gate = stream.gate();
-        let still_leads = stream.still_leads(leads_there);
-        stream.set_cut(Instant::now(), is_cut || !still_leads);
-        if stream.gate() == gate {
-            return;
-        }
-        if stream.gate() == Gate::Open {
-            let news = stream.news();
+        let vrfib = &self.vrfib;
+        let Some(state) = self.sockets.get_mut(&socket) else { return };
+        let moved = state.with_stream(|stream| move_gate_of(vrfib, stream)).flatten();
+        if let Some(news) = moved {
             self.tell(socket, news);
+            self.keep_time(socket);
         }
-        self.keep_time(socket);
     }
 
     /// Sets the timer of a connection that stands behind a closed gate.
@@ -266,10 +268,7 @@ impl Library {
         let options = self.options.get(&socket);
         let user_timeout = options.and_then(|options| options.user_timeout).unwrap_or(self.user_timeout());
         let keepalive = options.and_then(|options| options.keepalive);
-        match self.sockets.get_mut(&socket) {
-            Some(Socket::Connected { stream, .. }) => Some(stream.gives_up_at(now, user_timeout, keepalive)),
-            Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_)) | None => None,
-        }
+        self.with_stream(socket, |stream| stream.gives_up_at(now, user_timeout, keepalive))
     }
 
     /// A gate was closed for as long as the user waits, or as probes would have been sent.
@@ -278,8 +277,7 @@ impl Library {
         if due.is_none_or(|due| due > now) {
             return self.set_timer(socket, due);
         }
-        if let Some(Socket::Connected { stream, .. }) = self.sockets.get_mut(&socket) {
-            stream.fail(SocketError::TimedOut);
+        if self.with_stream(socket, |stream| stream.fail(SocketError::TimedOut)).is_some() {
             self.events.push_back(LibraryEvent::Readable { socket });
         }
     }
@@ -296,16 +294,25 @@ impl Library {
             Some(Socket::Opening(opening)) => self.give_up(reactor, opening),
             Some(Socket::Connected { mut stream, token }) => {
                 self.forget_channel(reactor, stream.channel(), token);
-                if let Path::InterVr(interface) = stream.path() {
-                    self.keep_traffic(&interface.clone(), stream.traffic());
-                    // Another process that has the connection too has its port.
-                    if !stream.is_shared() {
-                        self.give_port_back(stream.addresses().source.port());
-                    }
+                self.end_stream(stream, how);
+            }
+            Some(Socket::Lent(borrower)) => {
+                if let Some(stream) = borrower.take_back() {
+                    self.end_stream(stream, how);
                 }
-                how(stream);
             }
         }
+    }
+
+    fn end_stream(&mut self, stream: Stream, how: fn(Stream)) {
+        if let Path::InterVr(interface) = stream.path() {
+            self.keep_traffic(&interface.clone(), stream.traffic());
+            // Another process that has the connection too has its port.
+            if !stream.is_shared() {
+                self.give_port_back(stream.addresses().source.port());
+            }
+        }
+        how(stream);
     }
 
     fn give_up(&mut self, reactor: &mut Reactor, opening: Opening) {
@@ -332,10 +339,32 @@ impl Library {
     pub(crate) fn take_opening(&mut self, socket: SocketId) -> Option<Opening> {
         match self.sockets.remove(&socket)? {
             Socket::Opening(opening) => Some(opening),
-            other @ (Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Connected { .. }) => {
+            other @ (Socket::Unbound
+            | Socket::Bound(_)
+            | Socket::Listening(_)
+            | Socket::Connected { .. }
+            | Socket::Lent(_)) => {
                 self.put(socket, other);
                 None
             }
         }
     }
+}
+
+/// Opens or closes a connection's gate, as the vrFIB has it. `None`: it stands as it stood; else what its user is to be told.
+fn move_gate_of(vrfib: &VrFib, stream: &mut Stream) -> Option<News> {
+    let Path::InterVr(name) = stream.path() else { return None };
+    let Addresses { source: own, destination: peer } = stream.addresses();
+    let interface = vrfib.interface(name);
+    let leads_there = interface.is_some_and(|interface| interface.peer_addresses.contains(&peer.ip()));
+    let is_cut = interface
+        .is_none_or(|interface| interface.lost.contains(&peer.ip()) || interface.lost_from.contains(&own.ip()));
+    let gate = stream.gate();
+    let still_leads = stream.still_leads(leads_there);
+    stream.set_cut(Instant::now(), is_cut || !still_leads);
+    if stream.gate() == gate {
+        return None;
+    }
+    let nothing = News { readable: false, writable: false };
+    Some(if stream.gate() == Gate::Open { stream.news() } else { nothing })
 }

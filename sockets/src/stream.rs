@@ -17,9 +17,12 @@ use crate::readiness::Readiness;
 /// the reader takes would cost a switch of processes each.
 const ROOM_WORTH_WAKING_FOR: usize = 64 * 1024;
 
+/// Free bytes from which on a connection counts as writable for who looks without waiting: a write of a usual size fits.
+const ROOM_WORTH_WRITING: usize = 2048;
+
 /// Longest look at a channel before a waiting call sleeps: many times what a peer that is awake takes to answer, and
 /// about what being woken costs. Only where no stack is in between, whose threads need the CPUs.
-pub(crate) const SPIN: Duration = Duration::from_micros(50);
+pub const SPIN: Duration = Duration::from_micros(50);
 
 /// Which way a connection goes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,8 +57,10 @@ pub enum Shutdown {
 
 /// Whether bytes pass: an inter-VR interface that is shut stops them as a cut wire does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Gate {
+pub enum Gate {
+    /// They do.
     Open,
+    /// They do not.
     Closed,
 }
 
@@ -75,9 +80,9 @@ enum Failure {
     Told,
 }
 
-/// A TCP connection.
+/// A TCP connection: what a program has of one that the library has [lent](crate::Library::lend) it.
 #[derive(Debug)]
-pub(crate) struct Stream {
+pub struct Stream {
     channel: Channel,
     addresses: Addresses,
     path: Path,
@@ -106,7 +111,7 @@ pub(crate) struct Stream {
 
 impl Stream {
     /// A connection over a channel. `addresses`: own ones as source, the peer's as destination.
-    pub fn new(mut channel: Channel, addresses: Addresses, path: Path) -> Self {
+    pub(crate) fn new(mut channel: Channel, addresses: Addresses, path: Path) -> Self {
         if matches!(path, Path::InterVr(_)) {
             channel.set_spin(SPIN);
         }
@@ -136,6 +141,7 @@ impl Stream {
         self.addresses
     }
 
+    /// Which way it goes.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -145,7 +151,7 @@ impl Stream {
         &mut self.channel
     }
 
-    pub fn traffic(&self) -> Traffic {
+    pub(crate) fn traffic(&self) -> Traffic {
         Traffic { connections: 1, bytes_sent: self.bytes_sent, bytes_received: self.bytes_received }
     }
 
@@ -242,6 +248,42 @@ impl Stream {
         }
     }
 
+    /// As [`take`](Self::take), and leaves the bytes where they are (`MSG_PEEK`).
+    pub fn peek(&mut self, into: &mut [u8]) -> Result<Received, SocketError> {
+        // An error is one that taking meets, and tells.
+        match self.channel.peek(0, into).unwrap_or(0) {
+            0 => self.take(&mut []),
+            bytes => Ok(Received::Bytes(bytes)),
+        }
+    }
+
+    /// Bytes that can be taken at once (`FIONREAD`).
+    pub fn unread(&self) -> usize {
+        if self.gate == Gate::Open { self.channel.available().unwrap_or(0) } else { 0 }
+    }
+
+    /// Bytes that have arrived since it stands, taken or not.
+    pub fn arrived(&self) -> u64 {
+        self.bytes_received + self.unread() as u64
+    }
+
+    /// Bytes that the peer has not taken (`SIOCOUTQ`).
+    pub fn unsent(&self) -> usize {
+        self.channel.unread_by_peer().unwrap_or(0)
+    }
+
+    /// What it allows as far as the rings tell, without a system call: a peer's death is not seen, nor is a bell armed.
+    pub fn glance(&self) -> Readiness {
+        if self.failure.is_some() {
+            return Readiness::over(matches!(self.failure, Some(Failure::Untold(_))));
+        }
+        let read_closed = self.read_shut || self.peer_ended();
+        let readable = read_closed || self.channel.has_news();
+        let room = self.channel.tx.free().unwrap_or(usize::MAX);
+        let writable = self.write_shut || room >= ROOM_WORTH_WRITING;
+        Readiness { readable, writable, read_closed, hung_up: read_closed && self.write_shut, failed: false }
+    }
+
     /// What is told where nothing more comes. As on Linux: behind an end of file there is nothing, whatever became of the
     /// other direction; an error is told once, and is an end of file from then on.
     fn end_of_receiving(&mut self) -> Result<Received, SocketError> {
@@ -255,7 +297,7 @@ impl Stream {
     }
 
     /// Whether the bell, which may have rung, means something to this stream's user. Arms it for what it does not.
-    pub fn news(&mut self) -> News {
+    pub(crate) fn news(&mut self) -> News {
         self.heed_mark();
         // An error here is one that receiving meets too, and tells.
         let is_sound = self.channel.acknowledge_bell().is_ok();
@@ -343,23 +385,24 @@ impl Stream {
     }
 
     /// The connection is over for a reason of this side.
-    pub fn fail(&mut self, error: SocketError) {
+    pub(crate) fn fail(&mut self, error: SocketError) {
         self.failure = Some(Failure::Untold(error));
         self.channel.reset(SocketError::ConnectionReset.code());
     }
 
+    /// Whether bytes pass.
     pub fn gate(&self) -> Gate {
         self.gate
     }
 
     /// Whether routes lead to the peer and back. The gate is open while they do and both sides' marks suit each other.
-    pub fn set_cut(&mut self, now: Instant, cut: bool) {
+    pub(crate) fn set_cut(&mut self, now: Instant, cut: bool) {
         self.cut = cut;
         self.move_gate(now);
     }
 
     /// Shows the peer what this side signs and sends with from now on.
-    pub fn set_mark(&mut self, mark: Mark) {
+    pub(crate) fn set_mark(&mut self, mark: Mark) {
         if mark == self.mark {
             return;
         }
@@ -407,14 +450,14 @@ impl Stream {
 
     /// Whether the peer's address counts for the gate: only once the interface has led there. (A peer may be reached
     /// by an address that the manager does not list as a source.)
-    pub fn still_leads(&mut self, leads_there: bool) -> bool {
+    pub(crate) fn still_leads(&mut self, leads_there: bool) -> bool {
         self.led_there |= leads_there;
         leads_there || !self.led_there
     }
 
     /// When the connection ends behind a closed gate: as on a wire that is cut, what was sent waits for the user timeout,
     /// and an idle connection is probed in vain.
-    pub fn gives_up_at(
+    pub(crate) fn gives_up_at(
         &mut self,
         now: Instant,
         user_timeout: Duration,
@@ -460,6 +503,12 @@ impl Stream {
     pub fn wait_writable(&mut self, bytes: usize, limit: Duration) -> Result<bool, SocketError> {
         let room = bytes.min(ROOM_WORTH_WAKING_FOR);
         Ok(self.channel.wait_writable(room, Some(limit)).unwrap_or(true))
+    }
+
+    /// Looks out for room for a part of `bytes`, as long as is usual, and never sleeps. `false`: there is none.
+    pub fn look_out_writable(&mut self, bytes: usize) -> bool {
+        // An error is one that sending meets, and tells.
+        self.channel.look_out_writable(bytes.min(ROOM_WORTH_WAKING_FOR)).unwrap_or(true)
     }
 
     /// Whether nothing that was sent is still to be acknowledged. Over an inter-VR interface what lies in the ring is,

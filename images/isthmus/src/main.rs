@@ -23,6 +23,7 @@ mod init;
 mod launch;
 mod new;
 mod paths;
+mod preload;
 mod program;
 mod roles;
 mod shell;

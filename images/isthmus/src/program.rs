@@ -1,6 +1,7 @@
 //! `isthmus run`: somebody's own program as a process of a virtual router.
 
 use std::ffi::OsString;
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, ExitCode};
@@ -12,22 +13,26 @@ use ipc::protocol::{LINK_ENV, VERSION};
 use ipc::{ServiceName, VrName};
 
 use crate::paths::Places;
-use crate::shell;
+use crate::{preload, shell};
 
 /// Attaches to the router and becomes the program, which finds its link on standard input as if procmgr had started
 /// it. Returns only if that fails.
 pub fn run(places: &Places, vr: VrName, preload: bool, program: &[OsString]) -> Result<ExitCode> {
-    if preload {
-        bail!("--preload is not supported; a program that uses the SDK or the socket library runs without it");
-    }
     let [path, args @ ..] = program else { bail!("no program") };
-    let name = service_name(Path::new(path))?;
-    let socket = match Link::attach_for_exec(&places.control_socket(), Some(vr), name) {
-        Err(LinkError::Connect { error, .. }) if shell::is_absent(&error) => bail!(shell::not_running(places)),
-        result => result?,
-    };
+    if preload {
+        return preload::run(places, &vr, path, args);
+    }
+    let socket = attach(places, &vr, Path::new(path))?;
     let error = Command::new(path).args(args).stdin(socket).env(LINK_ENV, VERSION.to_string()).exec();
     Err(anyhow!(error)).with_context(|| format!("{}", Path::new(path).display()))
+}
+
+/// Joins the VR under the name of a program.
+pub fn attach(places: &Places, vr: &VrName, program: &Path) -> Result<OwnedFd> {
+    match Link::attach_for_exec(&places.control_socket(), Some(vr.clone()), service_name(program)?) {
+        Err(LinkError::Connect { error, .. }) if shell::is_absent(&error) => bail!(shell::not_running(places)),
+        result => Ok(result?),
+    }
 }
 
 /// A program's file name as procmgr can list it.

@@ -98,6 +98,12 @@ impl Library {
         Ok(socket.connected.peer())
     }
 
+    /// Whether it has its peer, and knows the way there.
+    pub fn datagram_is_connected(&self, id: SocketId) -> bool {
+        let connected = self.datagrams.sockets.get(&id).map(|socket| socket.connected);
+        matches!(connected, Some(Connected::To(_) | Connected::Again(_)))
+    }
+
     /// A message from a socket with what its options say: TTL, TOS, and for a group the interface. `None`: to its peer.
     /// All of it may be changed before [`send_to`](Self::send_to).
     pub fn message(

@@ -190,6 +190,21 @@ impl Library {
         Ok(None)
     }
 
+    /// As [`receive_datagram`](Self::receive_datagram), and leaves the datagram where it is (`MSG_PEEK`).
+    pub fn peek_datagram(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        into: &mut [u8],
+    ) -> Result<Option<DatagramInfo>, SocketError> {
+        if self.datagrams.hot(id)?.queue.is_empty() {
+            let next = self.receive_message(reactor, id, Duration::ZERO)?;
+            self.datagrams.hot(id)?.queue.extend(next);
+        }
+        let next = self.datagrams.hot(id)?.queue.front().cloned();
+        Ok(next.map(|message| taken(message, &mut Room::Buffer(into))))
+    }
+
     /// What a datagram socket allows now. It can always send: what finds no room is dropped.
     pub(crate) fn datagram_readiness(&mut self, reactor: &mut Reactor, id: SocketId) -> Result<Readiness, SocketError> {
         let socket = self.datagrams.hot(id)?;

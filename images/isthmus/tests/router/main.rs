@@ -30,6 +30,7 @@ mod ospf_areas;
 mod ospf_topology;
 mod peer;
 mod power;
+mod preload;
 mod program;
 mod restart;
 mod service;

@@ -1,0 +1,625 @@
+//! Sockets from their making to their end: socket, bind, listen, connect, accept, names, shutdown, close.
+//!
+//! A TCP socket of the program becomes one of the library when it listens or connects; until then there is only what it
+//! was bound to and its options. A socket of IPv6 that may hear IPv4 too (IPV6_V6ONLY off, Linux's default) is two of the
+//! library, which is one of a family each.
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::num::NonZeroU16;
+use std::os::fd::RawFd;
+use std::time::Instant;
+
+use ipc::{Family, InterfaceName};
+use nix::errno::Errno;
+use sockets::{Destination, LibraryEvent, Options, Readiness, Shutdown, SocketError, SocketId, SocketKind, errno};
+
+use crate::description::{Description, Direction, Held, Kind};
+use crate::process::{self, Process};
+use crate::table::{self, DESCRIPTIONS};
+use crate::{datagram, kernel, wait};
+
+/// Most connections that may wait to be accepted, whatever is asked for (`net.core.somaxconn`).
+const MOST_BACKLOG: i32 = 4096;
+
+/// What is known of a socket beside its connection.
+#[derive(Debug)]
+pub struct Control {
+    /// Its family.
+    pub family: Family,
+    /// IPV6_V6ONLY.
+    pub v6_only: bool,
+    /// Its options.
+    pub options: Options,
+    /// SO_BINDTODEVICE.
+    pub interface: Option<InterfaceName>,
+    /// What it was bound to.
+    pub bound: Option<SocketAddr>,
+    /// SO_ERROR.
+    pub error: Option<SocketError>,
+    /// How far it has come.
+    pub phase: Phase,
+    /// What getsockopt tells of what has no meaning here: set, remembered, told back.
+    pub remembered: Vec<((i32, i32), i32)>,
+}
+
+/// How far a socket has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Phase {
+    /// Neither connected nor listening.
+    Idle,
+    /// It connects.
+    Opening(SocketId),
+    /// It is connected: its description has the connection.
+    Connected(SocketId),
+    /// It listens, as one or two sockets; so many of them do not yet.
+    Listening(Vec<SocketId>, usize),
+    /// A datagram socket, as one or two sockets; so many of them are not bound yet.
+    Datagram(Vec<SocketId>, usize),
+}
+
+impl Control {
+    fn new(family: Family) -> Self {
+        // What Linux has by default.
+        let options = Options { nodelay: false, multicast_loop: true, ..Options::default() };
+        Self {
+            family,
+            v6_only: false,
+            options,
+            interface: None,
+            bound: None,
+            error: None,
+            phase: Phase::Idle,
+            remembered: Vec::new(),
+        }
+    }
+
+    /// Its sockets of the library.
+    pub fn library_sockets(&self) -> Vec<SocketId> {
+        match &self.phase {
+            Phase::Idle => Vec::new(),
+            Phase::Opening(socket) | Phase::Connected(socket) => vec![*socket],
+            Phase::Listening(sockets, _) | Phase::Datagram(sockets, _) => sockets.clone(),
+        }
+    }
+
+    /// What poll(2) says beyond what the library's sockets say.
+    pub fn adjust(&self, mut readiness: Readiness) -> Readiness {
+        match &self.phase {
+            Phase::Idle if self.error.is_some() => {
+                Readiness { readable: true, writable: true, read_closed: true, hung_up: true, failed: true }
+            }
+            Phase::Idle => Readiness { writable: true, hung_up: true, ..Readiness::default() },
+            Phase::Datagram(sockets, _) => {
+                readiness.writable = true;
+                readiness.failed |= self.error.is_some();
+                readiness.hung_up &= !sockets.is_empty();
+                readiness
+            }
+            Phase::Opening(_) | Phase::Connected(_) | Phase::Listening(..) => readiness,
+        }
+    }
+
+    /// Families that it hears.
+    fn families(&self) -> Vec<Family> {
+        match self.family {
+            Family::Ipv4 => vec![Family::Ipv4],
+            Family::Ipv6 if self.v6_only => vec![Family::Ipv6],
+            Family::Ipv6 => match self.bound.map(|bound| bound.ip()) {
+                None | Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)) => vec![Family::Ipv6, Family::Ipv4],
+                Some(IpAddr::V6(bound)) if bound.to_ipv4_mapped().is_some() => vec![Family::Ipv4],
+                Some(_) => vec![Family::Ipv6],
+            },
+        }
+    }
+
+    /// An address as a socket of its family tells it.
+    pub fn shown(&self, address: SocketAddr) -> SocketAddr {
+        match (self.family, address.ip()) {
+            (Family::Ipv6, IpAddr::V4(v4)) => SocketAddr::new(v4.to_ipv6_mapped().into(), address.port()),
+            _ => address,
+        }
+    }
+}
+
+/// The unspecified address of a family.
+fn any(family: Family) -> IpAddr {
+    match family {
+        Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
+    }
+}
+
+/// socket(2): `kind` with its flags.
+pub fn create(family: Family, kind: Kind, raw: Option<ipc::IpProtocol>, flags: i32) -> Result<RawFd, Errno> {
+    // Attached before the number is taken: what the library opens for itself must not get it.
+    process::with(|_| Ok(()))?;
+    let fd = kernel::placeholder(flags)?;
+    let entered = enter(fd, kind, flags & libc::SOCK_NONBLOCK != 0, |process, index, _| {
+        let mut control = Control::new(family);
+        if kind == Kind::Datagram {
+            let of_library = raw.map_or(SocketKind::Datagram, SocketKind::Raw);
+            control.phase = datagram::create(process, index, of_library, &control.options)?;
+        }
+        process.controls.insert(index, control);
+        Ok(())
+    });
+    if let Err(error) = entered {
+        let _ = kernel::close(fd);
+        return Err(error);
+    }
+    Ok(fd)
+}
+
+/// Makes `fd` one of ours.
+fn enter(
+    fd: RawFd,
+    kind: Kind,
+    nonblocking: bool,
+    fill: impl FnOnce(&mut Process, u32, &'static Description) -> Result<(), Errno>,
+) -> Result<Held, Errno> {
+    let (index, description) = DESCRIPTIONS.take().ok_or(Errno::ENFILE)?;
+    let held = description.begin(index, kind, nonblocking);
+    let filled = process::with(|process| fill(process, index, description));
+    if filled.is_err() || !table::put_socket(fd, index) {
+        description.end();
+        DESCRIPTIONS.give_back(index);
+        filled?;
+        return Err(Errno::ENFILE);
+    }
+    Ok(held)
+}
+
+/// bind(2).
+pub fn bind(held: Held, address: SocketAddr, scope: u32) -> Result<(), Errno> {
+    process::with(|process| {
+        let control = process.control(held.index())?;
+        if control.bound.is_some() {
+            return Err(Errno::EINVAL);
+        }
+        let of_family = match (control.family, address.ip()) {
+            (Family::Ipv4, IpAddr::V4(_)) => true,
+            (Family::Ipv6, IpAddr::V6(v6)) => v6.to_ipv4_mapped().is_none() || !control.v6_only,
+            (Family::Ipv4, IpAddr::V6(_)) | (Family::Ipv6, IpAddr::V4(_)) => false,
+        };
+        if !of_family {
+            return Err(Errno::EINVAL);
+        }
+        if scope != 0 {
+            let interface = crate::names::interface_of(process, scope).ok_or(Errno::ENODEV)?;
+            process.control(held.index())?.interface = Some(interface);
+        }
+        if held.kind() == Kind::Datagram {
+            return Ok(());
+        }
+        let mut address = address;
+        if address.port() == 0 {
+            address.set_port(process.library.ephemeral_port().unwrap_or(0));
+        }
+        process.control(held.index())?.bound = Some(address);
+        Ok(())
+    })?;
+    match held.kind() {
+        Kind::Datagram => datagram::bind(held, address),
+        Kind::Stream => Ok(()),
+    }
+}
+
+/// listen(2). Returns once a peer can connect.
+pub fn listen(held: Held, backlog: i32) -> Result<(), Errno> {
+    if held.kind() == Kind::Datagram {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    let until = process::with(|process| {
+        let control = process.control(held.index())?;
+        match &control.phase {
+            Phase::Idle => {}
+            Phase::Listening(..) => return Ok(()),
+            Phase::Opening(_) | Phase::Connected(_) | Phase::Datagram(..) => return Err(Errno::EINVAL),
+        }
+        let backlog = if backlog < 0 { MOST_BACKLOG } else { backlog.clamp(1, MOST_BACKLOG) };
+        process.listen(held.index(), u16::try_from(backlog).unwrap_or(u16::MAX))
+    });
+    until?;
+    wait_for(held, None, |process| {
+        let control = process.control(held.index())?;
+        match (&control.phase, control.error) {
+            (Phase::Listening(_, 0), _) => Ok(Some(())),
+            (Phase::Listening(..), _) => Ok(None),
+            (_, Some(error)) => {
+                control.error = None;
+                Err(errno(error))
+            }
+            (_, None) => Err(Errno::EINVAL),
+        }
+    })
+}
+
+impl Process {
+    fn listen(&mut self, index: u32, backlog: u16) -> Result<(), Errno> {
+        let control = self.control(index)?;
+        let (families, options, interface) = (control.families(), control.options.clone(), control.interface.clone());
+        let bound = control.bound;
+        let port = match bound.map(|bound| bound.port()).filter(|port| *port != 0) {
+            Some(port) => port,
+            None => self.library.ephemeral_port().ok_or(Errno::EADDRINUSE)?,
+        };
+        let family = self.control(index)?.family;
+        let own = bound.map_or(any(family), |bound| bound.ip());
+        self.control(index)?.bound = Some(SocketAddr::new(own, port));
+        let mut sockets = Vec::new();
+        for family in families {
+            let own = own.to_canonical();
+            let own = if Family::of(own) == family { own } else { any(family) };
+            let socket = self.library.create_socket(SocketKind::Stream).map_err(errno)?;
+            let asked = self
+                .library
+                .set_options(socket, options.clone())
+                .and_then(|()| self.library.bind(socket, SocketAddr::new(own, port), interface.clone()))
+                .and_then(|()| self.library.listen(&mut self.reactor, socket, backlog));
+            self.by_socket.insert(socket, index);
+            sockets.push(socket);
+            if let Err(error) = asked {
+                self.close_all(&sockets);
+                return Err(errno(error));
+            }
+        }
+        let waiting = sockets.len();
+        self.control(index)?.phase = Phase::Listening(sockets, waiting);
+        Ok(())
+    }
+
+    /// Closes sockets of the library.
+    pub fn close_all(&mut self, sockets: &[SocketId]) {
+        for socket in sockets {
+            self.by_socket.remove(socket);
+            self.library.close(&mut self.reactor, *socket);
+        }
+    }
+
+    /// Takes in what has happened to a socket.
+    pub fn note(&mut self, index: u32, event: LibraryEvent) {
+        match event {
+            LibraryEvent::Listening { .. } => {
+                if let Some(Phase::Listening(_, left) | Phase::Datagram(_, left)) = self.phase_mut(index) {
+                    *left = left.saturating_sub(1);
+                }
+            }
+            LibraryEvent::ListenFailed { error, .. } => self.not_listening(index, error),
+            LibraryEvent::Connected { socket } => self.connected(index, socket),
+            LibraryEvent::ConnectFailed { error, socket } => self.not_connected(index, socket, error),
+            LibraryEvent::Incoming { .. } | LibraryEvent::Readable { .. } | LibraryEvent::Writable { .. } => {}
+        }
+    }
+
+    fn phase_mut(&mut self, index: u32) -> Option<&mut Phase> {
+        self.controls.get_mut(&index).map(|control| &mut control.phase)
+    }
+
+    fn not_listening(&mut self, index: u32, error: SocketError) {
+        let Some(control) = self.controls.get_mut(&index) else { return };
+        control.error = Some(error);
+        match &mut control.phase {
+            Phase::Listening(sockets, _) => {
+                let sockets = std::mem::take(sockets);
+                control.phase = Phase::Idle;
+                self.close_all(&sockets);
+            }
+            Phase::Datagram(_, left) => *left = 0,
+            Phase::Idle | Phase::Opening(_) | Phase::Connected(_) => {}
+        }
+    }
+
+    fn connected(&mut self, index: u32, socket: SocketId) {
+        match self.phase_mut(index) {
+            Some(phase @ Phase::Opening(_)) => *phase = Phase::Connected(socket),
+            Some(Phase::Idle | Phase::Connected(_) | Phase::Listening(..) | Phase::Datagram(..)) | None => return,
+        }
+        if let Err(error) = self.lend(index, socket) {
+            self.not_connected(index, socket, error);
+        }
+    }
+
+    /// Gives a description its connection.
+    fn lend(&mut self, index: u32, socket: SocketId) -> Result<(), SocketError> {
+        let description = DESCRIPTIONS.get(index).ok_or(SocketError::InvalidArgument)?;
+        self.library.lend(&mut self.reactor, socket, description, |stream| *description.lock() = Some(stream))
+    }
+
+    fn not_connected(&mut self, index: u32, socket: SocketId, error: SocketError) {
+        let Some(control) = self.controls.get_mut(&index) else { return };
+        control.error = Some(error);
+        if !matches!(control.phase, Phase::Datagram(..)) {
+            control.phase = Phase::Idle;
+            self.by_socket.remove(&socket);
+        }
+    }
+}
+
+/// Sleeps until a look at the library finds something.
+pub fn wait_for<T>(
+    held: Held,
+    until: Option<Instant>,
+    mut look: impl FnMut(&mut Process) -> Result<Option<T>, Errno>,
+) -> Result<T, Errno> {
+    loop {
+        held.check()?;
+        if let Some(found) = process::with(&mut look)? {
+            return Ok(found);
+        }
+        let left = wait::left(until)?;
+        let (mut found, mut error) = (None, None);
+        // Looked at once more when whoever finds something knows whom to tell.
+        let slept = wait::sleep(&[held.description()], &mut Vec::new(), left, None, |_| {
+            match process::with(&mut look) {
+                Ok(looked) => found = looked,
+                Err(why) => error = Some(why),
+            }
+            found.is_none() && error.is_none()
+        });
+        match (found, error, slept) {
+            (Some(found), _, _) => return Ok(found),
+            (None, Some(error), _) => return Err(error),
+            (None, None, Err(Errno::EINTR)) => wait::interrupted()?,
+            (None, None, Err(error)) => return Err(error),
+            (None, None, Ok(())) => {}
+        }
+    }
+}
+
+/// connect(2). `None`: the peer is taken away (AF_UNSPEC).
+pub fn connect(held: Held, to: Option<SocketAddr>, scope: u32) -> Result<(), Errno> {
+    if held.kind() == Kind::Datagram {
+        return datagram::connect(held, to, scope);
+    }
+    let Some(to) = to else { return disconnect(held) };
+    let until = held.deadline(Direction::Send);
+    process::with(|process| process.connect(held.index(), to, scope))?;
+    if held.is_nonblocking(0) {
+        return process::with(|process| connect_outcome(process, held.index())?.ok_or(Errno::EINPROGRESS));
+    }
+    let connected = wait_for(held, until, |process| connect_outcome(process, held.index()));
+    // What takes too long goes on, as if it had not been waited for.
+    connected.map_err(|error| if error == Errno::EAGAIN { Errno::EINPROGRESS } else { error })
+}
+
+fn connect_outcome(process: &mut Process, index: u32) -> Result<Option<()>, Errno> {
+    let control = process.control(index)?;
+    match (&control.phase, control.error) {
+        (Phase::Connected(_), _) => Ok(Some(())),
+        (_, Some(error)) => {
+            control.error = None;
+            Err(errno(error))
+        }
+        (Phase::Opening(_), None) => Ok(None),
+        (Phase::Idle | Phase::Listening(..) | Phase::Datagram(..), None) => Err(Errno::EINVAL),
+    }
+}
+
+fn disconnect(held: Held) -> Result<(), Errno> {
+    process::with(|process| {
+        let control = process.control(held.index())?;
+        let sockets = control.library_sockets();
+        control.phase = Phase::Idle;
+        process.close_all(&sockets);
+        Ok(())
+    })
+}
+
+impl Process {
+    fn connect(&mut self, index: u32, to: SocketAddr, scope: u32) -> Result<(), Errno> {
+        let control = self.control(index)?;
+        match &control.phase {
+            Phase::Opening(_) => return Err(Errno::EALREADY),
+            Phase::Connected(_) => return Err(Errno::EISCONN),
+            Phase::Listening(..) => return Err(Errno::EISCONN),
+            Phase::Idle | Phase::Datagram(..) => {}
+        }
+        if let Some(error) = control.error.take() {
+            return Err(errno(error));
+        }
+        let (of_v6, v4_only) = (control.family == Family::Ipv6, control.family == Family::Ipv4);
+        if (v4_only && to.is_ipv6()) || (of_v6 && to.is_ipv4()) {
+            return Err(Errno::EAFNOSUPPORT);
+        }
+        let mut destination = Destination::new(to);
+        destination.options = control.options.clone();
+        destination.local.interface = control.interface.clone();
+        if let Some(bound) = control.bound {
+            let own = bound.ip().to_canonical();
+            destination.local.address = Some(own).filter(|own| !own.is_unspecified());
+            destination.port = NonZeroU16::new(bound.port());
+        }
+        if scope != 0 {
+            destination.local.interface = Some(crate::names::interface_of(self, scope).ok_or(Errno::ENODEV)?);
+        }
+        // As on Linux: this router itself.
+        if destination.to.ip().is_unspecified() {
+            let own = destination.local.address.ok_or(Errno::ECONNREFUSED)?;
+            destination.to.set_ip(own);
+        }
+        let socket = self.library.open_socket(&mut self.reactor, destination).map_err(errno)?;
+        self.by_socket.insert(socket, index);
+        self.control(index)?.phase = Phase::Opening(socket);
+        self.take_news();
+        Ok(())
+    }
+}
+
+/// accept4(2): the new descriptor, and the peer.
+pub fn accept(held: Held, flags: i32) -> Result<(RawFd, SocketAddr), Errno> {
+    if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
+        return Err(Errno::EINVAL);
+    }
+    if held.kind() == Kind::Datagram {
+        return Err(Errno::EOPNOTSUPP);
+    }
+    // The number first: without one the connection stays where it is.
+    let fd = kernel::placeholder(flags)?;
+    let accepted = match held.is_nonblocking(0) {
+        true => process::with(|process| accept_one(process, held, fd, flags)?.ok_or(Errno::EAGAIN)),
+        false => wait_for(held, held.deadline(Direction::Receive), |process| accept_one(process, held, fd, flags)),
+    };
+    if accepted.is_err() {
+        let _ = kernel::close(fd);
+    }
+    accepted.map(|peer| (fd, peer))
+}
+
+fn accept_one(process: &mut Process, held: Held, fd: RawFd, flags: i32) -> Result<Option<SocketAddr>, Errno> {
+    let control = process.control(held.index())?;
+    let Phase::Listening(sockets, _) = &control.phase else { return Err(Errno::EINVAL) };
+    let (sockets, family, options) = (sockets.clone(), control.family, control.options.clone());
+    for listener in sockets {
+        let Some(accepted) = process.library.accept(&mut process.reactor, listener).map_err(errno)? else { continue };
+        let Some((index, description)) = DESCRIPTIONS.take() else { return Err(Errno::ENFILE) };
+        description.begin(index, Kind::Stream, flags & libc::SOCK_NONBLOCK != 0);
+        let mut control = Control::new(family);
+        control.options = options;
+        control.phase = Phase::Connected(accepted.socket);
+        let peer = control.shown(accepted.addresses.source);
+        process.controls.insert(index, control);
+        process.by_socket.insert(accepted.socket, index);
+        if process.lend(index, accepted.socket).is_err() || !table::put_socket(fd, index) {
+            process.end(index);
+            return Err(Errno::ENFILE);
+        }
+        return Ok(Some(peer));
+    }
+    Ok(None)
+}
+
+/// getsockname(2).
+pub fn own_name(held: Held) -> Result<SocketAddr, Errno> {
+    process::with(|process| {
+        let control = process.control(held.index())?;
+        let family = control.family;
+        let address = match &control.phase {
+            Phase::Connected(socket) => {
+                let socket = *socket;
+                Some(process.library.addresses(socket).map_err(errno)?.source)
+            }
+            Phase::Datagram(sockets, _) => {
+                let sockets = sockets.clone();
+                sockets.iter().find_map(|socket| process.library.datagram_address(*socket).ok())
+            }
+            Phase::Idle | Phase::Opening(_) | Phase::Listening(..) => control.bound,
+        };
+        let control = process.control(held.index())?;
+        let address = address.unwrap_or(SocketAddr::new(any(family), 0));
+        // Of two sockets, one of each family, the name is the one of both.
+        let both = control.bound.is_none_or(|bound| bound.ip().is_unspecified()) && address.ip().is_unspecified();
+        let address = if both { SocketAddr::new(any(family), address.port()) } else { address };
+        Ok(control.shown(address))
+    })
+}
+
+/// getpeername(2).
+pub fn peer_name(held: Held) -> Result<SocketAddr, Errno> {
+    process::with(|process| {
+        let control = process.control(held.index())?;
+        let peer = match &control.phase {
+            Phase::Connected(socket) => {
+                let socket = *socket;
+                process.library.addresses(socket).map_err(errno)?.destination
+            }
+            Phase::Datagram(sockets, _) => {
+                let sockets = sockets.clone();
+                let peer = sockets.iter().find_map(|socket| process.library.datagram_peer(*socket).ok().flatten());
+                peer.ok_or(Errno::ENOTCONN)?
+            }
+            Phase::Idle | Phase::Opening(_) | Phase::Listening(..) => return Err(Errno::ENOTCONN),
+        };
+        Ok(process.control(held.index())?.shown(peer))
+    })
+}
+
+/// shutdown(2).
+pub fn shutdown(held: Held, how: i32) -> Result<(), Errno> {
+    let how = match how {
+        libc::SHUT_RD => Shutdown::Read,
+        libc::SHUT_WR => Shutdown::Write,
+        libc::SHUT_RDWR => Shutdown::Both,
+        _ => return Err(Errno::EINVAL),
+    };
+    if let Some(stream) = held.lock()?.as_mut() {
+        stream.shutdown(how).map_err(errno)?;
+        // Others who wait in this direction see its end.
+        held.description().kick(None);
+        return Ok(());
+    }
+    process::with(|process| {
+        let control = process.control(held.index())?;
+        match &mut control.phase {
+            // As on Linux, this ends the listening.
+            Phase::Listening(sockets, _) if how != Shutdown::Write => {
+                let sockets = std::mem::take(sockets);
+                control.phase = Phase::Idle;
+                process.close_all(&sockets);
+                held.description().kick(None);
+                Ok(())
+            }
+            Phase::Datagram(..) | Phase::Idle | Phase::Opening(_) | Phase::Connected(_) | Phase::Listening(..) => {
+                Err(Errno::ENOTCONN)
+            }
+        }
+    })
+}
+
+/// The last descriptor of a socket is closed.
+pub fn release(index: u32) {
+    let Some(description) = DESCRIPTIONS.get(index) else { return };
+    if !description.remove_reference() {
+        return;
+    }
+    linger(description);
+    let ended = process::with(|process| {
+        process.end(index);
+        Ok(())
+    });
+    if ended.is_err() {
+        description.end();
+    }
+}
+
+/// Waits until the peer has acknowledged everything, as long as the socket is to linger.
+fn linger(description: &'static Description) {
+    let limit = process::with(|process| Ok(process.control(description.index())?.options.linger));
+    let Some(limit) = limit.ok().flatten().filter(|limit| !limit.is_zero()) else { return };
+    let until = Instant::now() + limit;
+    while let Ok(Some(left)) = wait::left(Some(until)) {
+        let is_done = description.lock().as_ref().is_none_or(sockets::Stream::is_acknowledged);
+        if is_done {
+            return;
+        }
+        let mut fds = Vec::new();
+        let slept = wait::sleep(&[description], &mut fds, Some(left), None, |fds| {
+            let mut stream = description.lock();
+            let Some(stream) = stream.as_mut() else { return false };
+            let sleeps = matches!(stream.channel().arm_write(usize::MAX), Ok(true));
+            fds.push(wait::watch(crate::stream::bell(stream)));
+            sleeps
+        });
+        if let Some(stream) = description.lock().as_mut() {
+            // An error ends the wait: the connection is over.
+            if stream.channel().acknowledge_bell().is_err() {
+                return;
+            }
+        }
+        if slept.is_err() {
+            return;
+        }
+    }
+}
+
+impl Process {
+    /// Ends a socket whose descriptors are closed.
+    pub fn end(&mut self, index: u32) {
+        if let Some(control) = self.controls.remove(&index) {
+            self.close_all(&control.library_sockets());
+        }
+        if let Some(description) = DESCRIPTIONS.get(index) {
+            description.end();
+            DESCRIPTIONS.give_back(index);
+        }
+    }
+}

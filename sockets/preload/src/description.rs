@@ -1,0 +1,247 @@
+//! What a descriptor of ours refers to, shared by all its duplicates: Linux's "open file description".
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use sockets::{Borrower, Stream};
+
+use crate::readiness::epoll::EpollSet;
+use crate::wait;
+
+/// What kind of socket it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// TCP.
+    Stream,
+    /// UDP, or raw IP.
+    Datagram,
+}
+
+/// Who is to be told when something happens to a socket.
+#[derive(Debug, Clone, Copy)]
+pub enum Waiter {
+    /// A thread that sleeps, by its own eventfd.
+    Thread(RawFd),
+    /// An epoll instance, and the number under which the socket was added.
+    Epoll(&'static EpollSet, RawFd),
+}
+
+/// All who are to be told.
+#[derive(Debug, Default)]
+pub struct Waiters(Vec<Waiter>);
+
+impl Waiters {
+    /// The threads are another process's.
+    pub fn forget_threads(&mut self) {
+        self.0.retain(|waiter| matches!(waiter, Waiter::Epoll(..)));
+    }
+}
+
+/// A socket, as all its descriptors have it.
+#[derive(Debug, Default)]
+pub struct Description {
+    index: AtomicU32,
+    /// Counts its uses: who looked it up in an earlier one has a descriptor that is closed.
+    generation: AtomicU32,
+    /// Descriptors.
+    references: AtomicU32,
+    kind: AtomicU8,
+    /// O_NONBLOCK, which the kernel keeps too.
+    pub nonblocking: AtomicBool,
+    /// A send has found no room: an edge is due once there is some.
+    pub was_full: AtomicBool,
+    /// SO_RCVTIMEO in nanoseconds; 0: none.
+    receive_timeout: AtomicU64,
+    /// SO_SNDTIMEO.
+    send_timeout: AtomicU64,
+    /// The connection, once it stands.
+    stream: Mutex<Option<Stream>>,
+    waiters: Mutex<Waiters>,
+}
+
+/// A socket that was looked up.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    description: &'static Description,
+    generation: u32,
+}
+
+/// Which way a call moves bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Direction {
+    /// It receives.
+    Receive,
+    /// It sends.
+    Send,
+}
+
+impl Description {
+    /// Begins a use, with one descriptor.
+    pub fn begin(&'static self, index: u32, kind: Kind, nonblocking: bool) -> Held {
+        self.index.store(index, Ordering::Relaxed);
+        self.kind.store(kind as u8, Ordering::Relaxed);
+        self.nonblocking.store(nonblocking, Ordering::Relaxed);
+        self.was_full.store(false, Ordering::Relaxed);
+        self.receive_timeout.store(0, Ordering::Relaxed);
+        self.send_timeout.store(0, Ordering::Relaxed);
+        self.references.store(1, Ordering::Release);
+        self.hold()
+    }
+
+    /// Its present use.
+    #[inline]
+    pub fn hold(&'static self) -> Held {
+        Held { description: self, generation: self.generation.load(Ordering::Acquire) }
+    }
+
+    /// One descriptor more.
+    pub fn add_reference(&self) {
+        self.references.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// One less; `true`: it was the last.
+    pub fn remove_reference(&self) -> bool {
+        self.references.fetch_sub(1, Ordering::AcqRel) == 1
+    }
+
+    /// Ends a use: nobody who looked it up before finds it.
+    pub fn end(&self) {
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.kick(None);
+        self.waiters().0.clear();
+    }
+
+    /// Its number in the slab.
+    #[inline]
+    pub fn index(&self) -> u32 {
+        self.index.load(Ordering::Relaxed)
+    }
+
+    /// Its connection: whoever has this lock takes no other one but that of the waiters.
+    #[inline]
+    pub fn lock(&self) -> MutexGuard<'_, Option<Stream>> {
+        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Who waits: whoever has this lock takes no other one.
+    pub fn waiters(&self) -> MutexGuard<'_, Waiters> {
+        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells all who wait, but one thread that knows.
+    pub fn kick(&self, but: Option<RawFd>) {
+        for waiter in &self.waiters().0 {
+            match *waiter {
+                Waiter::Thread(bell) if Some(bell) == but => {}
+                Waiter::Thread(bell) => wait::ring(bell),
+                Waiter::Epoll(set, fd) => set.heat(fd),
+            }
+        }
+    }
+
+    /// Tells somebody from now on.
+    pub fn add_waiter(&self, waiter: Waiter) {
+        self.waiters().0.push(waiter);
+    }
+
+    /// Tells a thread no longer.
+    pub fn remove_thread(&self, bell: RawFd) {
+        let mut waiters = self.waiters();
+        let is_this = |waiter: &Waiter| matches!(waiter, Waiter::Thread(known) if *known == bell);
+        if let Some(at) = waiters.0.iter().position(is_this) {
+            waiters.0.swap_remove(at);
+        }
+    }
+
+    /// Tells an epoll instance no longer.
+    pub fn remove_epoll(&self, set: &'static EpollSet, fd: RawFd) {
+        let is_this =
+            |waiter: &Waiter| matches!(waiter, Waiter::Epoll(known, at) if std::ptr::eq(*known, set) && *at == fd);
+        self.waiters().0.retain(|waiter| !is_this(waiter));
+    }
+
+    /// SO_RCVTIMEO or SO_SNDTIMEO.
+    pub fn timeout(&self, direction: Direction) -> Option<Duration> {
+        let of = match direction {
+            Direction::Receive => &self.receive_timeout,
+            Direction::Send => &self.send_timeout,
+        };
+        Some(of.load(Ordering::Relaxed)).filter(|nanoseconds| *nanoseconds > 0).map(Duration::from_nanos)
+    }
+
+    /// Sets it; `None`: as long as it takes.
+    pub fn set_timeout(&self, direction: Direction, timeout: Option<Duration>) {
+        let of = match direction {
+            Direction::Receive => &self.receive_timeout,
+            Direction::Send => &self.send_timeout,
+        };
+        let nanoseconds = timeout.map_or(0, |timeout| u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX));
+        of.store(nanoseconds, Ordering::Relaxed);
+    }
+}
+
+impl Borrower for Description {
+    fn with(&self, what: &mut dyn FnMut(&mut Stream)) {
+        if let Some(stream) = self.lock().as_mut() {
+            what(stream);
+        }
+    }
+
+    fn take_back(&self) -> Option<Stream> {
+        self.lock().take()
+    }
+}
+
+impl Held {
+    /// The description.
+    #[inline]
+    pub fn description(self) -> &'static Description {
+        self.description
+    }
+
+    /// Its number.
+    #[inline]
+    pub fn index(self) -> u32 {
+        self.description.index()
+    }
+
+    /// What kind of socket it is.
+    #[inline]
+    pub fn kind(self) -> Kind {
+        match self.description.kind.load(Ordering::Relaxed) {
+            kind if kind == Kind::Stream as u8 => Kind::Stream,
+            _ => Kind::Datagram,
+        }
+    }
+
+    /// EBADF if the descriptor that led here is closed.
+    #[inline]
+    pub fn check(self) -> Result<(), Errno> {
+        match self.description.generation.load(Ordering::Acquire) == self.generation {
+            true => Ok(()),
+            false => Err(Errno::EBADF),
+        }
+    }
+
+    /// Its connection, under its lock.
+    #[inline]
+    pub fn lock(self) -> Result<MutexGuard<'static, Option<Stream>>, Errno> {
+        let stream = self.description.lock();
+        self.check()?;
+        Ok(stream)
+    }
+
+    /// Whether a call with these flags (`MSG_DONTWAIT`) may not wait.
+    #[inline]
+    pub fn is_nonblocking(self, flags: libc::c_int) -> bool {
+        flags & libc::MSG_DONTWAIT != 0 || self.description.nonblocking.load(Ordering::Relaxed)
+    }
+
+    /// Until when a call that begins now may wait.
+    pub fn deadline(self, direction: Direction) -> Option<Instant> {
+        self.description.timeout(direction).map(|timeout| Instant::now() + timeout)
+    }
+}

@@ -1,0 +1,128 @@
+//! Descriptors as numbers: duplicates, closing, flags; and this library's own, which stay out of the program's way.
+
+use std::os::fd::RawFd;
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use nix::errno::Errno;
+
+use crate::table::{self, EPOLL_SETS, Inside, Number, Removed};
+use crate::{control, kernel};
+
+/// Lowest number of a descriptor of this library's own. Above what a program sees, where the limits allow.
+static LOWEST_INTERNAL: AtomicI32 = AtomicI32::new(i32::MAX);
+
+/// Highest number that descriptors of this library's own begin at: a table of descriptors is as long as its highest one.
+const HIGHEST_BASE: u64 = 60_000;
+/// How many more descriptors than before a process may have.
+const OWN: u64 = 65_536;
+
+/// Makes room for this library's own descriptors: beyond the program's limit, if the hard limit allows.
+pub fn make_room() {
+    let (soft, hard) = kernel::descriptor_limits();
+    let raised = soft.saturating_add(OWN).min(hard);
+    if raised > soft {
+        kernel::set_descriptor_limit(raised, hard);
+    }
+    let base = if raised > soft { soft.min(HIGHEST_BASE) } else { soft.saturating_sub(soft / 4).min(HIGHEST_BASE) };
+    LOWEST_INTERNAL.store(i32::try_from(base).unwrap_or(i32::MAX), Ordering::Relaxed);
+}
+
+/// A descriptor that was just opened: one of this library's own is moved up and marked.
+pub fn opened(fd: RawFd) -> RawFd {
+    if fd < 0 || !Inside::is_here() {
+        return fd;
+    }
+    let lowest = LOWEST_INTERNAL.load(Ordering::Relaxed);
+    let fd = if lowest == i32::MAX || fd >= lowest { fd } else { kernel::move_up(fd, lowest) };
+    table::put_internal(fd);
+    fd
+}
+
+/// close(2).
+pub fn close(fd: RawFd) -> Result<(), Errno> {
+    if matches!(table::look_up(fd), Number::Internal) && !Inside::is_here() {
+        return Err(Errno::EBADF);
+    }
+    let removed = table::remove(fd);
+    let closed = kernel::close(fd);
+    released(removed);
+    closed
+}
+
+/// A number stands for something no longer.
+fn released(removed: Removed) {
+    match removed {
+        Removed::Nothing => {}
+        Removed::Socket(index) => control::release(index),
+        Removed::Epoll(index) => {
+            if let Some(set) = EPOLL_SETS.get(index) {
+                set.release(index);
+            }
+        }
+    }
+}
+
+/// close_range(2), and closefrom(3): leaves this library's own alone.
+pub fn close_range(first: u32, last: u32, flags: i32) -> Result<(), Errno> {
+    if first > last {
+        return Err(Errno::EINVAL);
+    }
+    if flags & libc::CLOSE_RANGE_CLOEXEC as i32 == 0 {
+        for (fd, _) in table::numbers() {
+            if (first..=last).contains(&(fd as u32)) {
+                close(fd)?;
+            }
+        }
+    }
+    let mut from = first;
+    while let Some(own) = table::next_internal(from).filter(|own| *own <= last) {
+        if own > from {
+            kernel::close_range(from, own - 1, flags)?;
+        }
+        from = own + 1;
+    }
+    if from <= last { kernel::close_range(from, last, flags) } else { Ok(()) }
+}
+
+/// `copy` is another number of what `fd` stands for.
+pub fn duplicated(fd: RawFd, copy: RawFd) {
+    match table::look_up(fd) {
+        Number::Foreign | Number::Internal => {}
+        Number::Socket(held) => {
+            held.description().add_reference();
+            table::put_socket(copy, held.index());
+        }
+        Number::Epoll(set) => {
+            set.add_reference();
+            table::put_epoll(copy, set.index());
+        }
+    }
+}
+
+/// What dup2(2) does before the kernel gives `to` away.
+pub fn before_replacing(fd: RawFd, to: RawFd) -> Result<(), Errno> {
+    if matches!(table::look_up(to), Number::Internal) && !Inside::is_here() {
+        // The program cannot know of it: the number is as good as beyond its limit.
+        return Err(Errno::EBADF);
+    }
+    if fd != to && kernel::fcntl(fd, libc::F_GETFD, 0).is_ok() {
+        released(table::remove(to));
+    }
+    Ok(())
+}
+
+/// fcntl(2) has set the flags of a descriptor.
+pub fn flags_set(fd: RawFd, flags: i32) {
+    if let Some(held) = table::socket(fd) {
+        held.description().nonblocking.store(flags & libc::O_NONBLOCK != 0, Ordering::Relaxed);
+    }
+}
+
+/// ioctl(2) `FIONBIO`.
+pub fn set_nonblocking(fd: RawFd, nonblocking: bool) -> Result<(), Errno> {
+    let flags = kernel::fcntl(fd, libc::F_GETFL, 0)?;
+    let flags = if nonblocking { flags | libc::O_NONBLOCK } else { flags & !libc::O_NONBLOCK };
+    kernel::fcntl(fd, libc::F_SETFL, flags)?;
+    flags_set(fd, flags);
+    Ok(())
+}

@@ -1,0 +1,90 @@
+//! A program that forks: its child goes on with its connections.
+//!
+//! What another thread does at the moment of a fork is cut off in the child, in the middle. So the thread that forks takes
+//! all locks first: then nothing is in the middle. Connections are shared from then on (`ipc::channel`); the child becomes
+//! a process of the VR when it makes its first call that needs the library.
+
+use std::cell::RefCell;
+use std::sync::{MutexGuard, Once};
+
+use nix::errno::Errno;
+use sockets::Stream;
+
+use crate::description::{Description, Waiters};
+use crate::process::{self, Process, State};
+use crate::readiness::epoll::{self, EpollSet};
+use crate::table::{DESCRIPTIONS, EPOLL_SETS, Inside};
+use crate::{kernel, log, wait};
+
+/// Everything that a fork must not find in the middle of something, in the order of locks.
+struct Locked {
+    sets: Vec<epoll::Locked>,
+    state: MutexGuard<'static, State>,
+    streams: Vec<(&'static Description, MutexGuard<'static, Option<Stream>>)>,
+    waiters: Vec<MutexGuard<'static, Waiters>>,
+    _inside: Inside,
+}
+
+thread_local! {
+    static LOCKED: RefCell<Option<Locked>> = const { RefCell::new(None) };
+}
+
+/// Takes part in the forks of this process from now on.
+pub fn watch() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| kernel::at_fork(before, in_parent, in_child));
+}
+
+extern "C" fn before() {
+    let inside = Inside::enter();
+    let sets: Vec<&'static EpollSet> = EPOLL_SETS.all().collect();
+    let sets = sets.into_iter().map(EpollSet::lock_for_fork).collect();
+    let state = process::state();
+    let mut streams = Vec::new();
+    let mut waiters = Vec::new();
+    if matches!(*state, State::Attached(_) | State::Orphan(_)) {
+        for description in DESCRIPTIONS.all() {
+            let mut stream = description.lock();
+            if let Some(stream) = stream.as_mut()
+                && let Err(error) = stream.channel().share()
+            {
+                log::error!("share a connection with a child: {error}");
+            }
+            streams.push((description, stream));
+            waiters.push(description.waiters());
+        }
+    }
+    LOCKED.set(Some(Locked { sets, state, streams, waiters, _inside: inside }));
+}
+
+extern "C" fn in_parent() {
+    // A fork that failed leaves the connections shared with nobody: they are used in turn, which costs time and nothing else.
+    LOCKED.take();
+}
+
+extern "C" fn in_child() {
+    let Some(mut locked) = LOCKED.take() else { return };
+    // Other threads are the parent's.
+    locked.waiters.iter_mut().for_each(|waiters| waiters.forget_threads());
+    for (_, stream) in &mut locked.streams {
+        if let Some(stream) = stream.as_mut() {
+            stream.adopt();
+        }
+    }
+    locked.state.become_orphan();
+    let sets = locked.sets.iter_mut().map(epoll::Locked::renew).collect::<Result<Vec<()>, Errno>>();
+    if let Err(error) = sets {
+        log::error!("an epoll instance of a forked child: {error}");
+    }
+    wait::renew_bell();
+}
+
+impl Process {
+    /// Becomes a process of its own, around a loop of its own.
+    pub fn become_child(&mut self) -> Result<(), Errno> {
+        self.library.after_fork_in_child(&mut self.reactor).map_err(|error| {
+            log::error!("a forked child cannot join its parent's router: {error}");
+            Errno::ENETDOWN
+        })
+    }
+}

@@ -1,0 +1,171 @@
+//! Descriptors as numbers.
+
+use std::ffi::{c_int, c_uint, c_ulong, c_void};
+
+use nix::errno::Errno;
+
+use super::success;
+use crate::table::{self, Inside, Number};
+use crate::{descriptors, ioctl, original};
+
+/// # Safety
+/// As close(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn close(fd: c_int) -> c_int {
+    match table::look_up(fd) {
+        // SAFETY: As the caller says.
+        Number::Foreign => unsafe { original::close(fd) },
+        Number::Internal | Number::Socket(_) | Number::Epoll(_) => success(descriptors::close(fd)),
+    }
+}
+
+/// # Safety
+/// As close_range(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+    success(descriptors::close_range(first, last, flags))
+}
+
+/// # Safety
+/// As closefrom(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn closefrom(first: c_int) {
+    // It tells no error.
+    let _ = descriptors::close_range(first.max(0).unsigned_abs(), c_uint::MAX, 0);
+}
+
+/// # Safety
+/// As dup(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dup(fd: c_int) -> c_int {
+    // SAFETY: As the caller says.
+    let copy = descriptors::opened(unsafe { original::dup(fd) });
+    descriptors::duplicated(fd, copy);
+    copy
+}
+
+/// # Safety
+/// As dup2(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dup2(fd: c_int, to: c_int) -> c_int {
+    if let Err(error) = descriptors::before_replacing(fd, to) {
+        return success(Err(error));
+    }
+    // SAFETY: As the caller says.
+    let copy = unsafe { original::dup2(fd, to) };
+    if fd != to {
+        descriptors::duplicated(fd, copy);
+    }
+    copy
+}
+
+/// # Safety
+/// As dup3(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
+    if fd == to || flags & !libc::O_CLOEXEC != 0 {
+        return success(Err(Errno::EINVAL));
+    }
+    if let Err(error) = descriptors::before_replacing(fd, to) {
+        return success(Err(error));
+    }
+    // SAFETY: As the caller says.
+    let copy = unsafe { original::dup3(fd, to, flags) };
+    descriptors::duplicated(fd, copy);
+    copy
+}
+
+/// libc's takes a variable number of arguments: the third lies where a fixed one would.
+///
+/// # Safety
+/// As fcntl(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
+    // SAFETY: As the caller says.
+    let result = unsafe { original::fcntl(fd, command, argument) };
+    match command {
+        libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
+            let copy = descriptors::opened(result);
+            descriptors::duplicated(fd, copy);
+            copy
+        }
+        libc::F_SETFL if result == 0 => {
+            descriptors::flags_set(fd, argument as c_int);
+            result
+        }
+        _ => result,
+    }
+}
+
+/// # Safety
+/// As fcntl(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
+    // SAFETY: As the caller says; both are one where a file's size has 64 bits.
+    unsafe { fcntl(fd, command, argument) }
+}
+
+/// As with `fcntl`.
+///
+/// # Safety
+/// As ioctl(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+    let Some(held) = table::socket(fd) else {
+        // SAFETY: As the caller says.
+        return unsafe { original::ioctl(fd, request, argument) };
+    };
+    let integer = argument.cast::<c_int>();
+    match request {
+        libc::FIONBIO => {
+            // SAFETY: As the caller says, it leads to an integer.
+            let Some(on) = (unsafe { integer.as_ref() }) else { return success(Err(Errno::EFAULT)) };
+            success(descriptors::set_nonblocking(fd, *on != 0))
+        }
+        libc::FIONREAD | libc::TIOCOUTQ => success(ioctl::count(held, request).and_then(|count| {
+            // SAFETY: As the caller says, it leads to an integer.
+            *unsafe { integer.as_mut() }.ok_or(Errno::EFAULT)? = count;
+            Ok(())
+        })),
+        // SAFETY: As the caller says; the kernel knows how to set close-on-exec.
+        libc::FIOCLEX | libc::FIONCLEX => unsafe { original::ioctl(fd, request, argument) },
+        _ => {
+            crate::log::not_covered(&format!("ioctl {request:#x}"));
+            success(Err(Errno::ENOTTY))
+        }
+    }
+}
+
+/// # Safety
+/// As pipe2(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
+    // SAFETY: As the caller says.
+    let result = unsafe { original::pipe2(fds, flags) };
+    if result == 0 && Inside::is_here() {
+        for at in 0..2 {
+            // SAFETY: The kernel has written two numbers there.
+            let fd = unsafe { fds.add(at).as_mut() };
+            if let Some(fd) = fd {
+                *fd = descriptors::opened(*fd);
+            }
+        }
+    }
+    result
+}
+
+/// # Safety
+/// As eventfd(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
+    // SAFETY: As the caller says.
+    descriptors::opened(unsafe { original::eventfd(count, flags) })
+}
+
+/// # Safety
+/// As epoll_create1(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
+    // SAFETY: As the caller says.
+    descriptors::opened(unsafe { original::epoll_create1(flags) })
+}

@@ -1,0 +1,237 @@
+//! System calls behind a safe face: what this library asks of the kernel itself.
+#![allow(unsafe_code)]
+
+use std::ffi::{c_int, c_uint};
+use std::mem;
+use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::ptr;
+use std::time::Duration;
+
+use libc::{epoll_event, pollfd, sigset_t, timespec};
+use nix::errno::Errno;
+
+use crate::original;
+
+/// Highest number of a signal, plus one.
+const SIGNALS: c_int = 65;
+
+/// -1 is an error that errno tells.
+fn check(result: c_int) -> Result<c_int, Errno> {
+    if result < 0 { Err(Errno::last()) } else { Ok(result) }
+}
+
+fn check_size(result: isize) -> Result<usize, Errno> {
+    usize::try_from(result).map_err(|_| Errno::last())
+}
+
+/// A time as the kernel has it.
+pub fn timespec(time: Duration) -> timespec {
+    let tv_sec = libc::time_t::try_from(time.as_secs()).unwrap_or(libc::time_t::MAX);
+    timespec { tv_sec, tv_nsec: time.subsec_nanos().into() }
+}
+
+/// read(2).
+pub fn read(fd: RawFd, into: &mut [u8]) -> Result<usize, Errno> {
+    // SAFETY: `into` may be written, and is as long as said.
+    check_size(unsafe { original::read(fd, into.as_mut_ptr().cast(), into.len()) })
+}
+
+/// pread(2).
+pub fn pread(fd: RawFd, into: &mut [u8], offset: libc::off_t) -> Result<usize, Errno> {
+    // SAFETY: `into` may be written, and is as long as said.
+    check_size(unsafe { libc::pread(fd, into.as_mut_ptr().cast(), into.len(), offset) })
+}
+
+/// write(2).
+pub fn write(fd: RawFd, bytes: &[u8]) -> Result<usize, Errno> {
+    // SAFETY: `bytes` are as many as said.
+    check_size(unsafe { original::write(fd, bytes.as_ptr().cast(), bytes.len()) })
+}
+
+/// ppoll(2).
+pub fn ppoll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<usize, Errno> {
+    let timeout = timeout.map(timespec);
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let mask = mask.map_or(ptr::null(), ptr::from_ref);
+    // SAFETY: `fds` are as many as said; the pointers are null or lead to values of this call.
+    let count = unsafe { original::ppoll(fds.as_mut_ptr(), fds.len() as libc::nfds_t, timeout, mask) };
+    check(count).map(|count| count as usize)
+}
+
+/// A socket that does nothing, as a number: what it has beside is the kernel's business.
+pub fn placeholder(flags: c_int) -> Result<RawFd, Errno> {
+    // SAFETY: Takes numbers only.
+    check(unsafe { original::socket(libc::AF_UNIX, libc::SOCK_STREAM | flags, 0) })
+}
+
+/// close(2).
+pub fn close(fd: RawFd) -> Result<(), Errno> {
+    // SAFETY: Takes a number only; who calls owns it.
+    check(unsafe { original::close(fd) }).map(drop)
+}
+
+/// Takes over a descriptor that was just opened.
+pub fn own(fd: RawFd) -> OwnedFd {
+    // SAFETY: Callers have just opened it, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(fd) }
+}
+
+/// fcntl(2) with a number.
+pub fn fcntl(fd: RawFd, command: c_int, argument: c_int) -> Result<c_int, Errno> {
+    // SAFETY: The commands that callers here use take a number.
+    check(unsafe { original::fcntl(fd, command, argument as libc::c_ulong) })
+}
+
+/// epoll_create1(2).
+pub fn epoll_create(flags: c_int) -> Result<RawFd, Errno> {
+    // SAFETY: Takes a number only.
+    check(unsafe { original::epoll_create1(flags) })
+}
+
+/// epoll_ctl(2).
+pub fn epoll_ctl(epoll: RawFd, operation: c_int, fd: RawFd, events: u32, data: u64) -> Result<(), Errno> {
+    let mut event = epoll_event { events, u64: data };
+    // SAFETY: `event` lives as long as the call.
+    check(unsafe { original::epoll_ctl(epoll, operation, fd, &raw mut event) }).map(drop)
+}
+
+/// epoll_pwait(2). The timeout is rounded up to milliseconds.
+pub fn epoll_wait(
+    epoll: RawFd,
+    events: &mut [epoll_event],
+    timeout: Option<Duration>,
+    mask: Option<&sigset_t>,
+) -> Result<usize, Errno> {
+    let milliseconds = |time: Duration| c_int::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
+    let timeout = timeout.map_or(-1, milliseconds);
+    let mask = mask.map_or(ptr::null(), ptr::from_ref);
+    let room = c_int::try_from(events.len()).unwrap_or(c_int::MAX);
+    // SAFETY: `events` has that much room; `mask` is null or leads to a mask.
+    let count = unsafe { original::epoll_pwait(epoll, events.as_mut_ptr(), room, timeout, mask) };
+    check(count).map(|count| count as usize)
+}
+
+/// Whether every handler of a signal that this process has wants interrupted calls to go on (SA_RESTART).
+pub fn handlers_restart() -> bool {
+    (1..SIGNALS).all(|signal| {
+        // SAFETY: Zeros are a `sigaction`.
+        let mut action: libc::sigaction = unsafe { mem::zeroed() };
+        // SAFETY: Only asks; `action` may be written.
+        let known = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) } == 0;
+        !known
+            || action.sa_sigaction == libc::SIG_DFL
+            || action.sa_sigaction == libc::SIG_IGN
+            || action.sa_flags & libc::SA_RESTART != 0
+    })
+}
+
+/// Does something while this thread gets no SIGPIPE; one that came of it is forgotten.
+pub fn without_sigpipe<T>(what: impl FnOnce() -> T) -> T {
+    // SAFETY: Zeros are a set of signals.
+    let (mut pipe, mut before, mut pending) = unsafe { mem::zeroed::<[sigset_t; 3]>() }.into();
+    // SAFETY: All three may be written.
+    let was_pending = unsafe {
+        libc::sigemptyset(&raw mut pipe);
+        libc::sigaddset(&raw mut pipe, libc::SIGPIPE);
+        libc::sigpending(&raw mut pending);
+        libc::sigismember(&raw const pending, libc::SIGPIPE) == 1
+    };
+    // SAFETY: Both sets live as long as the call.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const pipe, &raw mut before) };
+    let result = what();
+    let error = Errno::last();
+    if error == Errno::EPIPE && !was_pending {
+        let now = timespec(Duration::ZERO);
+        // SAFETY: `pipe` and `now` live as long as the call.
+        while unsafe { libc::sigtimedwait(&raw const pipe, ptr::null_mut(), &raw const now) } == libc::SIGPIPE {}
+    }
+    // SAFETY: `before` was written above.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    error.set();
+    result
+}
+
+/// Has something done before each fork, and after it in the parent and in the child (pthread_atfork(3)).
+pub fn at_fork(before: extern "C" fn(), in_parent: extern "C" fn(), in_child: extern "C" fn()) {
+    // SAFETY: All three are functions of this library, which stays as long as the process.
+    let result = unsafe { libc::pthread_atfork(Some(before), Some(in_parent), Some(in_child)) };
+    if result != 0 {
+        crate::log::error!("no memory to take part in forks: children have no sockets");
+    }
+}
+
+/// Sends a signal to this thread.
+pub fn raise(signal: c_int) {
+    // SAFETY: Takes a number only.
+    unsafe { libc::raise(signal) };
+}
+
+/// Sends SIGTERM to this process.
+pub fn terminate() {
+    // SAFETY: Takes numbers only.
+    unsafe { libc::kill(libc::getpid(), libc::SIGTERM) };
+}
+
+/// Blocks all signals of this thread but those of its own faults; what was blocked before.
+pub fn block_signals() -> sigset_t {
+    // SAFETY: Zeros are sets of signals.
+    let (mut all, mut before) = unsafe { mem::zeroed::<[sigset_t; 2]>() }.into();
+    // SAFETY: Both sets may be written.
+    unsafe {
+        libc::sigfillset(&raw mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &raw const all, &raw mut before);
+    }
+    before
+}
+
+/// Sets this thread's blocked signals.
+pub fn set_signals(mask: &sigset_t) {
+    // SAFETY: `mask` is a set.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, mask, ptr::null_mut()) };
+}
+
+/// close_range(2).
+pub fn close_range(first: c_uint, last: c_uint, flags: c_int) -> Result<(), Errno> {
+    // SAFETY: Takes numbers only.
+    check(unsafe { original::close_range(first, last, flags) }).map(drop)
+}
+
+/// Moves a descriptor of this library's own to a high number, out of the way of the program's.
+pub fn move_up(fd: RawFd, lowest: RawFd) -> RawFd {
+    match fcntl(fd, libc::F_DUPFD_CLOEXEC, lowest) {
+        Ok(high) => {
+            let _ = close(fd);
+            high
+        }
+        // No room up there: it stays.
+        Err(_) => fd,
+    }
+}
+
+/// The soft limit of descriptors.
+pub fn descriptor_limits() -> (u64, u64) {
+    let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: `limits` may be written.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
+    (limits.rlim_cur, limits.rlim_max)
+}
+
+/// Sets the soft limit of descriptors.
+pub fn set_descriptor_limit(soft: u64, hard: u64) -> bool {
+    let limits = libc::rlimit { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: `limits` lives as long as the call.
+    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) == 0 }
+}
+
+/// Where a file stands.
+pub fn position(file: RawFd) -> Result<libc::off_t, Errno> {
+    // SAFETY: Takes numbers only.
+    let position = unsafe { libc::lseek(file, 0, libc::SEEK_CUR) };
+    if position < 0 { Err(Errno::last()) } else { Ok(position) }
+}
+
+/// Moves a file to a position.
+pub fn set_position(file: RawFd, position: libc::off_t) -> Result<(), Errno> {
+    // SAFETY: Takes numbers only.
+    if unsafe { libc::lseek(file, position, libc::SEEK_SET) } < 0 { Err(Errno::last()) } else { Ok(()) }
+}

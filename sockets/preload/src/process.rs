@@ -1,0 +1,226 @@
+//! The process as one of a VR: its link, its library, and the thread that turns their loop.
+//!
+//! A process attaches when it makes its first socket, by what `isthmus run` left in its environment. From then on a
+//! service thread waits for the loop: listeners, handshakes, datagrams and the vrFIB go on while the program computes. It
+//! sleeps when nothing happens, and takes no part in what an established connection sends and receives.
+
+use std::collections::HashMap;
+use std::env;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::PathBuf;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use ipc::link::{Link, LinkEvent};
+use ipc::reactor::{Event, Reactor};
+use ipc::{ServiceName, VrName};
+use nix::errno::Errno;
+use sockets::{Library, LibraryEvent, Readiness, SocketId};
+
+use crate::control::Control;
+use crate::table::{DESCRIPTIONS, Inside};
+use crate::{descriptors, fork, kernel, log, wait};
+
+/// Where the router's control socket is.
+pub const SOCKET_ENV: &str = "ISTHMUS_PRELOAD_SOCKET";
+/// The VR.
+pub const VR_ENV: &str = "ISTHMUS_PRELOAD_VR";
+
+/// The process as one of a VR.
+#[derive(Debug)]
+pub struct Process {
+    /// Its loop.
+    pub reactor: Reactor,
+    /// Its library.
+    pub library: Library,
+    /// Sockets of the library, by the description that has them.
+    pub by_socket: HashMap<SocketId, u32>,
+    /// What is known of each description.
+    pub controls: HashMap<u32, Control>,
+    /// Wakes the service thread.
+    alarm: OwnedFd,
+    /// Until when the service thread sleeps at most.
+    sleeps_until: Option<Instant>,
+}
+
+/// How this process stands to the router.
+#[derive(Debug)]
+pub enum State {
+    /// It has made no socket yet.
+    Unattached,
+    /// It is one of a VR.
+    Attached(Box<Process>),
+    /// It is a child whose parent was.
+    Orphan(Box<Process>),
+}
+
+static STATE: Mutex<State> = Mutex::new(State::Unattached);
+
+/// Its lock: the process's.
+pub fn state() -> MutexGuard<'static, State> {
+    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Does something with the process's library. Attaches first, if that was not done.
+pub fn with<T>(what: impl FnOnce(&mut Process) -> Result<T, Errno>) -> Result<T, Errno> {
+    let _inside = Inside::enter();
+    let mut state = state();
+    if !matches!(*state, State::Attached(_)) {
+        attach(&mut state)?;
+    }
+    let State::Attached(process) = &mut *state else { return Err(Errno::ENETDOWN) };
+    let result = what(process);
+    process.take_news();
+    process.set_alarm();
+    result
+}
+
+/// Becomes a process of the VR.
+fn attach(state: &mut State) -> Result<(), Errno> {
+    descriptors::make_room();
+    log::start();
+    fork::watch();
+    let link = open_link().inspect_err(|why| log::error!("not attached to a router: {why}"));
+    let reactor = link.and_then(|link| Reactor::new(link).map_err(|error| error.to_string()));
+    let mut reactor = reactor.map_err(|_| Errno::ENETDOWN)?;
+    let alarm = wait::make_bell()?;
+    let process = match std::mem::replace(state, State::Unattached) {
+        State::Unattached => {
+            let library = Library::new(&mut reactor).map_err(|error| {
+                log::error!("{error}");
+                Errno::ENETDOWN
+            })?;
+            let (by_socket, controls) = (HashMap::new(), HashMap::new());
+            Box::new(Process { reactor, library, by_socket, controls, alarm, sleeps_until: None })
+        }
+        State::Attached(process) => process,
+        State::Orphan(mut process) => {
+            process.reactor = reactor;
+            process.alarm = alarm;
+            process.become_child()?;
+            process
+        }
+    };
+    let (loop_fd, alarm) = (process.reactor.as_raw_fd(), process.alarm.as_raw_fd());
+    *state = State::Attached(process);
+    // The program's signals are for the program's threads.
+    let mask = kernel::block_signals();
+    let started =
+        thread::Builder::new().name("isthmus".to_owned()).stack_size(256 << 10).spawn(move || serve(loop_fd, alarm));
+    kernel::set_signals(&mask);
+    started.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)))
+}
+
+fn open_link() -> Result<Link, String> {
+    let variable = |key: &str| env::var_os(key).ok_or_else(|| format!("{key} is not set: use `isthmus run --preload`"));
+    let (control_socket, vr) = (PathBuf::from(variable(SOCKET_ENV)?), variable(VR_ENV)?);
+    let vr = VrName::new(&vr.to_string_lossy()).map_err(|error| error.to_string())?;
+    Link::attach(&control_socket, Some(vr), own_name()).map_err(|error| error.to_string())
+}
+
+/// The program's file name, as procmgr can list it.
+fn own_name() -> ServiceName {
+    let program = env::current_exe().ok();
+    let name = program.as_deref().and_then(|path| path.file_name()).and_then(|name| name.to_str()).unwrap_or_default();
+    // Cannot fail the second time: letters are a name.
+    ServiceName::new(name).unwrap_or_else(|_| ServiceName::new("program").expect("letters are a name"))
+}
+
+/// The service thread: turns the loop as long as the process lives.
+fn serve(loop_fd: i32, alarm: i32) {
+    let _inside = Inside::enter();
+    let mut timeout = None;
+    loop {
+        let mut fds = [wait::watch(loop_fd), wait::watch(alarm)];
+        if kernel::ppoll(&mut fds, timeout, None).is_err() {
+            continue;
+        }
+        if fds[1].revents != 0 {
+            wait::silence(alarm);
+        }
+        let mut state = state();
+        let State::Attached(process) = &mut *state else { return };
+        match process.turn() {
+            Ok(next) => timeout = next,
+            Err(why) => {
+                drop(state);
+                log::warn!("{why}");
+                return kernel::terminate();
+            }
+        }
+    }
+}
+
+impl State {
+    /// This process is a forked child: what it has is its parent's.
+    pub fn become_orphan(&mut self) {
+        *self = match std::mem::replace(self, State::Unattached) {
+            State::Attached(process) | State::Orphan(process) => State::Orphan(process),
+            State::Unattached => State::Unattached,
+        };
+    }
+}
+
+impl Process {
+    /// One turn of the loop, without waiting; how long until the next one at most.
+    fn turn(&mut self) -> Result<Option<Duration>, String> {
+        let mut stopping = false;
+        self.reactor.wait(Some(Duration::ZERO)).map_err(|error| error.to_string())?;
+        while let Some(event) = self.reactor.next_event().map_err(|error| error.to_string())? {
+            stopping |= matches!(self.library.handle(&mut self.reactor, event), Some(Event::Link(LinkEvent::Stop)));
+        }
+        self.library.handle_timeout(&mut self.reactor, Instant::now());
+        self.take_news();
+        self.sleeps_until = self.library.poll_timeout();
+        let left = |due: Instant| due.saturating_duration_since(Instant::now());
+        if stopping { Err("the router stops".to_owned()) } else { Ok(self.sleeps_until.map(left)) }
+    }
+
+    /// The service thread sleeps no longer than the library allows.
+    fn set_alarm(&mut self) {
+        let due = self.library.poll_timeout();
+        if due.is_some_and(|due| self.sleeps_until.is_none_or(|until| due < until)) {
+            self.sleeps_until = due;
+            wait::ring(self.alarm.as_raw_fd());
+        }
+    }
+
+    /// Takes in what has happened to sockets, and tells those who wait for it.
+    pub fn take_news(&mut self) {
+        while let Some(event) = self.library.poll(&mut self.reactor) {
+            let (LibraryEvent::Listening { listener: socket }
+            | LibraryEvent::ListenFailed { listener: socket, .. }
+            | LibraryEvent::Incoming { listener: socket }
+            | LibraryEvent::Connected { socket }
+            | LibraryEvent::ConnectFailed { socket, .. }
+            | LibraryEvent::Readable { socket }
+            | LibraryEvent::Writable { socket }) = event;
+            let Some(index) = self.by_socket.get(&socket).copied() else { continue };
+            self.note(index, event);
+            if let Some(description) = DESCRIPTIONS.get(index) {
+                description.kick(None);
+            }
+        }
+    }
+
+    /// What is known of a description.
+    pub fn control(&mut self, index: u32) -> Result<&mut Control, Errno> {
+        self.controls.get_mut(&index).ok_or(Errno::EBADF)
+    }
+
+    /// What a socket allows that has no connection of its own to look at.
+    pub fn readiness(&mut self, index: u32) -> Result<Readiness, Errno> {
+        let Some(control) = self.controls.get(&index) else { return Err(Errno::EBADF) };
+        let mut all = Readiness::default();
+        for socket in control.library_sockets() {
+            let one = self.library.readiness(&mut self.reactor, socket).map_err(sockets::errno)?;
+            all.readable |= one.readable;
+            all.writable |= one.writable;
+            all.failed |= one.failed;
+            all.read_closed |= one.read_closed;
+            all.hung_up |= one.hung_up;
+        }
+        Ok(self.control(index)?.adjust(all))
+    }
+}

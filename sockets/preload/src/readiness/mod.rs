@@ -1,0 +1,52 @@
+//! Readiness: poll, select and epoll over a mix of our sockets and the kernel's descriptors.
+//!
+//! All three look at the rings first, which costs no system call, and look out for peers for a while. A call that has to
+//! sleep arms the bells of what it waits for and lets the kernel wait for bells and for the kernel's descriptors at once.
+
+pub mod epoll;
+pub mod poll;
+pub mod select;
+
+use libc::c_short;
+use sockets::{Path, Readiness, Stream};
+
+use crate::description::{Held, Kind};
+use crate::process;
+
+/// How thoroughly to look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    /// At the rings alone.
+    Glance,
+    /// And lets the bell ring for what is not there.
+    Arm,
+}
+
+/// What a socket allows.
+fn look_at(held: Held, how: Look) -> Readiness {
+    let closed = Readiness { readable: true, writable: true, read_closed: true, hung_up: true, failed: true };
+    if held.kind() == Kind::Stream {
+        let Ok(mut stream) = held.lock() else { return closed };
+        if let Some(stream) = stream.as_mut() {
+            let seen = stream.glance();
+            return if how == Look::Glance { seen } else { stream.readiness() };
+        }
+    }
+    process::with(|process| process.readiness(held.index())).unwrap_or(closed)
+}
+
+/// As poll(2) says it.
+fn poll_events(readiness: Readiness) -> c_short {
+    let say = |is: bool, event: c_short| if is { event } else { 0 };
+    say(readiness.readable, libc::POLLIN | libc::POLLRDNORM)
+        | say(readiness.writable, libc::POLLOUT | libc::POLLWRNORM)
+        | say(readiness.read_closed, libc::POLLRDHUP)
+        | say(readiness.hung_up, libc::POLLHUP)
+        | say(readiness.failed, libc::POLLERR)
+}
+
+/// Whether the peer's library holds the other end: then it is worth looking out for it. Of the stack's threads nobody
+/// knows when they come, and they need the CPUs.
+fn is_direct(stream: &Stream) -> bool {
+    matches!(stream.path(), Path::InterVr(_))
+}

@@ -1,0 +1,154 @@
+//! poll(2) and ppoll(2).
+
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use libc::{pollfd, sigset_t};
+use nix::errno::Errno;
+use sockets::{SPIN, Stream};
+
+use super::{Look, look_at, poll_events};
+use crate::description::{Description, Held, Kind};
+use crate::{kernel, stream, table, wait};
+
+/// One of our sockets among what is waited for.
+struct Ours {
+    /// Where in the caller's array.
+    at: usize,
+    held: Held,
+    /// Its bell, once it was armed.
+    bell: Option<RawFd>,
+}
+
+/// Whether any of these is ours; else the kernel does it alone.
+pub fn has_ours(fds: &[pollfd]) -> bool {
+    fds.iter().any(|fd| table::socket(fd.fd).is_some())
+}
+
+/// Waits for descriptors: how many have something to say.
+pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<usize, Errno> {
+    let until = timeout.map(|timeout| Instant::now() + timeout);
+    let mut ours = Vec::with_capacity(fds.len());
+    let mut kernels = Vec::with_capacity(fds.len() + 2);
+    let mut places = Vec::with_capacity(fds.len());
+    for (at, fd) in fds.iter_mut().enumerate() {
+        fd.revents = 0;
+        match table::socket(fd.fd) {
+            Some(held) => ours.push(Ours { at, held, bell: None }),
+            None => {
+                kernels.push(*fd);
+                places.push(at);
+            }
+        }
+    }
+    let mut found = look(fds, &mut ours, Look::Glance);
+    if found == 0 && timeout != Some(Duration::ZERO) {
+        found = look_out(fds, &mut ours);
+    }
+    loop {
+        if found > 0 {
+            // The kernel's have their turn too.
+            return Ok(found + ask_kernel(fds, &mut kernels, &places)?);
+        }
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let descriptions: Vec<&'static Description> = ours.iter().map(|ours| ours.held.description()).collect();
+        let count = kernels.len();
+        let slept = wait::sleep(&descriptions, &mut kernels, cap(left, &ours), mask, |all| {
+            found = look(fds, &mut ours, Look::Arm);
+            if found == 0 {
+                for one in &mut ours {
+                    one.bell = bell_of(one.held);
+                    all.extend(one.bell.map(wait::watch));
+                }
+            }
+            found == 0
+        });
+        let bells: Vec<pollfd> = kernels.drain(count..).collect();
+        slept?;
+        if found > 0 {
+            continue;
+        }
+        let with_bell = ours.iter().filter(|one| one.bell.is_some());
+        for (one, bell) in with_bell.zip(&bells) {
+            if bell.revents != 0 {
+                stream::silence(one.held);
+            }
+        }
+        found = look(fds, &mut ours, Look::Arm) + take(fds, &kernels, &places);
+        if found > 0 {
+            return Ok(found);
+        }
+        if until.is_some_and(|until| until <= Instant::now()) {
+            return Ok(0);
+        }
+    }
+}
+
+/// What our sockets say now.
+fn look(fds: &mut [pollfd], ours: &mut [Ours], how: Look) -> usize {
+    let mut found = 0;
+    for one in ours {
+        let Some(fd) = fds.get_mut(one.at) else { continue };
+        let always = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
+        fd.revents = poll_events(look_at(one.held, how)) & (fd.events | always);
+        found += usize::from(fd.revents != 0);
+    }
+    found
+}
+
+/// Looks out for peers that are awake, as a call on one connection does before it sleeps.
+fn look_out(fds: &mut [pollfd], ours: &mut [Ours]) -> usize {
+    let spins = |one: &Ours| one.held.description().lock().as_ref().is_some_and(super::is_direct);
+    if !ours.iter().any(spins) {
+        return 0;
+    }
+    let start = Instant::now();
+    loop {
+        for _ in 0..16 {
+            let found = look(fds, ours, Look::Glance);
+            if found > 0 {
+                return found;
+            }
+            std::hint::spin_loop();
+        }
+        if start.elapsed() >= SPIN {
+            return 0;
+        }
+    }
+}
+
+fn bell_of(held: Held) -> Option<RawFd> {
+    match held.kind() {
+        Kind::Stream => held.description().lock().as_mut().map(stream::bell),
+        Kind::Datagram => None,
+    }
+}
+
+/// Connections that another process has too are looked at now and then.
+fn cap(left: Option<Duration>, ours: &[Ours]) -> Option<Duration> {
+    let is_shared = |one: &Ours| one.held.description().lock().as_ref().is_some_and(Stream::is_shared);
+    match ours.iter().any(is_shared) {
+        true => Some(left.unwrap_or(Duration::MAX).min(wait::LOOK_AT_SHARED)),
+        false => left,
+    }
+}
+
+/// What the kernel's descriptors say, without waiting.
+fn ask_kernel(fds: &mut [pollfd], kernels: &mut [pollfd], places: &[usize]) -> Result<usize, Errno> {
+    if kernels.is_empty() {
+        return Ok(0);
+    }
+    kernel::ppoll(kernels, Some(Duration::ZERO), None)?;
+    Ok(take(fds, kernels, places))
+}
+
+fn take(fds: &mut [pollfd], kernels: &[pollfd], places: &[usize]) -> usize {
+    let mut found = 0;
+    for (polled, at) in kernels.iter().zip(places) {
+        if let Some(fd) = fds.get_mut(*at) {
+            fd.revents = polled.revents;
+            found += usize::from(polled.revents != 0);
+        }
+    }
+    found
+}
