@@ -22,7 +22,7 @@ fn aligned(length: usize) -> usize {
 /// Writes what the socket asked for to come with a datagram: how many bytes, and whether something did not fit.
 pub fn tell(held: Held, info: &DatagramInfo, room: &mut [u8]) -> (usize, bool) {
     let messages = process::with(|process| {
-        let number = info.interface.as_ref().map_or(0, |name| names::number_of(process, name));
+        let number = info.interface.as_ref().map_or(0, |name| names::number_of(process, name.as_str()));
         Ok(wanted(process.control(held.index())?, info, number))
     });
     let (mut used, mut cut) = (0, false);

@@ -28,6 +28,7 @@ mod datagram;
 mod description;
 mod descriptors;
 mod fork;
+mod interfaces;
 // A test's own program keeps its libc.
 #[cfg(not(test))]
 mod interpose;

@@ -120,12 +120,18 @@ impl Process {
             }
             (libc::IPPROTO_IP, libc::IP_MULTICAST_IF) => {
                 let interface = self.interface_of_v4(value)?;
-                return self.change(held, |options| Ok(options.multicast_interface = interface));
+                return self.change(held, |options| {
+                    options.multicast_interface = interface;
+                    Ok(())
+                });
             }
             (libc::IPPROTO_IPV6, libc::IPV6_MULTICAST_IF) => {
                 let number = integer(value)?;
                 let interface = names::interface_of(self, u32::try_from(number).unwrap_or(0));
-                return self.change(held, |options| Ok(options.multicast_interface = interface));
+                return self.change(held, |options| {
+                    options.multicast_interface = interface;
+                    Ok(())
+                });
             }
             _ => {}
         }
@@ -222,15 +228,12 @@ impl Process {
             None => names::interface_of(self, 1).ok_or(Errno::ENODEV)?,
         };
         let control = self.control(held.index())?;
-        for socket in control.library_sockets() {
-            let done = match join {
-                true => self.library.join(socket, group, &interface),
-                false => self.library.leave(socket, group, &interface),
-            };
-            done.map_err(errno)?;
-            break;
-        }
-        Ok(())
+        let socket = control.library_sockets().first().copied().ok_or(Errno::EINVAL)?;
+        let done = match join {
+            true => self.library.join(socket, group, &interface),
+            false => self.library.leave(socket, group, &interface),
+        };
+        done.map_err(errno)
     }
 }
 

@@ -19,6 +19,7 @@ use nix::errno::Errno;
 use sockets::{Library, LibraryEvent, Readiness, SocketId};
 
 use crate::control::Control;
+use crate::interfaces::Interfaces;
 use crate::table::{DESCRIPTIONS, Inside};
 use crate::{descriptors, fork, kernel, log, wait};
 
@@ -38,6 +39,8 @@ pub struct Process {
     pub by_socket: HashMap<SocketId, u32>,
     /// What is known of each description.
     pub controls: HashMap<u32, Control>,
+    /// What is known of the VR's interfaces, once somebody asked.
+    pub interfaces: Interfaces,
     /// Wakes the service thread.
     alarm: OwnedFd,
     /// Until when the service thread sleeps at most.
@@ -91,13 +94,14 @@ fn attach(state: &mut State) -> Result<(), Errno> {
                 log::error!("{error}");
                 Errno::ENETDOWN
             })?;
-            let (by_socket, controls) = (HashMap::new(), HashMap::new());
-            Box::new(Process { reactor, library, by_socket, controls, alarm, sleeps_until: None })
+            let (by_socket, controls, interfaces) = (HashMap::new(), HashMap::new(), Interfaces::default());
+            Box::new(Process { reactor, library, by_socket, controls, interfaces, alarm, sleeps_until: None })
         }
         State::Attached(process) => process,
         State::Orphan(mut process) => {
             process.reactor = reactor;
             process.alarm = alarm;
+            process.interfaces = Interfaces::default();
             process.become_child()?;
             process
         }
@@ -165,16 +169,23 @@ impl State {
 impl Process {
     /// One turn of the loop, without waiting; how long until the next one at most.
     fn turn(&mut self) -> Result<Option<Duration>, String> {
+        self.turn_within(Duration::ZERO)?;
+        let left = |due: Instant| due.saturating_duration_since(Instant::now());
+        Ok(self.sleeps_until.map(left))
+    }
+
+    /// One turn, which waits for something to happen, at most for so long. All others wait meanwhile.
+    pub fn turn_within(&mut self, limit: Duration) -> Result<(), String> {
         let mut stopping = false;
-        self.reactor.wait(Some(Duration::ZERO)).map_err(|error| error.to_string())?;
+        self.reactor.wait(Some(limit)).map_err(|error| error.to_string())?;
         while let Some(event) = self.reactor.next_event().map_err(|error| error.to_string())? {
+            let Some(event) = self.interfaces.handle(&mut self.reactor, event) else { continue };
             stopping |= matches!(self.library.handle(&mut self.reactor, event), Some(Event::Link(LinkEvent::Stop)));
         }
         self.library.handle_timeout(&mut self.reactor, Instant::now());
         self.take_news();
         self.sleeps_until = self.library.poll_timeout();
-        let left = |due: Instant| due.saturating_duration_since(Instant::now());
-        if stopping { Err("the router stops".to_owned()) } else { Ok(self.sleeps_until.map(left)) }
+        if stopping { Err("the router stops".to_owned()) } else { Ok(()) }
     }
 
     /// The service thread sleeps no longer than the library allows.

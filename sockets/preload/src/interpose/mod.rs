@@ -7,6 +7,7 @@
 
 mod data;
 mod descriptors;
+mod names;
 mod readiness;
 mod sockets;
 

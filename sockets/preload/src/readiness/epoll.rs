@@ -158,7 +158,11 @@ impl EpollSet {
                 (item.events, item.data, item.spent, item.reported) = (events, data, false, 0);
             }
             libc::EPOLL_CTL_DEL => {
-                return if is_there { Ok(self.remove(state, fd)) } else { Err(Errno::ENOENT) };
+                if !is_there {
+                    return Err(Errno::ENOENT);
+                }
+                self.remove(state, fd);
+                return Ok(());
             }
             _ => return Err(Errno::EINVAL),
         }

@@ -1,0 +1,199 @@
+//! Interfaces and addresses of the VR.
+
+use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::net::{IpAddr, SocketAddr};
+use std::ptr;
+
+use libc::{addrinfo, ifaddrs, sockaddr};
+use nix::errno::Errno;
+use stack_api::interface::InterfaceState;
+
+use super::success;
+use crate::{address, names, original, process};
+
+/// Room for a name of an interface, its end included (IFNAMSIZ).
+const NAME_BYTES: usize = 16;
+
+/// An entry of getifaddrs(3), with all that it points to.
+#[repr(C)]
+struct Entry {
+    entry: ifaddrs,
+    name: [u8; NAME_BYTES],
+    address: Storage,
+    mask: Storage,
+    broadcast: Storage,
+}
+
+/// Any address, aligned as all are.
+#[repr(C, align(8))]
+struct Storage([u8; 32]);
+
+impl Storage {
+    fn of(address: IpAddr, scope: u32) -> Self {
+        let (encoded, length) = address::encode(SocketAddr::new(address, 0), scope);
+        let mut bytes = [0; 32];
+        bytes[..length].copy_from_slice(&encoded[..length]);
+        Self(bytes)
+    }
+
+    /// `sockaddr_ll`: the number and the MAC address.
+    fn of_link(number: u32, mac: Option<[u8; 6]>) -> Self {
+        let mut bytes = [0; 32];
+        bytes[..2].copy_from_slice(&(libc::AF_PACKET as u16).to_ne_bytes());
+        bytes[4..8].copy_from_slice(&number.to_ne_bytes());
+        bytes[8..10].copy_from_slice(&libc::ARPHRD_ETHER.to_ne_bytes());
+        if let Some(mac) = mac {
+            bytes[11] = 6;
+            bytes[12..18].copy_from_slice(&mac);
+        }
+        Self(bytes)
+    }
+}
+
+/// # Safety
+/// As getifaddrs(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getifaddrs(found: *mut *mut ifaddrs) -> c_int {
+    let all = match process::with(|process| process.interfaces()) {
+        Ok(all) => all,
+        Err(error) => return success(Err(error)),
+    };
+    let mut first = ptr::null_mut();
+    // Backwards: each is put before those that follow it.
+    for (number, state) in all.iter().rev() {
+        for (own, length) in names::addresses(state).into_iter().rev() {
+            let scope = if address::is_of_a_link(own) { *number } else { 0 };
+            first =
+                entry(state, Storage::of(own, scope), Some(Storage::of(names::mask(own, length), 0)), Some(own), first);
+        }
+        first = entry(state, Storage::of_link(*number, state.mac), None, None, first);
+    }
+    // SAFETY: As the caller says.
+    match unsafe { found.as_mut() } {
+        Some(found) => *found = first,
+        None => return success(Err(Errno::EFAULT)),
+    }
+    0
+}
+
+fn entry(
+    state: &InterfaceState,
+    address: Storage,
+    mask: Option<Storage>,
+    own: Option<IpAddr>,
+    next: *mut ifaddrs,
+) -> *mut ifaddrs {
+    let mut name = [0; NAME_BYTES];
+    let text = state.name.as_str().as_bytes();
+    let fits = text.len().min(NAME_BYTES - 1);
+    name[..fits].copy_from_slice(&text[..fits]);
+    let has_mask = mask.is_some();
+    let broadcast = own.filter(IpAddr::is_ipv4).and_then(|own| {
+        let net = state.addresses.iter().find(|net| net.addr() == own && net.prefix_len() < 31)?;
+        Some(Storage::of(net.broadcast(), 0))
+    });
+    let has_broadcast = broadcast.is_some();
+    let nothing = || Storage([0; 32]);
+    // SAFETY: Zeros are an entry that points to nothing.
+    let empty: ifaddrs = unsafe { std::mem::zeroed() };
+    let entry = Box::leak(Box::new(Entry {
+        entry: empty,
+        name,
+        address,
+        mask: mask.unwrap_or_else(nothing),
+        broadcast: broadcast.unwrap_or_else(nothing),
+    }));
+    entry.entry.ifa_next = next;
+    entry.entry.ifa_name = entry.name.as_mut_ptr().cast();
+    entry.entry.ifa_flags = names::flags(state);
+    entry.entry.ifa_addr = ptr::from_mut(&mut entry.address).cast::<sockaddr>();
+    if has_mask {
+        entry.entry.ifa_netmask = ptr::from_mut(&mut entry.mask).cast::<sockaddr>();
+    }
+    if has_broadcast {
+        entry.entry.ifa_ifu = ptr::from_mut(&mut entry.broadcast).cast::<sockaddr>();
+    }
+    ptr::from_mut(entry).cast()
+}
+
+/// # Safety
+/// As freeifaddrs(3): `first` came from [`getifaddrs`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn freeifaddrs(first: *mut ifaddrs) {
+    let mut next = first.cast::<Entry>();
+    while !next.is_null() {
+        // SAFETY: It was leaked as a box above, and is given back once.
+        let entry = unsafe { Box::from_raw(next) };
+        next = entry.entry.ifa_next.cast();
+    }
+}
+
+/// # Safety
+/// As if_nametoindex(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn if_nametoindex(name: *const c_char) -> c_uint {
+    if name.is_null() {
+        return 0;
+    }
+    // SAFETY: As the caller says, it ends with a zero byte.
+    let name = unsafe { CStr::from_ptr(name) }.to_string_lossy();
+    let number = process::with(|process| Ok(names::number_of(process, &name))).unwrap_or(0);
+    if number == 0 {
+        Errno::ENODEV.set();
+    }
+    number
+}
+
+/// # Safety
+/// As if_indextoname(3): `name` has room for IF_NAMESIZE bytes.
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn if_indextoname(number: c_uint, name: *mut c_char) -> *mut c_char {
+    let found = process::with(|process| names::interface_of(process, number).ok_or(Errno::ENXIO));
+    match found {
+        Ok(found) => {
+            let text = found.as_str().as_bytes();
+            let fits = text.len().min(NAME_BYTES - 1);
+            // SAFETY: As the caller says; both do not overlap.
+            unsafe {
+                ptr::copy_nonoverlapping(text.as_ptr(), name.cast(), fits);
+                name.add(fits).write(0);
+            }
+            name
+        }
+        Err(error) => {
+            error.set();
+            ptr::null_mut()
+        }
+    }
+}
+
+/// Which families the host has addresses of says nothing of the VR: a host of numbers is read as it stands.
+///
+/// # Safety
+/// As getaddrinfo(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getaddrinfo(
+    node: *const c_char,
+    service: *const c_char,
+    hints: *const addrinfo,
+    found: *mut *mut addrinfo,
+) -> c_int {
+    // SAFETY: As the caller says.
+    let is_numeric = node.is_null() || unsafe { CStr::from_ptr(node) }.to_str().is_ok_and(is_address);
+    // SAFETY: As the caller says.
+    match unsafe { hints.as_ref() } {
+        Some(hints) if is_numeric => {
+            let mut hints = *hints;
+            hints.ai_flags &= !libc::AI_ADDRCONFIG;
+            // SAFETY: As the caller says; `hints` lives as long as the call.
+            unsafe { original::getaddrinfo(node, service, &raw const hints, found) }
+        }
+        // SAFETY: As the caller says.
+        _ => unsafe { original::getaddrinfo(node, service, hints, found) },
+    }
+}
+
+fn is_address(text: &str) -> bool {
+    let without_scope = text.split('%').next().unwrap_or_default();
+    without_scope.parse::<IpAddr>().is_ok()
+}
