@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ipc::InterfaceName;
 use ipnet::Ipv4Net;
 use log::Level;
+use sdk::InterfaceName;
+use sdk::config::Node;
 use sdk::core::{Closed, ConfigError, ConnectionId, Input, Output, ProtocolCore, Time};
+use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::outbox::RibLink;
 use sdk::rib::{NextHop, RibRequest, RibUpdate, Route};
-use stack_api::interface::{InterfaceKind, InterfaceState};
-use vr_api::config::Node;
-use vr_api::show::Row;
+use sdk::show::Row;
 
 use crate::adj_rib::AttributePool;
 use crate::advertise::EndOfRib;
