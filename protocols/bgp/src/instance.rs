@@ -288,10 +288,7 @@ impl Bgp {
             RibUpdate::Prefix { prefix: ipnet::IpNet::V6(_), .. } => {}
             RibUpdate::Redistributed(changes) => self.redistributed(changes),
             RibUpdate::RedistributionComplete => self.redistribution_complete(),
-            RibUpdate::Refused { prefix, reason } => {
-                self.outbox.log(Level::Warn, format!("route {prefix} refused by the RIB: {reason}"));
-            }
-            RibUpdate::Denied { reason } => self.outbox.log(Level::Warn, format!("denied by the RIB: {reason}")),
+            RibUpdate::Refused { .. } | RibUpdate::Denied { .. } => self.outbox.warn_of(&update),
             // It tracks its next hops: what it brought it takes back when it hears that they are lost.
             RibUpdate::Unused(_) => {}
         }

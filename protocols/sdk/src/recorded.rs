@@ -72,17 +72,18 @@ pub fn check<C: ProtocolCore>(folder: &Path, new: impl Fn() -> C, codec: Codec) 
     if cases.is_empty() {
         return Err(format!("{}: no cases", folder.display()));
     }
-    for case in cases {
-        let out = play(&case, new(), codec).map_err(|error| format!("{}: {error}", case.display()))?;
-        let recorded = case.join("out.txt");
-        if std::env::var_os("ISTHMUS_REWRITE").is_some() {
-            fs::write(&recorded, &out).map_err(|error| format!("{}: {error}", recorded.display()))?;
-        }
-        let expected = fs::read_to_string(&recorded).unwrap_or_default();
-        difference(&out, &expected)
-            .map_or(Ok(()), |difference| Err(format!("{}: {difference}", recorded.display())))?;
+    cases.iter().try_for_each(|case| check_case(case, new(), codec))
+}
+
+/// Runs one case. The error is the first difference, as text.
+pub fn check_case<C: ProtocolCore>(case: &Path, core: C, codec: Codec) -> Result<(), String> {
+    let out = play(case, core, codec).map_err(|error| format!("{}: {error}", case.display()))?;
+    let recorded = case.join("out.txt");
+    if std::env::var_os("ISTHMUS_REWRITE").is_some() {
+        fs::write(&recorded, &out).map_err(|error| format!("{}: {error}", recorded.display()))?;
     }
-    Ok(())
+    let expected = fs::read_to_string(&recorded).unwrap_or_default();
+    difference(&out, &expected).map_or(Ok(()), |difference| Err(format!("{}: {difference}", recorded.display())))
 }
 
 /// Plays one case to a core: the text of `out.txt`.
