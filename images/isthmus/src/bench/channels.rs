@@ -5,8 +5,12 @@
 //! once, with their page tables, and the kernel's objects. Those are counted in the whole system (`Slab` of
 //! /proc/meminfo), where others come and go; so their share is taken at the largest number of connections, and is the
 //! same for each: the objects of a connection have one size.
+//!
+//! Where one process may not have the descriptors of all, the connections stand between several pairs of processes, the
+//! same for both subjects.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
 
@@ -14,6 +18,7 @@ use anyhow::{Context, Result, bail};
 
 use super::footprint::{Footprint, kernel_objects};
 use super::inter_vr::case::{Placement, SMALL};
+use super::inter_vr::endpoint::raise_descriptor_limit;
 use super::inter_vr::pair::Pair;
 use super::inter_vr::place;
 use super::inter_vr::router::{OVER_THE_CHANNEL, OVER_THE_CHANNEL_TOO, Router};
@@ -73,10 +78,12 @@ pub fn measure(quick: bool) -> Result<Report> {
     let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
     super::interrupt::remove_when_interrupted(folder.path())?;
     let cpus = machine::own_cpus()?;
+    let most = SIZES.into_iter().take(effort.sizes).map(|(connections, _)| connections).max().unwrap_or(0);
+    let pairs = most.div_ceil(raise_descriptor_limit(most)?);
     let (mut values, mut skipped) = (Values::new(), BTreeMap::new());
     for _ in 0..effort.rounds {
         for (subject, name, address) in SUBJECTS {
-            let stood = stand(folder.path(), &cpus, (subject, name, address), effort, &mut values);
+            let stood = stand(folder.path(), &cpus, (subject, name, address), (effort, pairs), &mut values);
             if let Err(error) = stood {
                 // Mostly: a user who may not have so many descriptors.
                 skipped.insert(name, format!("{error:#}"));
@@ -92,29 +99,28 @@ fn stand(
     folder: &Path,
     cpus: &[usize],
     (subject, name, address): (Subject, &'static str, &str),
-    effort: Effort,
+    (effort, pairs): (Effort, usize),
     values: &mut Values,
 ) -> Result<()> {
     let router = Router::start(folder)?;
-    let mut pair = Pair::join(&router)?;
+    let mut pairs = Pairs::join(&router, pairs, (subject, address))?;
     if let Some(cpus) = place(cpus, Placement::Apart) {
-        pair.pin(cpus)?;
+        pairs.pin(cpus)?;
     }
-    let address = pair.listen(subject, address.to_owned())?;
     let mut add = |case, value| values.entry((case, name)).or_default().push(value);
     // The first ones bring what all share: buffers, tables, the first blocks of ports.
-    pair.run(subject, &address, Workload::Open { connections: effort.opens })?;
-    let (before, objects_before) = (pair.footprints()?, kernel_objects()?);
+    pairs.run(subject, Workload::Open { connections: effort.opens })?;
+    let (before, objects_before) = (pairs.footprints()?, kernel_objects()?);
     let (mut standing, mut memory) = (0, Vec::new());
     for (connections, [open, _, descriptors]) in SIZES.into_iter().take(effort.sizes) {
-        pair.hold(subject, &address, connections - standing)?;
+        pairs.hold(subject, connections - standing)?;
         standing = connections;
-        let after = pair.footprints()?;
+        let after = pairs.footprints()?;
         memory.push(per_connection(before, after, connections, |f| f.memory + f.page_tables).iter().sum::<f64>());
         add(descriptors, per_connection(before, after, connections, |f| f.descriptors).into_iter().fold(0.0, f64::max));
-        match pair.run(subject, &address, Workload::Open { connections: effort.opens })? {
-            (Measurement::Opens { p50 }, _) => add(open, p50),
-            (other, _) => bail!("opening gave {other:?}"),
+        match pairs.first_runs(subject, Workload::Open { connections: effort.opens })? {
+            Measurement::Opens { p50 } => add(open, p50),
+            other => bail!("opening gave {other:?}"),
         }
     }
     let objects = kernel_objects()?.saturating_sub(objects_before) as f64 / standing as f64;
@@ -124,9 +130,72 @@ fn stand(
     if subject == Subject::InterVr {
         let alone = Pair::join(&router)?;
         let cpus = place(cpus, Placement::OneCore).context("no CPU")?;
+        // The others go on standing.
+        let ((pair, address), _others) = pairs.split_first().context("no pair")?;
         busy([(ISTHMUS, pair, address), (ALONE, alone, OVER_THE_CHANNEL_TOO.to_owned())], cpus, effort, values)?;
     }
     Ok(())
+}
+
+/// The pairs of processes between which connections stand, and where each listens.
+struct Pairs(Vec<Listening>);
+
+/// A pair, and where it listens.
+type Listening = (Pair, String);
+
+impl Pairs {
+    fn join(router: &Router, count: usize, (subject, address): (Subject, &str)) -> Result<Self> {
+        let join = |number| {
+            let mut pair = Pair::join(router)?;
+            let address = pair.listen(subject, at_port(address, number)?)?;
+            Ok((pair, address))
+        };
+        (0..).take(count).map(join).collect::<Result<_>>().map(Self)
+    }
+
+    fn pin(&mut self, cpus: (usize, usize)) -> Result<()> {
+        self.0.iter_mut().try_for_each(|(pair, _)| pair.pin(cpus))
+    }
+
+    /// So many more stand, as many between each pair.
+    fn hold(&mut self, subject: Subject, connections: usize) -> Result<()> {
+        let count = self.0.len();
+        let share = |number| connections / count + usize::from(number < connections % count);
+        self.0.iter_mut().enumerate().try_for_each(|(n, (pair, address))| pair.hold(subject, address, share(n)))
+    }
+
+    /// What the driving and the serving sides hold.
+    fn footprints(&mut self) -> Result<[Footprint; 2]> {
+        let mut sum = [Footprint::default(); 2];
+        for (pair, _) in &mut self.0 {
+            sum.iter_mut().zip(pair.footprints()?).for_each(|(sum, one)| *sum += one);
+        }
+        Ok(sum)
+    }
+
+    fn run(&mut self, subject: Subject, workload: Workload) -> Result<()> {
+        self.0.iter_mut().try_for_each(|(pair, address)| pair.run(subject, address, workload).map(drop))
+    }
+
+    fn first_runs(&mut self, subject: Subject, workload: Workload) -> Result<Measurement> {
+        let (pair, address) = self.0.first_mut().context("no pair")?;
+        Ok(pair.run(subject, address, workload)?.0)
+    }
+
+    /// The first one, and the others.
+    fn split_first(self) -> Option<(Listening, Vec<Listening>)> {
+        let mut all = self.0.into_iter();
+        Some((all.next()?, all.collect()))
+    }
+}
+
+/// The address of one of several pairs; port 0 is any, and stays so.
+fn at_port(address: &str, number: u16) -> Result<String> {
+    let mut address: SocketAddr = address.parse().with_context(|| format!("address {address}"))?;
+    if address.port() != 0 {
+        address.set_port(address.port() + 10 * number);
+    }
+    Ok(address.to_string())
 }
 
 /// What each side holds more, for each connection.

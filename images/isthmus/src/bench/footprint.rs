@@ -1,6 +1,7 @@
 //! What a process and the kernel keep for connections.
 
 use std::fs;
+use std::ops::AddAssign;
 
 use anyhow::{Context, Result};
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,14 @@ pub struct Footprint {
     pub page_tables: u64,
     /// Its open descriptors.
     pub descriptors: u64,
+}
+
+impl AddAssign for Footprint {
+    fn add_assign(&mut self, other: Self) {
+        self.memory += other.memory;
+        self.page_tables += other.page_tables;
+        self.descriptors += other.descriptors;
+    }
 }
 
 impl Footprint {

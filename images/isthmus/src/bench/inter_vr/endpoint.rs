@@ -164,14 +164,14 @@ fn obey(endpoint: &mut Option<Endpoint>, order: Order) -> Result<Reply> {
             Ok(Reply::Listening { address })
         }
         Order::HoldOpened { subject, address, connections } => {
-            raise_descriptor_limit(held.len() + connections);
+            raise_descriptor_limit(held.len() + connections)?;
             for _ in 0..connections {
                 held.push(connect(process, subject, &address, Waiting::Spinning)?);
             }
             Ok(Reply::Done)
         }
         Order::HoldAccepted { subject, connections } => {
-            raise_descriptor_limit(held.len() + connections);
+            raise_descriptor_limit(held.len() + connections)?;
             let listener = listener(listeners, subject)?;
             for _ in 0..connections {
                 held.push(listener.accept(Waiting::Spinning)?);
@@ -215,20 +215,18 @@ fn listener(listeners: &BTreeMap<Subject, Listener>, subject: Subject) -> Result
 /// Descriptors of one connection at most, and of everything else.
 const DESCRIPTORS: (usize, usize) = (4, 1024);
 
-/// Makes room for so many more connections. A user who may not gets as far as the limit lets them, and then an error.
-fn raise_descriptor_limit(connections: usize) {
+/// Makes room for so many connections in this process and those that it starts. For how many there is: a user who may not
+/// raise the limit gets as far as it lets them.
+pub fn raise_descriptor_limit(connections: usize) -> Result<usize> {
     let (each, others) = DESCRIPTORS;
     let wanted = (connections * each + others) as u64;
-    let raise = || -> nix::Result<()> {
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
-        if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted.max(soft), wanted.max(hard)).is_err() {
-            setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
-        }
-        Ok(())
-    };
-    if let Err(error) = raise() {
-        log::debug!("raise the descriptor limit to {wanted}: {error}");
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    if soft < wanted && setrlimit(Resource::RLIMIT_NOFILE, wanted.max(soft), wanted.max(hard)).is_err() {
+        setrlimit(Resource::RLIMIT_NOFILE, hard, hard)?;
     }
+    let (soft, _) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let room = (usize::try_from(soft)?.saturating_sub(others) / each).min(connections);
+    if room == 0 { bail!("a limit of {soft} descriptors leaves no room for a connection") } else { Ok(room) }
 }
 
 /// Processor time that this process has used so far, its own and the kernel's for it.
