@@ -46,8 +46,8 @@ pub struct Parcel {
     pub by_link: bool,
     /// What is said, as far as there was room.
     pub text: String,
-    /// Whether there was too little room (MSG_TRUNC).
-    pub is_cut: bool,
+    /// Where there was too little room: how long the whole is (MSG_TRUNC, as a flag of the call and of its result).
+    pub cut_from: Option<usize>,
 }
 
 /// The datagram sockets of one process.

@@ -77,8 +77,8 @@ impl DatagramHost for KernelHost {
         let mut space = nix::cmsg_space!(libc::in6_pktinfo, libc::in_pktinfo, libc::c_int, libc::c_int);
         let mut slices = [io::IoSliceMut::new(&mut buffer)];
         let fd = socket.as_raw_fd();
-        let got = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), MsgFlags::empty()).map_err(number)?;
-        let (bytes, is_cut) = (got.bytes, got.flags.contains(MsgFlags::MSG_TRUNC));
+        let got = recvmsg::<SockaddrStorage>(fd, &mut slices, Some(&mut space), MsgFlags::MSG_TRUNC).map_err(number)?;
+        let (whole, is_cut) = (got.bytes, got.flags.contains(MsgFlags::MSG_TRUNC));
         let from = sender(got.address.as_ref().expect("datagrams have a sender"));
         let (mut ttl, mut tos, mut to, mut index) = (0, 0, IpAddr::from(Ipv4Addr::UNSPECIFIED), 0);
         for said in got.cmsgs().expect("there was space") {
@@ -101,8 +101,9 @@ impl DatagramHost for KernelHost {
         let header = if is_raw && to.is_ipv4() { usize::from(buffer[0] & 0xf) * 4 } else { 0 };
         let from = if is_raw { SocketAddr::new(from.ip(), 0) } else { from };
         let by_link = u32::try_from(index) == Ok(self.link);
+        let bytes = whole.min(buffer.len());
         let text = String::from_utf8_lossy(&buffer[header..bytes]).into_owned();
-        Ok(Parcel { from, to, ttl, tos, by_link, text, is_cut })
+        Ok(Parcel { from, to, ttl, tos, by_link, text, cut_from: is_cut.then_some(whole) })
     }
 
     fn join(&mut self, socket: Handle, group: IpAddr) -> Outcome<()> {

@@ -51,19 +51,20 @@ impl DatagramHost for LibraryHost {
 
     fn receive_from(&mut self, socket: Handle, room: usize, patience: Duration) -> Outcome<Parcel> {
         let socket = self.get(socket)?;
+        let mut buffer = vec![0; room];
         let got = self.turn_until(patience, |host| {
-            host.library.receive_from(&mut host.reactor, socket).map_err(errno).transpose()
+            let received = host.library.receive_datagram(&mut host.reactor, socket, &mut buffer, Duration::ZERO);
+            received.map_err(errno).transpose()
         });
-        let message = got.unwrap_or_else(|| Err(Errno::again()))?;
-        let payload = &message.payload[..message.payload.len().min(room)];
+        let info = got.unwrap_or_else(|| Err(Errno::again()))?;
         Ok(Parcel {
-            from: message.addresses.source,
-            to: message.addresses.destination.ip(),
-            ttl: message.ttl,
-            tos: message.tos,
-            by_link: message.interface.as_ref() == Some(&self.link),
-            text: String::from_utf8_lossy(payload).into_owned(),
-            is_cut: payload.len() < message.payload.len(),
+            from: info.source,
+            to: info.destination.ip(),
+            ttl: info.ttl,
+            tos: info.tos,
+            by_link: info.interface.as_ref() == Some(&self.link),
+            text: String::from_utf8_lossy(&buffer[..info.length.min(room)]).into_owned(),
+            cut_from: info.truncated.then_some(info.length),
         })
     }
 

@@ -164,9 +164,10 @@ impl Process<'_> {
     }
 
     fn parcel(&self, parcel: &Parcel) -> String {
-        let Parcel { from, to, ttl, tos, by_link, text, is_cut } = parcel;
+        let Parcel { from, to, ttl, tos, by_link, text, cut_from } = parcel;
         let way = if *by_link { "the link" } else { "another way" };
-        let (what, cut) = (shown(text), if *is_cut { ", cut" } else { "" });
+        let cut = cut_from.map_or(String::new(), |whole| format!(", cut from {whole} bytes"));
+        let what = shown(text);
         let (from, to) = (self.shown_address(*from), self.shown_ip(*to));
         format!("{what}{cut} from {from} to {to}, TTL {ttl}, TOS {tos:#04x}, by {way}")
     }
