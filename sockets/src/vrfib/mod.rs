@@ -114,7 +114,7 @@ impl VrFib {
     ///
     /// A TCP connection whose source address has no route back goes through the stack, too, and waits there in vain as it
     /// would on a wire. Among several listeners for the same address and criteria the first that the manager named answers: it puts
-    /// those bound to the address before those bound to none.
+    /// those bound to the address before those bound to none, and of UDP those that were bound last before the others.
     pub fn lookup(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Option<Arc<VrFibEntry>> {
         self.find(from, to, criteria).map(|(way, _)| Arc::clone(&way.entry))
     }

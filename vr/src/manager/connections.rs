@@ -226,7 +226,9 @@ impl Database {
                     && published.listener.local.is_none_or(|local| local == to)
                     && family(&published.pathname) == Some(Family::of(to))
             });
-            entries.extend(willing.map(|published| VrFibEntry {
+            let mut willing: Vec<&Published> = willing.collect();
+            willing.sort_by_key(|published| precedence(published));
+            entries.extend(willing.into_iter().map(|published| VrFibEntry {
                 to,
                 listener: published.pathname.clone(),
                 generation: published.generation,
@@ -306,6 +308,15 @@ fn is_on_the_wire(to: IpAddr, own: &Interface, far: &Interface) -> bool {
         false => own.addresses.iter().any(|net| net.contains(&to)),
     };
     far.all().any(|address| address == to) && is_near()
+}
+
+/// Of several processes that are willing, who is led to comes first, as in the stack: who is bound to the address before
+/// who is bound to none; then of UDP who was bound last, of everything else who was first. Generations tell which came
+/// when, also after a restart of the manager.
+fn precedence(published: &Published) -> (bool, u64) {
+    let is_udp = matches!(published.listener.criteria, ipc::Criteria::Udp(..));
+    let age = if is_udp { u64::MAX - published.generation } else { published.generation };
+    (published.listener.local.is_none(), age)
 }
 
 fn family(pathname: &Pathname) -> Option<Family> {

@@ -1,9 +1,9 @@
 //! Copies of the database for the vrFIBs: what each VR's processes were told, and what has changed since.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::IpAddr;
 
-use ipc::{Pathname, VrId};
+use ipc::{Criteria, Pathname, VrId};
 use vr_api::manager::{InterVrInterface, VrFibEntry, VrFibUpdate};
 
 use super::connections::{Database, VrFibContent};
@@ -62,16 +62,56 @@ pub fn interfaces_first(update: VrFibUpdate) -> impl Iterator<Item = VrFibUpdate
     std::iter::once(interfaces).chain(rest)
 }
 
+type Key = (IpAddr, Pathname);
+/// The entries that a look-up finds together, the one that answers first.
+type Ways<'a> = HashMap<(IpAddr, Option<Criteria>), Vec<&'a VrFibEntry>>;
+
 fn change(old: &VrFibContent, new: VrFibContent) -> Option<VrFibUpdate> {
-    type Key = (IpAddr, Pathname);
     let key = |entry: &VrFibEntry| -> Key { (entry.to, entry.listener.clone()) };
-    let before: HashMap<Key, &VrFibEntry> = old.entries.iter().map(|entry| (key(entry), entry)).collect();
-    let after: HashMap<Key, &VrFibEntry> = new.entries.iter().map(|entry| (key(entry), entry)).collect();
-    let removed: Vec<Key> = old.entries.iter().map(key).filter(|key| !after.contains_key(key)).collect();
-    let added: Vec<VrFibEntry> =
-        new.entries.iter().filter(|entry| before.get(&key(entry)) != Some(entry)).cloned().collect();
+    let (before, after) = (ways(old), ways(&new));
+    let nothing = Vec::new();
+    let (mut removed, mut added): (Vec<Key>, Vec<VrFibEntry>) = (Vec::new(), Vec::new());
+    for place in before.keys().filter(|place| !after.contains_key(*place)) {
+        removed.extend(before[place].iter().map(|entry| key(entry)));
+    }
+    // In the order of the new content, so that what is told does not depend on a hash.
+    let mut told = HashSet::new();
+    for place in new.entries.iter().map(place).filter(|place| told.insert(*place)) {
+        let (old, new) = (before.get(&place).unwrap_or(&nothing), &after[&place]);
+        let stays = |entry: &&&VrFibEntry| new.iter().any(|other| other.listener == entry.listener);
+        let (kept, gone): (Vec<&&VrFibEntry>, Vec<&&VrFibEntry>) = old.iter().partition(stays);
+        let in_place = kept.iter().zip(new).all(|(old, new)| old.listener == new.listener);
+        if in_place {
+            removed.extend(gone.into_iter().map(|entry| key(entry)));
+            added.extend(new.iter().filter(|entry| !old.contains(entry)).map(|entry| (*entry).clone()));
+        } else {
+            // A new one comes behind those that are there: for another order all are told anew.
+            removed.extend(old.iter().map(|entry| key(entry)));
+            added.extend(new.iter().map(|entry| (*entry).clone()));
+        }
+    }
     let interfaces: Vec<InterVrInterface> =
         new.interfaces.iter().filter(|interface| !old.interfaces.contains(interface)).cloned().collect();
     let same = removed.is_empty() && added.is_empty() && interfaces.is_empty();
     (!same).then_some(VrFibUpdate::Change { interfaces, added, removed })
+}
+
+fn ways(content: &VrFibContent) -> Ways<'_> {
+    let mut ways = Ways::new();
+    for entry in &content.entries {
+        let together = ways.entry(place(entry)).or_default();
+        // A process that listens at an address and at all of them has one entry.
+        if !together.iter().any(|known| known.listener == entry.listener) {
+            together.push(entry);
+        }
+    }
+    ways
+}
+
+fn place(entry: &VrFibEntry) -> (IpAddr, Option<Criteria>) {
+    let criteria = match &entry.listener {
+        Pathname::Endpoint { criteria, .. } => Some(*criteria),
+        Pathname::Service { .. } => None,
+    };
+    (entry.to, criteria)
 }

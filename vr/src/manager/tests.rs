@@ -5,7 +5,7 @@ use std::num::NonZeroU16;
 
 use ipc::protocol::{Generation, Identity, Order, Origin, Ticket, VrRow};
 use ipc::service::ClientId;
-use ipc::{Criteria, Family, Pid, ServiceName, VrId, VrName};
+use ipc::{Criteria, Family, Pathname, Pid, ServiceName, VrId, VrName};
 use vr_api::manager::{LibraryUpdate, Listener, Membership, RibQuestion, VrFibEntry, VrFibUpdate};
 
 use super::desired::{Desired, DesiredInterface, DesiredVr};
@@ -349,4 +349,48 @@ fn a_listener_of_ipv6_is_reached_at_the_addresses_between_the_two_and_at_no_ipv4
 fn an_ipv6_group_of_the_link_is_spoken_to_with_the_link_local_address() {
     let (_, actions) = listening_on_ipv6(Some("ff02::5"));
     assert_eq!(entries(&actions, RED_BGP), [pair_of("ff02::5", "fe80::1")]);
+}
+
+/// Another process of blue.
+const BLUE_TOO: ClientId = ClientId(3);
+
+/// Processes that a look-up of red finds at 10.0.0.1, the one that answers first: red's library as it follows the updates.
+fn found(ways: &mut Vec<u32>, actions: &[Action]) -> Vec<u32> {
+    let pid = |entry: &Pathname| if let Pathname::Endpoint { pid, .. } = entry { pid.0 } else { 0 };
+    let wire = address("10.0.0.1");
+    for action in actions {
+        if let Action::Library(RED_BGP, LibraryUpdate::VrFib(VrFibUpdate::Change { added, removed, .. })) = action {
+            let gone: Vec<u32> = removed.iter().filter(|(to, _)| *to == wire).map(|(_, name)| pid(name)).collect();
+            ways.retain(|way| !gone.contains(way));
+            let new: Vec<u32> = added.iter().filter(|entry| entry.to == wire).map(|e| pid(&e.listener)).collect();
+            let unknown: Vec<u32> = new.into_iter().filter(|pid| !ways.contains(pid)).collect();
+            ways.extend(unknown);
+        }
+    }
+    ways.clone()
+}
+
+#[test]
+fn of_several_processes_the_address_counts_first_then_of_udp_who_was_bound_last_and_of_tcp_who_was_first() {
+    let udp = Criteria::Udp(Family::Ipv4, NonZeroU16::new(520).unwrap());
+    for (criteria, second_first) in [(udp, true), (bgp_listener().criteria, false)] {
+        let mut manager = Manager::new(Earlier::default(), 100);
+        manager.configure(&desired()).unwrap();
+        manager.library_up(RED_BGP, identity(RED, 11));
+        manager.library_up(BLUE_BGP, identity(BLUE, 22));
+        manager.library_up(BLUE_TOO, identity(BLUE, 33));
+        let mut publish = |client, local: Option<&str>| {
+            let listener = Listener { criteria, local: local.map(address), ..bgp_listener() };
+            let (_, publishing) = manager.publish(client, 1, listener).unwrap();
+            manager.ordered(Ticket(9), publishing);
+            manager.order_done(Ticket(9))
+        };
+        let mut ways = Vec::new();
+        assert_eq!(found(&mut ways, &publish(BLUE_BGP, None)), [22]);
+        let wanted = if second_first { [33, 22] } else { [22, 33] };
+        assert_eq!(found(&mut ways, &publish(BLUE_TOO, None)), wanted, "{criteria}");
+        // Asked once more, as after a restart of the stack: nothing moves.
+        assert_eq!(found(&mut ways, &publish(BLUE_BGP, None)), wanted, "{criteria}");
+        assert_eq!(found(&mut ways, &publish(BLUE_BGP, Some("10.0.0.1")))[0], 22, "{criteria}: bound to the address");
+    }
 }
