@@ -12,7 +12,7 @@ use std::ptr;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
-    AddressFamily, Backlog, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, setsockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, setsockopt,
     socket, socketpair, sockopt,
 };
 use nix::unistd::dup2_stdin;
@@ -48,12 +48,20 @@ pub struct Received {
 
 /// Sends one packet with descriptors. `WouldBlock`: the socket is full; `BrokenPipe`: nobody reads.
 pub fn send_with_fds(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send(socket, bytes, fds, MsgFlags::MSG_NOSIGNAL)
+}
+
+/// The same on a socket whose other holders may have it wait: this call does not.
+pub fn send_now_with_fds(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>]) -> io::Result<()> {
+    send(socket, bytes, fds, MsgFlags::MSG_NOSIGNAL | MsgFlags::MSG_DONTWAIT)
+}
+
+fn send(socket: BorrowedFd<'_>, bytes: &[u8], fds: &[BorrowedFd<'_>], flags: MsgFlags) -> io::Result<()> {
     let raw: Vec<RawFd> = fds.iter().map(|fd| fd.as_raw_fd()).collect();
     let rights = [nix::sys::socket::ControlMessage::ScmRights(&raw)];
     let control = if raw.is_empty() { &rights[..0] } else { &rights[..] };
     let parts = [io::IoSlice::new(bytes)];
     loop {
-        let flags = nix::sys::socket::MsgFlags::MSG_NOSIGNAL;
         match nix::sys::socket::sendmsg::<UnixAddr>(socket.as_raw_fd(), &parts, control, flags, None) {
             Ok(_) => return Ok(()),
             Err(nix::Error::EINTR) => {}

@@ -27,6 +27,7 @@ pub mod message;
 pub mod name;
 pub mod pathname;
 pub mod protocol;
+pub mod queue;
 pub mod reactor;
 pub mod ring;
 pub mod service;

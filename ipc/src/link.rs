@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -21,13 +22,19 @@ use crate::fd;
 use crate::name::{ServiceName, VrName};
 use crate::pathname::Pathname;
 use crate::protocol::{
-    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_REASON, MAX_TERMS, Notice, Order, Question, Refusal,
-    Request, Ticket, VERSION,
+    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_REASON, MAX_TERMS, MAX_UNTAKEN, Notice, Order, Question,
+    Refusal, Request, Ticket, VERSION,
 };
+use crate::queue::Queue;
 use crate::terms::Salt;
 
 /// Requests queued while procmgr does not read; beyond that the process gives up on it.
 const MAX_QUEUED: usize = 65_536;
+
+/// Ends taken from the link after which procmgr is told so even if none was accepted: it lets many more lie there.
+const TAKEN_PER_WORD: u32 = 16;
+
+const _: () = assert!(TAKEN_PER_WORD <= MAX_UNTAKEN / 2);
 
 /// What procmgr said.
 #[derive(Debug)]
@@ -86,7 +93,9 @@ pub struct Link {
     identity: Identity,
     salt: Salt,
     next_ticket: u32,
-    queue: VecDeque<Vec<u8>>,
+    /// Ends that came over the link of which procmgr was not told that they were taken.
+    taken: u32,
+    queue: VecDeque<(Vec<u8>, Option<OwnedFd>)>,
     buffer: Vec<u8>,
 }
 
@@ -149,7 +158,7 @@ impl Link {
             Notice::Refused { refusal, .. } => return Err(LinkError::Refused(refusal)),
             _ => return Err(LinkError::NoWelcome),
         };
-        Ok(Self { socket, identity, salt: Salt::default(), next_ticket: 0, queue: VecDeque::new(), buffer })
+        Ok(Self { socket, identity, salt: Salt::default(), next_ticket: 0, taken: 0, queue: VecDeque::new(), buffer })
     }
 
     /// Who this process is, as procmgr says.
@@ -206,7 +215,17 @@ impl Link {
     /// Says that a channel that came by an endpoint of this process was accepted, or dropped: until then it counts in
     /// the endpoint's backlog.
     pub fn accepted(&mut self, pathname: Pathname) -> Result<(), LinkError> {
-        self.send(&Request::Accepted { pathname })
+        let taken = mem::take(&mut self.taken);
+        self.send(&Request::Accepted { pathname, taken })
+    }
+
+    /// What comes for an endpoint of this process goes into a queue that forked processes share. [`LinkEvent::Done`]
+    /// follows: nothing more comes over the link then.
+    pub fn queue(&mut self, pathname: Pathname, queue: &Queue) -> Result<Ticket, LinkError> {
+        let ticket = self.next_ticket();
+        let giving_end = queue.giving_end().map_err(LinkError::Socket)?;
+        self.send_with(&Request::Queue { ticket, pathname }, Some(giving_end))?;
+        Ok(ticket)
     }
 
     /// Asks about the router.
@@ -264,7 +283,12 @@ impl Link {
                 LinkEvent::Opened { ticket, channel, peer }
             }
             Notice::Incoming { pathname, peer, terms } => {
-                self.send(&Request::Taken { count: 1 })?;
+                self.taken += 1;
+                // Mostly said with the accept that follows. A service hears of no accept.
+                if self.taken >= TAKEN_PER_WORD || matches!(pathname, Pathname::Service { .. }) {
+                    let count = mem::take(&mut self.taken);
+                    self.send(&Request::Taken { count })?;
+                }
                 let channel = Channel::from_parts(ChannelParts::from_fds(fds, Side::Listener)?)?;
                 LinkEvent::Incoming { pathname, channel, peer, terms }
             }
@@ -285,23 +309,33 @@ impl Link {
     }
 
     fn request(&mut self, make: impl FnOnce(Ticket) -> Request) -> Result<Ticket, LinkError> {
-        let ticket = Ticket(self.next_ticket);
-        self.next_ticket = self.next_ticket.wrapping_add(1);
+        let ticket = self.next_ticket();
         self.send(&make(ticket))?;
         Ok(ticket)
     }
 
+    fn next_ticket(&mut self) -> Ticket {
+        let ticket = Ticket(self.next_ticket);
+        self.next_ticket = self.next_ticket.wrapping_add(1);
+        ticket
+    }
+
     fn send(&mut self, request: &Request) -> Result<(), LinkError> {
+        self.send_with(request, None)
+    }
+
+    fn send_with(&mut self, request: &Request, fd: Option<OwnedFd>) -> Result<(), LinkError> {
         if self.queue.len() >= MAX_QUEUED {
             return Err(LinkError::Overflow);
         }
-        self.queue.push_back(encode(request)?);
+        self.queue.push_back((encode(request)?, fd));
         self.flush()
     }
 
     fn flush(&mut self) -> Result<(), LinkError> {
-        while let Some(message) = self.queue.front() {
-            match fd::send_with_fds(self.socket.as_fd(), message, &[]) {
+        while let Some((message, fd)) = self.queue.front() {
+            let fds: Vec<BorrowedFd<'_>> = fd.iter().map(AsFd::as_fd).collect();
+            match fd::send_with_fds(self.socket.as_fd(), message, &fds) {
                 Ok(()) => self.queue.pop_front(),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(()),
                 Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Err(LinkError::ProcmgrGone),

@@ -14,15 +14,17 @@ use std::num::NonZeroUsize;
 use std::ops::{Deref, Range};
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap, mmap_anonymous, munmap};
 use nix::unistd::{Pid, ftruncate, getpid};
 
 use crate::error::MemoryError;
+use crate::turn;
 
 /// Granularity of windows and of giving memory back, in bytes.
 pub const PAGE_BYTES: usize = 4096;
@@ -141,23 +143,6 @@ impl Memory {
         // SAFETY: `range` checked that the source lies in the mapping; `into` is private memory, so they do not
         // overlap.
         unsafe { ptr::copy_nonoverlapping(from, into.as_mut_ptr(), into.len()) }
-    }
-
-    /// Asks the CPU for the cache line at `offset`, to be read soon.
-    ///
-    /// # Panics
-    ///
-    /// As [`copy_in`](Self::copy_in).
-    #[inline]
-    pub fn prefetch(&self, offset: usize) {
-        let line = self.range(offset, 1);
-        #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-        let _ = line;
-        #[cfg(all(target_arch = "x86_64", not(miri)))]
-        // SAFETY: A hint, which changes nothing and faults nowhere; every x86-64 has SSE.
-        unsafe {
-            std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(line.cast());
-        }
     }
 
     /// Gives the memory of `range` back to the system, for all who map it; it reads as zeros from then on.
@@ -327,19 +312,27 @@ struct FreeSlot {
 
 static POOL: Mutex<Pool> = Mutex::new(Pool { owner: None, free: Vec::new() });
 
-/// The last word of a slot: how many processes use it beside one.
+/// The last word of a slot: who uses it beside one process.
 #[derive(Debug)]
 #[repr(C, align(8))]
-struct Sharers(AtomicU32);
+struct Sharers {
+    /// How many.
+    others: AtomicU32,
+    /// How many of them have not [adopted](Slot::adopt) it; and [`CLAIMED`].
+    pending: AtomicU32,
+}
 
-// SAFETY: An atomic; what alignment leaves behind it is never read.
+/// One of those who share it has taken it for itself.
+const CLAIMED: u32 = 1 << 31;
+
+// SAFETY: Atomics only.
 unsafe impl Shared for Sharers {}
 
 /// Private memory of a channel's end that forked children of this process share: an idle end costs 128 bytes.
 ///
 /// A child that is to use it is counted with [`share`](Self::share) before it is there, and takes it over with
-/// [`adopt`](Self::adopt). One that dies without giving its share back is counted on: the slot is then never used for
-/// something else.
+/// [`adopt`](Self::adopt). One that dies without giving its share back is counted on until somebody
+/// [forgets the dead](Self::forget_dead).
 #[derive(Debug)]
 pub(crate) struct Slot<T: Shared> {
     view: View<T>,
@@ -349,6 +342,8 @@ pub(crate) struct Slot<T: Shared> {
     /// The process that this copy of the slot counts for: another one, whose parent has forked for something else, has
     /// nothing to give back.
     holder: AtomicI32,
+    /// This process has told the others that it uses it (`turn`).
+    attends: AtomicBool,
 }
 
 impl<T: Shared> Slot<T> {
@@ -359,7 +354,14 @@ impl<T: Shared> Slot<T> {
         let FreeSlot { area, offset } = take_free(holder)?;
         area.copy_in(offset, &[0; SLOT_BYTES]);
         let (view, sharers) = (View::new(area.clone(), offset), View::new(area.clone(), offset + SLOT_USER_BYTES));
-        Ok(Self { view, sharers, area, offset, holder: AtomicI32::new(holder.as_raw()) })
+        Ok(Self {
+            view,
+            sharers,
+            area,
+            offset,
+            holder: AtomicI32::new(holder.as_raw()),
+            attends: AtomicBool::new(false),
+        })
     }
 
     /// Where it lies: the same in all processes that share it, and nothing else of theirs lies there.
@@ -368,24 +370,67 @@ impl<T: Shared> Slot<T> {
     }
 
     /// A child that is about to be forked will use it too.
-    pub fn share(&self) {
-        self.sharers.0.fetch_add(1, Ordering::Relaxed);
+    pub fn share(&self) -> Result<(), Errno> {
+        self.attend()?;
+        self.sharers.pending.fetch_add(1, Ordering::Relaxed);
+        self.sharers.others.fetch_add(1, Ordering::Relaxed);
+        Ok(())
     }
 
     /// The child did not come to be.
     pub fn take_share_back(&self) {
-        self.sharers.0.fetch_sub(1, Ordering::Relaxed);
+        self.sharers.pending.fetch_sub(1, Ordering::Relaxed);
+        self.sharers.others.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// This process is the child that was counted.
     pub fn adopt(&self) {
         self.holder.store(getpid().as_raw(), Ordering::Relaxed);
+        match self.attend() {
+            // Release: pairs with the Acquire of `forget_dead`; who sees this one adopted sees that it attends.
+            Ok(()) => drop(self.sharers.pending.fetch_sub(1, Ordering::Release)),
+            // It is counted on as if it had not come yet: the others never take themselves to be alone.
+            Err(error) => log::error!("say that a channel's end is used: {error}"),
+        }
+    }
+
+    fn attend(&self) -> Result<(), Errno> {
+        turn::attend(self.place())?;
+        self.attends.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Whether all others have died without giving their shares back; if so, they are counted no longer.
+    pub fn forget_dead(&self) -> Result<bool, Errno> {
+        // Acquire: as `adopt` says. Only who attends can share, so nobody comes in between.
+        let all_came = self.sharers.pending.load(Ordering::Acquire) & !CLAIMED == 0;
+        let alone = all_came && turn::is_alone(self.place())?;
+        if alone {
+            self.sharers.others.store(0, Ordering::Relaxed);
+        }
+        Ok(alone)
+    }
+
+    /// Takes it from those who share it; `false`: another process was faster.
+    pub fn claim(&self) -> bool {
+        // Relaxed: what lies in the slot has not changed since the fork, which ordered it.
+        self.sharers.pending.fetch_or(CLAIMED, Ordering::Relaxed) & CLAIMED == 0
+    }
+
+    /// Whether one of those who share it has claimed it.
+    pub fn is_claimed(&self) -> bool {
+        self.sharers.pending.load(Ordering::Relaxed) & CLAIMED != 0
+    }
+
+    /// It is whole again: whoever shares it from now on may claim it.
+    pub fn release_claim(&self) {
+        self.sharers.pending.fetch_and(!CLAIMED, Ordering::Relaxed);
     }
 
     /// Whether other processes use it. Holds until the next [`share`](Self::share) of this process if it says `false`.
     pub fn is_shared(&self) -> bool {
         // Acquire: pairs with the AcqRel of `drop`; whoever is alone sees all that the others have done.
-        self.sharers.0.load(Ordering::Acquire) > 0
+        self.sharers.others.load(Ordering::Acquire) > 0
     }
 }
 
@@ -422,9 +467,14 @@ impl<T: Shared> Drop for Slot<T> {
         if getpid() != holder {
             return;
         }
+        if self.attends.load(Ordering::Relaxed)
+            && let Err(error) = turn::leave(self.place())
+        {
+            log::error!("say that a channel's end is used no longer: {error}");
+        }
         let one_less = |sharers: u32| sharers.checked_sub(1);
         // AcqRel: the last one's uses come after those of all others.
-        if self.sharers.0.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok() {
+        if self.sharers.others.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_less).is_ok() {
             return;
         }
         let mut pool = POOL.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use crate::pathname::{Pathname, Pid, VrId};
 use crate::terms::{Clause, MAX_CLAUSES, Salt};
 
 /// Version of this protocol; a process of another version is refused.
-pub const VERSION: u16 = 2;
+pub const VERSION: u16 = 3;
 
 /// Largest message on a link, in bytes. Longer answers come in several.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -127,6 +127,17 @@ pub enum Request {
     /// A channel that came by an endpoint of this process has left its backlog: there is room for one more.
     Accepted {
         /// The endpoint.
+        pathname: Pathname,
+        /// As in `Taken`, so that one message says both.
+        taken: u32,
+    },
+    /// What comes for an endpoint of this process goes into the queue whose giving end comes along, instead of onto the link
+    /// ([`Queue`](crate::queue::Queue)): at most [`MAX_UNTAKEN`] at a time, whatever its backlog. Answered by `Done` or
+    /// `Refused`. Processes that gave ends of the same queue may say `Accepted` for each other's endpoints.
+    Queue {
+        /// Comes back in the answer.
+        ticket: Ticket,
+        /// The endpoint; it need not be published yet.
         pathname: Pathname,
     },
     /// A question or an order about the router. Answered by one or more `Answer`, or by `Refused`.
@@ -310,6 +321,9 @@ pub enum Refusal {
     /// Larger than procmgr keeps.
     #[error("terms of {0} bytes; at most {MAX_TERMS} are accepted")]
     Terms(usize),
+    /// No queue came along, or the process has too many.
+    #[error("{0}: no socket came for its queue, or it is one too many")]
+    Queue(Pathname),
     /// More clauses than procmgr keeps, or larger ones.
     #[error("{pathname}: {count} clauses; at most {MAX_CLAUSES} small ones are accepted")]
     Clauses {

@@ -111,6 +111,12 @@ impl Reactor {
         self.inbox.push_back(Event::Ready(token));
     }
 
+    /// Takes in what procmgr says while something else is waited for: it comes again with
+    /// [`next_event`](Self::next_event).
+    pub fn postpone(&mut self, event: LinkEvent) {
+        self.inbox.push_back(Event::Link(event));
+    }
+
     /// Waits until something happens, at most for `timeout`. Returns at once while events are undelivered.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), ReactorError> {
         let timeout = if self.link_ready || !self.inbox.is_empty() { Some(Duration::ZERO) } else { timeout };

@@ -23,6 +23,9 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 /// The file whose bytes are locked. Made before the first fork that shares something, and inherited.
 static LOCKS: OnceLock<OwnedFd> = OnceLock::new();
 
+/// From the byte of a turn to that of presence, which all who use the slot hold together. Slots are further apart.
+const PRESENCE: usize = 64;
+
 /// Makes the file, so that children inherit it.
 pub(crate) fn prepare() -> Result<(), Errno> {
     if LOCKS.get().is_none() {
@@ -45,6 +48,24 @@ pub(crate) fn take(place: usize) -> Result<(), Errno> {
     }
 }
 
+/// Says that this process uses what lies at a place, until it [leaves](leave) or dies: the kernel tells the others.
+pub(crate) fn attend(place: usize) -> Result<(), Errno> {
+    set(place + PRESENCE, libc::F_RDLCK)
+}
+
+/// This process uses it no longer.
+pub(crate) fn leave(place: usize) -> Result<(), Errno> {
+    set(place + PRESENCE, libc::F_UNLCK)
+}
+
+/// Whether no other living process [attends](attend) to what lies at a place.
+pub(crate) fn is_alone(place: usize) -> Result<bool, Errno> {
+    let file = LOCKS.get().ok_or(Errno::EBADF)?;
+    let mut lock = at(place + PRESENCE, libc::F_WRLCK);
+    fcntl(file.as_fd(), FcntlArg::F_GETLK(&mut lock))?;
+    Ok(lock.l_type == libc::F_UNLCK as libc::c_short)
+}
+
 /// Ends the turn.
 pub(crate) fn give(place: usize) -> Result<(), Errno> {
     set(place, libc::F_UNLCK)
@@ -52,13 +73,16 @@ pub(crate) fn give(place: usize) -> Result<(), Errno> {
 
 fn set(place: usize, kind: libc::c_int) -> Result<(), Errno> {
     let file = LOCKS.get().ok_or(Errno::EBADF)?;
-    let lock = libc::flock {
+    fcntl(file.as_fd(), FcntlArg::F_SETLKW(&at(place, kind))).map(drop)
+}
+
+fn at(place: usize, kind: libc::c_int) -> libc::flock {
+    libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
         // Addresses of user space are far below the largest offset.
         l_start: place as libc::off_t,
         l_len: 1,
         l_pid: 0,
-    };
-    fcntl(file.as_fd(), FcntlArg::F_SETLKW(&lock)).map(drop)
+    }
 }

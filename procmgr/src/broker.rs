@@ -161,6 +161,15 @@ impl Broker {
         self.serve(directory, vrs, pathname);
     }
 
+    /// A handed-out end lies in its endpoint's queue, and not on the listener's link: its backlog alone counts it.
+    pub(crate) fn queued(&mut self, listener: ProcessKey, pathname: &Pathname) {
+        if let Some(credit) = self.credits.get_mut(&listener)
+            && let Some(last) = credit.untaken.iter().rposition(|untaken| untaken == pathname)
+        {
+            credit.untaken.remove(last);
+        }
+    }
+
     /// A handed-out end did not reach the listener: no channel could be made.
     pub(crate) fn undo(&mut self, listener: ProcessKey) {
         let Some(credit) = self.credits.get_mut(&listener) else { return };

@@ -88,6 +88,13 @@ impl Directory {
         Ok(())
     }
 
+    /// No more ends may wait than so many.
+    pub(crate) fn limit_backlog(&mut self, pathname: &Pathname, most: u32) {
+        if let Some(publication) = self.publications.get_mut(pathname) {
+            publication.backlog = publication.backlog.min(most);
+        }
+    }
+
     /// Takes an entry away. `false`: there was none.
     pub(crate) fn withdraw(&mut self, pathname: &Pathname) -> bool {
         let Some(publication) = self.publications.remove(pathname) else { return false };

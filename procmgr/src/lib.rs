@@ -32,6 +32,8 @@ mod log;
 mod order;
 pub mod pid1;
 mod processes;
+mod queues;
+mod ready_made;
 pub mod role;
 mod router;
 mod run;

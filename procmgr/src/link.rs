@@ -50,8 +50,8 @@ pub(crate) enum Flow {
 /// One message from a process.
 #[derive(Debug)]
 pub(crate) enum Incoming {
-    /// A request of the process itself.
-    Request(Request),
+    /// A request of the process itself, and what came along.
+    Request(Request, Vec<OwnedFd>),
     /// Somebody else wrote on its link, such as a forked child.
     Foreign(Option<Pid>),
     /// Not of the protocol.
@@ -125,7 +125,7 @@ impl LinkEnd {
         self.kept_bytes > MAX_ANSWER_BACKLOG
     }
 
-    /// The next message; `None`: nothing more now. Descriptors that a process sends along are closed.
+    /// The next message; `None`: nothing more now.
     pub(crate) fn receive(&mut self, buffer: &mut [u8; MAX_MESSAGE]) -> Result<Option<Incoming>, LinkFault> {
         let mut received = fd::receive_with_fds(self.socket.as_fd(), buffer);
         if received.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::ConnectionReset) {
@@ -146,7 +146,8 @@ impl LinkEnd {
         if sender != Some(self.pid) {
             return Ok(Some(Incoming::Foreign(sender)));
         }
-        Ok(Some(postcard::from_bytes(bytes).map_or(Incoming::Garbage, Incoming::Request)))
+        let request = postcard::from_bytes(bytes);
+        Ok(Some(request.map_or(Incoming::Garbage, |request| Incoming::Request(request, received.fds))))
     }
 }
 

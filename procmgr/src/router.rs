@@ -28,6 +28,8 @@ use crate::log::Log;
 use crate::order::{StartOrder, StopOrder};
 use crate::pid1::{Buttons, Shortage};
 use crate::processes::{Kind, ProcessKey, Processes};
+use crate::queues::Queues;
+use crate::ready_made::ReadyMade;
 use crate::run::Ending;
 use crate::signals::{self, Signals};
 use crate::sources::{Source, Sources};
@@ -61,6 +63,8 @@ pub(crate) struct Router<'a> {
     vrs: Vrs,
     directory: Directory,
     broker: Broker,
+    queues: Queues,
+    ready_made: ReadyMade,
     processes: Processes,
     start_order: StartOrder,
     stop_order: StopOrder,
@@ -125,6 +129,8 @@ impl<'a> Router<'a> {
             vrs: Vrs::default(),
             directory: Directory::default(),
             broker: Broker::default(),
+            queues: Queues::default(),
+            ready_made: ReadyMade::default(),
             processes: Processes::default(),
             start_order: StartOrder::default(),
             stop_order: StopOrder::default(),
@@ -232,6 +238,7 @@ impl<'a> Router<'a> {
             self.settle();
         }
         self.log.flush();
+        self.ready_made.make();
     }
 
     /// Does what the broker decided and gives up broken links, until nothing of the kind is left.
@@ -261,7 +268,7 @@ impl<'a> Router<'a> {
         let (Some(from), Some(to)) = (identity(opener), identity(listener)) else {
             return self.broker.undo(listener);
         };
-        let (opener_end, listener_end) = match ChannelParts::pair_named(&pathname.to_string()) {
+        let (opener_end, listener_end) = match self.ready_made.take(&pathname) {
             Ok(ends) => ends,
             Err(error) => {
                 self.broker.undo(listener);
@@ -271,7 +278,17 @@ impl<'a> Router<'a> {
             }
         };
         self.directory.count_open(&pathname);
-        self.notify_with(listener, &Notice::Incoming { pathname, peer: from, terms }, descriptors(listener_end));
+        let incoming = Notice::Incoming { pathname: pathname.clone(), peer: from, terms };
+        match self.queues.put(&pathname, &incoming, &listener_end) {
+            None => self.notify_with(listener, &incoming, descriptors(listener_end)),
+            // The queue is the family's, and its backlog the bound of what lies in it.
+            Some(Ok(())) => self.broker.queued(listener, &pathname),
+            Some(Err(error)) => {
+                self.broker.undo(listener);
+                self.log.warn(&format!("{pathname}: its queue takes nothing: {error}"));
+                return self.notify(opener, &Notice::Refused { ticket, refusal: Refusal::NotPublished(pathname) });
+            }
+        }
         self.notify_with(opener, &Notice::Opened { ticket, peer: to }, descriptors(opener_end));
     }
 
@@ -281,7 +298,7 @@ impl<'a> Router<'a> {
             let Some((link, _)) = self.processes.get_mut(key).and_then(|process| process.link.as_mut()) else { return };
             match link.receive(&mut self.buffer) {
                 Ok(None) => return,
-                Ok(Some(Incoming::Request(request))) => self.request(key, request),
+                Ok(Some(Incoming::Request(request, fds))) => self.request(key, request, fds),
                 Ok(Some(Incoming::Foreign(sender))) => self.foreign_message(key, sender),
                 Ok(Some(Incoming::Garbage)) => self.fault(key, "a message that is not of the link's protocol"),
                 Err(fault) => self.broken.push((key, fault)),
@@ -378,9 +395,11 @@ impl<'a> Router<'a> {
     /// Everything that a process published or asked for vanishes.
     fn withdraw(&mut self, key: ProcessKey) {
         for pathname in self.directory.withdraw_all(key) {
+            self.ready_made.forget(&pathname);
             self.broker.withdrawn(key, &pathname);
         }
         self.broker.process_gone(key);
+        self.queues.forget(key);
     }
 }
 

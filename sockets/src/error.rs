@@ -33,6 +33,7 @@ pub(crate) fn error_of_refusal(refusal: &Refusal) -> Option<SocketError> {
         | Refusal::HasLink(_)
         | Refusal::NoMachine
         | Refusal::ClassName(_)
+        | Refusal::Queue(_)
         | Refusal::Clauses { .. } => Some(SocketError::PermissionDenied),
         Refusal::Terms(_) | Refusal::Version(_) => Some(SocketError::InvalidArgument),
         Refusal::Resources(_) => Some(SocketError::NoBuffers),

@@ -1,6 +1,6 @@
 //! The library of one process: its sockets, its vrFIB, its links to the manager and the socket server.
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use ipc::channel::Channel;
@@ -20,6 +20,7 @@ use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdat
 use crate::counters::{self, AcceptDrop, Drops, Traffic, TrafficTable};
 use crate::datagram::{DatagramDrop, Datagrams};
 use crate::error::LibraryError;
+use crate::fork::FamilyQueue;
 use crate::hash::BySocket;
 use crate::listen::Authority;
 use crate::ports::PortLease;
@@ -91,6 +92,10 @@ pub struct Library {
     /// Opens that procmgr has not answered.
     pub(crate) opening: HashMap<Ticket, SocketId>,
     pub(crate) listeners: HashMap<Criteria, Vec<SocketId>>,
+    /// What comes for listeners that forked processes share.
+    pub(crate) queues: HashMap<Criteria, FamilyQueue>,
+    /// What procmgr was asked about them.
+    pub(crate) queueing: HashSet<Ticket>,
     pub(crate) events: VecDeque<LibraryEvent>,
     pub(crate) drops: Drops,
     pub(crate) datagrams: Datagrams,
@@ -143,6 +148,8 @@ impl Library {
             by_token: HashMap::new(),
             opening: HashMap::new(),
             listeners: HashMap::new(),
+            queues: HashMap::new(),
+            queueing: HashSet::new(),
             events: VecDeque::new(),
             drops: Drops::default(),
             datagrams: Datagrams::default(),
@@ -180,7 +187,7 @@ impl Library {
         match event {
             Event::Ready(token) => match self.by_token.get(&token).copied() {
                 Some(socket) => self.ready(reactor, socket),
-                None if self.datagram_ready(reactor, token) => {}
+                None if self.datagram_ready(reactor, token) || self.family_ready(token) => {}
                 None => return Some(event),
             },
             Event::Link(LinkEvent::Opened { ticket, channel, peer }) => match self.opening.remove(&ticket) {
@@ -191,10 +198,11 @@ impl Library {
             Event::Link(LinkEvent::Refused { ticket, refusal }) => match self.opening.remove(&ticket) {
                 Some(socket) => self.refused(socket, &refusal),
                 None if self.datagrams.opens(ticket) => self.datagram_refused(reactor, ticket, &refusal),
+                None if self.queueing.remove(&ticket) => log::error!("a listener cannot be shared: {refusal}"),
                 None => return Some(Event::Link(LinkEvent::Refused { ticket, refusal })),
             },
             Event::Link(LinkEvent::Incoming {
-                pathname: Pathname::Endpoint { criteria, .. },
+                pathname: pathname @ Pathname::Endpoint { criteria, .. },
                 channel,
                 peer,
                 terms,
@@ -204,11 +212,14 @@ impl Library {
                 match criteria {
                     Criteria::Udp(..) | Criteria::Raw(..) => {
                         self.datagram_incoming(reactor, criteria, channel, &peer, &terms);
-                        self.left_backlog(reactor, criteria);
+                        self.left_backlog(reactor, pathname);
                     }
-                    Criteria::Tcp(..) | Criteria::Osi(_) => self.incoming(reactor, criteria, channel, &peer, &terms),
+                    Criteria::Tcp(..) | Criteria::Osi(_) => {
+                        self.incoming(reactor, (criteria, pathname), channel, &peer, &terms);
+                    }
                 }
             }
+            Event::Link(LinkEvent::Done { ticket }) if self.queueing.remove(&ticket) => {}
             Event::Link(_) => return Some(event),
         }
         None
@@ -328,8 +339,11 @@ impl Library {
         let is_whole = matches!(update, VrFibUpdate::Snapshot { .. });
         match self.vrfib.apply(update) {
             Ok(()) => {
-                self.supplies_came |= is_whole && !self.vrfib_known;
-                self.vrfib_known |= is_whole;
+                if is_whole && !self.vrfib_known {
+                    self.supplies_came = true;
+                    self.vrfib_known = true;
+                    self.tell_of_family_queues();
+                }
                 self.move_gates();
                 self.datagrams.forget_ways();
                 self.forget_datagram_peers();

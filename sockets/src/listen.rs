@@ -1,6 +1,7 @@
 //! Listening: published on both paths, accepted from both paths.
 
 use std::collections::VecDeque;
+use std::hash::{BuildHasher, RandomState};
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
 
@@ -37,7 +38,10 @@ pub(crate) struct Listening {
     manager: Consent,
     server: Consent,
     announced: bool,
-    queue: VecDeque<Stream>,
+    /// Shared with forked processes, and with nobody else: they listen at the same place. Nobody can guess it.
+    family: u64,
+    /// Connections that wait, and the endpoints that they came by.
+    queue: VecDeque<(Stream, Pathname)>,
 }
 
 /// What one of the two that must agree to a listener has said.
@@ -61,9 +65,25 @@ pub(crate) enum Authority {
 }
 
 impl Listening {
-    /// Whether a connection waits to be accepted.
+    /// Whether a connection waits here to be accepted.
     pub fn has_waiting(&self) -> bool {
         !self.queue.is_empty()
+    }
+
+    /// The connections that wait.
+    pub fn waiting(&mut self) -> impl Iterator<Item = &mut Stream> {
+        self.queue.iter_mut().map(|(stream, _)| stream)
+    }
+
+    /// This process is a forked child, and listens by itself too: both authorities are asked in its own name.
+    pub fn adopt(&mut self) {
+        (self.manager, self.server) = (Consent::Absent, Consent::Absent);
+        self.waiting().for_each(Stream::adopt);
+    }
+
+    /// Forgets connections that a sibling has accepted.
+    pub fn forget_claimed(&mut self) {
+        self.queue.retain(|(stream, _)| !stream.is_claimed());
     }
 
     fn has_room(&self) -> bool {
@@ -93,7 +113,9 @@ impl Library {
         let interface = bound.interface.clone();
         let listener = Listener { criteria, local, interface, backlog: backlog.max(1), clauses: Vec::new() };
         let (manager, server) = (Consent::Absent, Consent::Absent);
-        let listening = Listening { listener, manager, server, announced: false, queue: VecDeque::new() };
+        // Keyed by the system's random numbers.
+        let family = RandomState::new().hash_one(socket.0);
+        let listening = Listening { listener, manager, server, announced: false, family, queue: VecDeque::new() };
         self.put(socket, Socket::Listening(listening));
         self.listeners.entry(criteria).or_default().push(socket);
         self.apply_updates(reactor);
@@ -105,12 +127,23 @@ impl Library {
     /// The next connection of a listening socket; `None`: nobody waits. Call until `None` after
     /// [`LibraryEvent::Incoming`].
     pub fn accept(&mut self, reactor: &mut Reactor, listener: SocketId) -> Result<Option<Accepted>, SocketError> {
-        let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) else {
-            return Err(SocketError::InvalidArgument);
+        let stream = loop {
+            let Some(Socket::Listening(listening)) = self.sockets.get_mut(&listener) else {
+                return Err(SocketError::InvalidArgument);
+            };
+            let criteria = listening.listener.criteria;
+            match listening.queue.pop_front() {
+                Some((mut stream, came_by)) => {
+                    if stream.claim() {
+                        self.left_backlog(reactor, came_by);
+                        break stream;
+                    }
+                    // Another process of the family has accepted it.
+                }
+                None if self.take_from_family(reactor, criteria) => {}
+                None => return Ok(None),
+            }
         };
-        let Some(stream) = listening.queue.pop_front() else { return Ok(None) };
-        let criteria = listening.listener.criteria;
-        self.left_backlog(reactor, criteria);
         let socket = self.new_id();
         let addresses = reversed(stream.addresses());
         self.keep_options(socket, self.options_of(listener));
@@ -144,6 +177,7 @@ impl Library {
                 interface: listener.interface,
                 backlog: listener.backlog,
                 options,
+                family: listening.family,
             }),
         };
         *listening.consent(authority) = if asked { Consent::Asked } else { Consent::Absent };
@@ -204,6 +238,7 @@ impl Library {
             sockets.retain(|known| *known != socket);
             if sockets.is_empty() {
                 self.listeners.remove(&criteria);
+                self.leave_family_queue(reactor, criteria);
             }
         }
         let listener = Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
@@ -215,15 +250,14 @@ impl Library {
         }
         self.manager.send(&LibraryRequest::Withdraw { criteria, local });
         self.server.send(&SocketRequest::Unlisten { listener, local });
-        for stream in listening.queue {
+        for (stream, came_by) in listening.queue {
             stream.abort();
-            self.left_backlog(reactor, criteria);
+            self.left_backlog(reactor, came_by);
         }
     }
 
     /// Tells procmgr, which holds opens back while a backlog is full, that there is room for one more.
-    pub(crate) fn left_backlog(&self, reactor: &mut Reactor, criteria: Criteria) {
-        let listener = Pathname::endpoint(self.identity.vr, self.identity.pid, criteria);
+    pub(crate) fn left_backlog(&self, reactor: &mut Reactor, listener: Pathname) {
         if let Err(error) = reactor.link.accepted(listener) {
             log::debug!("{error}");
         }
@@ -233,7 +267,7 @@ impl Library {
     pub(crate) fn incoming(
         &mut self,
         reactor: &mut Reactor,
-        criteria: Criteria,
+        (criteria, came_by): (Criteria, Pathname),
         mut channel: Channel,
         peer: &Identity,
         terms: &[u8],
@@ -249,14 +283,14 @@ impl Library {
         });
         match admitted {
             Ok((listener, addresses, path, listening)) => {
-                listening.queue.push_back(Stream::new(channel, reversed(addresses), path));
+                listening.queue.push_back((Stream::new(channel, reversed(addresses), path), came_by));
                 self.events.push_back(LibraryEvent::Incoming { listener });
             }
             Err(reason) => {
                 log::debug!("connection of {peer} to {criteria} dropped: {reason}");
                 self.drops.count(reason);
                 channel.reset(SocketError::ConnectionReset.code());
-                self.left_backlog(reactor, criteria);
+                self.left_backlog(reactor, came_by);
             }
         }
     }

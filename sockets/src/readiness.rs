@@ -42,7 +42,9 @@ impl Library {
                 connected.with_stream(Stream::readiness).ok_or(SocketError::InvalidArgument)?
             }
             Some(Socket::Listening(listening)) => {
-                Readiness { readable: listening.has_waiting(), ..Readiness::default() }
+                let criteria = listening.listener.criteria;
+                let readable = listening.has_waiting() || self.family_has_waiting(criteria);
+                Readiness { readable, ..Readiness::default() }
             }
             Some(Socket::Opening(_)) => Readiness::default(),
             // As Linux has it: neither connected nor about to be.

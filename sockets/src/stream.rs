@@ -373,6 +373,17 @@ impl Stream {
         }
     }
 
+    /// Takes a connection that nobody has used for this process alone; `false`: another process of the family was faster,
+    /// and has it.
+    pub fn claim(&mut self) -> bool {
+        self.channel.claim()
+    }
+
+    /// Whether one of those who share it has claimed it.
+    pub fn is_claimed(&self) -> bool {
+        self.channel.is_claimed()
+    }
+
     /// Whether another process has the connection too.
     pub fn is_shared(&self) -> bool {
         self.channel.is_shared()

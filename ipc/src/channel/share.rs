@@ -24,6 +24,9 @@ use crate::{ring, turn};
 /// How often a process that sleeps at a shared end looks by itself.
 pub const LOOK: Duration = Duration::from_millis(10);
 
+/// Turns after which a process looks whether those that it shares an end with are still alive.
+const TURNS_PER_LOOK: u32 = 64;
+
 /// How long a bell that rang in vain rings on: what the kernel takes to wake another process on a busy machine.
 const NAP: Duration = Duration::from_micros(200);
 
@@ -35,7 +38,10 @@ impl Channel {
     /// died. Between this call and the fork the end must not be used.
     pub fn share(&mut self) -> Result<(), ChannelError> {
         turn::prepare().map_err(kernel("make the file of turns"))?;
-        self.end.share();
+        self.end.share().map_err(kernel("say that a channel's end is used"))?;
+        if !self.shared {
+            self.end.release_claim();
+        }
         self.set_shared(true);
         Ok(())
     }
@@ -52,8 +58,23 @@ impl Channel {
         self.end.adopt();
     }
 
-    /// Whether another process uses this end too, as far as is known: one that was killed is counted on. Such an end is
-    /// dropped without [`close`](Channel::close) and [`reset`](Channel::reset), which would end it for all.
+    /// Takes this end for this process alone, where those who share it by fork have not used it: `false`, another one was
+    /// faster, and this copy is only to be dropped.
+    pub fn claim(&mut self) -> bool {
+        if self.shared && !self.end.claim() {
+            return false;
+        }
+        self.set_shared(false);
+        true
+    }
+
+    /// Whether one of those who share this end has claimed it.
+    pub fn is_claimed(&self) -> bool {
+        self.shared && self.end.is_claimed()
+    }
+
+    /// Whether another process uses this end too, as far as is known: that one was killed is found out after some uses.
+    /// Such an end is dropped without [`close`](Channel::close) and [`reset`](Channel::reset), which would end it for all.
     pub fn is_shared(&self) -> bool {
         self.shared && self.end.is_shared()
     }
@@ -103,10 +124,16 @@ impl Channel {
 
     /// `false`: this process is alone again, and needs no turn.
     fn take_turn(&mut self) -> Result<bool, ChannelError> {
-        let is_shared = self.end.is_shared();
+        let mut is_shared = self.end.is_shared();
         if is_shared {
             turn::take(self.end.place()).map_err(kernel("take a turn"))?;
-        } else {
+            self.turns = self.turns.wrapping_add(1);
+            if self.turns.is_multiple_of(TURNS_PER_LOOK) && self.end.forget_dead().map_err(kernel("look for others"))? {
+                self.give_turn();
+                is_shared = false;
+            }
+        }
+        if !is_shared {
             self.set_shared(false);
         }
         self.tx.show();

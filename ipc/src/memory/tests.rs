@@ -106,7 +106,8 @@ fn slots_are_zeroed_distinct_and_used_again() {
 fn a_slot_is_used_again_once_all_who_share_it_have_dropped_it() {
     let slot = Slot::<Sharers>::new().unwrap();
     let place = slot.place();
-    slot.share();
+    turn::prepare().unwrap();
+    slot.share().unwrap();
     assert!(slot.is_shared());
     // As in a child: the same slot, for another holder.
     let childs = Slot::<Sharers> {
@@ -115,6 +116,7 @@ fn a_slot_is_used_again_once_all_who_share_it_have_dropped_it() {
         area: slot.area.clone(),
         offset: slot.offset,
         holder: AtomicI32::new(slot.holder.load(Ordering::Relaxed)),
+        attends: AtomicBool::new(false),
     };
     drop(slot);
     assert!(!childs.is_shared());

@@ -21,12 +21,14 @@ const LONG: Duration = Duration::from_secs(20);
 /// Seconds after which a case that hangs is ended by a signal.
 const CASE_SECONDS: u32 = 60;
 
-const CASES: [(&str, fn()); 6] = [
+const CASES: [(&str, fn()); 8] = [
     ("each_record_goes_to_one_of_parent_and_child_and_both_can_answer", each_record_goes_to_one),
     ("one_reads_while_the_other_writes", one_reads_while_the_other_writes),
     ("the_end_lives_until_both_have_dropped_it", the_end_lives_until_both_have_dropped_it),
     ("who_is_alone_again_closes_in_order", who_is_alone_again_closes_in_order),
     ("a_child_killed_at_any_instant_leaves_a_sound_channel", killed_at_any_instant),
+    ("a_killed_child_is_forgotten_and_one_that_lives_is_not", a_killed_child_is_forgotten),
+    ("an_end_that_nobody_has_used_is_claimed_by_one", an_end_that_nobody_has_used_is_claimed_by_one),
     ("a_process_of_several_threads_does_not_fork", several_threads_do_not_fork),
 ];
 
@@ -289,6 +291,70 @@ fn killed_at_any_instant() {
         waitpid(sibling, None).unwrap();
         assert!(ended_well(peer), "round {round}");
     }
+}
+
+/// More uses than it takes to find out that nobody else has an end.
+fn use_often(channel: &mut Channel) {
+    (0..200).for_each(|_| assert!(!channel.arm_unread(1 << 20).unwrap()));
+}
+
+fn a_killed_child_is_forgotten() {
+    let (mut channel, peer) = open(|mut channel| assert!(echo(&mut channel) > 0));
+    let idle = |_: &mut Channel| {
+        loop {
+            nix::unistd::pause();
+        }
+    };
+    let (first, second) = (spawn_sibling(&mut channel, idle), spawn_sibling(&mut channel, idle));
+    let die = |child| {
+        kill(child, Signal::SIGKILL).unwrap();
+        waitpid(child, None).unwrap();
+    };
+    // Both say that they are there before they sleep.
+    for child in [first, second] {
+        let status = format!("/proc/{child}/wchan");
+        let sleeps = || std::fs::read_to_string(&status).is_ok_and(|what| what.contains("pause"));
+        let deadline = Instant::now() + LONG;
+        while !sleeps() && Instant::now() < deadline {
+            std::thread::yield_now();
+        }
+    }
+    use_often(&mut channel);
+    assert!(channel.is_shared(), "with two that live");
+    die(first);
+    use_often(&mut channel);
+    assert!(channel.is_shared(), "with one that lives");
+    die(second);
+    use_often(&mut channel);
+    assert!(!channel.is_shared(), "with none");
+    // Whom it is shared with next counts again.
+    let (mut told, mut tell) = std::os::unix::net::UnixStream::pair().unwrap();
+    let third = spawn_sibling(&mut channel, |channel| {
+        use_often(channel);
+        assert!(channel.is_shared());
+        std::io::Read::read_exact(&mut told, &mut [0]).unwrap();
+    });
+    use_often(&mut channel);
+    assert!(channel.is_shared());
+    std::io::Write::write_all(&mut tell, &[1]).unwrap();
+    assert!(ended_well(third));
+    assert_eq!(ask(&mut channel, 0..10, |answers| answers.len() == 10).len(), 10);
+    channel.close();
+    drop(channel);
+    assert!(ended_well(peer));
+}
+
+fn an_end_that_nobody_has_used_is_claimed_by_one() {
+    let (mut channel, peer) = open(|mut channel| assert!(echo(&mut channel) > 0));
+    assert!(channel.claim(), "what is not shared is the process's own");
+    let child = spawn_sibling(&mut channel, |channel| {
+        assert!(channel.claim() && !channel.is_shared());
+        assert_eq!(ask(channel, 0..10, |answers| answers.len() == 10).len(), 10);
+        channel.close();
+    });
+    assert!(ended_well(child));
+    assert!(channel.is_claimed() && !channel.claim(), "another one was faster");
+    assert!(ended_well(peer), "the child has closed it for all");
 }
 
 fn several_threads_do_not_fork() {

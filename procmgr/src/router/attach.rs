@@ -61,8 +61,8 @@ impl Router<'_> {
         let Some(link) = self.knocking.0.get_mut(&token) else { return };
         let first = match link.receive(&mut self.buffer) {
             Ok(None) => return,
-            Ok(Some(Incoming::Request(Request::Attach { version, vr, name }))) => Some((version, vr, name)),
-            Ok(Some(Incoming::Request(_) | Incoming::Foreign(_) | Incoming::Garbage)) | Err(_) => None,
+            Ok(Some(Incoming::Request(Request::Attach { version, vr, name }, _))) => Some((version, vr, name)),
+            Ok(Some(Incoming::Request(..) | Incoming::Foreign(_) | Incoming::Garbage)) | Err(_) => None,
         };
         let Some(mut link) = self.knocking.0.remove(&token) else { return };
         self.sources.remove(link.raw_fd(), token);

@@ -1,6 +1,8 @@
 //! What a process asks on its link.
 
-use ipc::protocol::{Generation, MAX_UNTAKEN, Notice, Order, Question, Refusal, Request, Ticket};
+use std::os::fd::OwnedFd;
+
+use ipc::protocol::{Generation, Identity, MAX_UNTAKEN, Notice, Order, Question, Refusal, Request, Ticket};
 use ipc::terms::Clause;
 use ipc::{Pathname, ServiceName, VrId, VrName};
 
@@ -10,8 +12,8 @@ use crate::processes::{Kind, Process, ProcessKey};
 use crate::supervisor::Event;
 
 impl Router<'_> {
-    /// Does what a process asks.
-    pub(super) fn request(&mut self, key: ProcessKey, request: Request) {
+    /// Does what a process asks. Descriptors that nothing was asked for with are closed.
+    pub(super) fn request(&mut self, key: ProcessKey, request: Request, fds: Vec<OwnedFd>) {
         match request {
             Request::Attach { .. } => self.fault(key, "a second introduction"),
             Request::Ready => self.step(key, Event::SaidReady),
@@ -31,16 +33,15 @@ impl Router<'_> {
                 self.broker.open(&self.directory, &self.vrs, open);
             }
             Request::Cancel { ticket } => self.broker.cancel(key, ticket),
-            Request::Taken { count } => {
-                let surplus = self.broker.taken(&self.directory, &self.vrs, key, count);
-                if surplus > 0 {
-                    self.fault(key, &format!("word that it took {surplus} channels more than it got"));
-                }
+            Request::Taken { count } => self.taken(key, count),
+            Request::Accepted { pathname, taken } => {
+                self.taken(key, taken);
+                self.accepted(key, &pathname);
             }
-            Request::Accepted { pathname } => match self.processes.owner(&pathname) {
-                Some(owner) if owner == key => self.broker.accepted(&self.directory, &self.vrs, key, &pathname),
-                Some(_) | None => self.fault(key, &format!("word that it accepted from {pathname}, not its own")),
-            },
+            Request::Queue { ticket, pathname } => {
+                let done = self.set_queue(key, pathname, fds);
+                self.answer_done(key, ticket, done);
+            }
             Request::Ask { ticket, question } => self.ask(key, ticket, question),
             Request::Manage { ticket, order } => {
                 let done = self.manage(key, order);
@@ -82,6 +83,37 @@ impl Router<'_> {
         let pid_of = |owner| self.processes.get(owner).map_or(identity.pid, |process| process.identity.pid);
         self.directory.publish_service(pathname.clone(), key, pid_of, MAX_UNTAKEN)?;
         self.broker.published(&self.directory, &self.vrs, &pathname);
+        Ok(())
+    }
+
+    fn taken(&mut self, key: ProcessKey, count: u32) {
+        let surplus = self.broker.taken(&self.directory, &self.vrs, key, count);
+        if surplus > 0 {
+            self.fault(key, &format!("word that it took {surplus} channels more than it got"));
+        }
+    }
+
+    fn accepted(&mut self, key: ProcessKey, pathname: &Pathname) {
+        match self.processes.owner(pathname) {
+            Some(owner) if owner == key || self.queues.shares(key, pathname) => {
+                self.broker.accepted(&self.directory, &self.vrs, owner, pathname);
+            }
+            Some(_) => self.fault(key, &format!("word that it accepted from {pathname}, not its own")),
+            // It came by an endpoint of a process that has died since.
+            None => {}
+        }
+    }
+
+    fn set_queue(&mut self, key: ProcessKey, pathname: Pathname, fds: Vec<OwnedFd>) -> Result<(), Refusal> {
+        let Some(process) = self.processes.get(key) else { return Ok(()) };
+        let Identity { vr, pid, .. } = process.identity;
+        if !matches!(pathname, Pathname::Endpoint { vr: of, pid: by, .. } if (of, by) == (vr, pid)) {
+            return Err(Refusal::NotYours { pathname, vr, pid });
+        }
+        if !self.queues.add(key, pathname.clone(), fds) {
+            return Err(Refusal::Queue(pathname));
+        }
+        self.directory.limit_backlog(&pathname, MAX_UNTAKEN);
         Ok(())
     }
 
@@ -160,6 +192,9 @@ impl Router<'_> {
         let Some((owner, process)) = owner else { return Err(Refusal::NoProcess(pathname)) };
         let owner = (owner, &process.identity);
         self.directory.publish_endpoint(pathname.clone(), owner, generation, backlog, clauses)?;
+        if self.queues.contains(&pathname) {
+            self.directory.limit_backlog(&pathname, MAX_UNTAKEN);
+        }
         self.broker.published(&self.directory, &self.vrs, &pathname);
         Ok(())
     }
@@ -191,6 +226,8 @@ impl Router<'_> {
         match owner {
             Some(owner) if endpoint => {
                 self.directory.withdraw(&pathname);
+                self.queues.remove(&pathname);
+                self.ready_made.forget(&pathname);
                 self.broker.withdrawn(owner, &pathname);
                 Ok(())
             }

@@ -11,7 +11,8 @@ use std::process::Command;
 
 use ipc::error::{ChannelError, LinkError};
 use ipc::link::{Link, LinkEvent};
-use ipc::protocol::{Generation, Order, ProcessState, Question, Refusal, Request, Ticket};
+use ipc::protocol::{Generation, MAX_UNTAKEN, Order, ProcessState, Question, Refusal, Request, Ticket};
+use ipc::queue::Queue;
 use ipc::{Pathname, Pid, VrId};
 use nix::sys::signal::{Signal, kill};
 
@@ -398,4 +399,48 @@ fn an_end_reaches_no_successor_of_the_process_that_held_the_other() {
     assert!(matches!(channel.read(&mut [0; 8]), Err(ChannelError::PeerGone)));
     assert!(matches!(channel.write(b"to whom?"), Err(ChannelError::PeerGone)));
     assert_eq!(open(&mut red, &old), "absent");
+}
+
+#[test]
+fn nobody_has_what_comes_for_another_put_into_a_queue_of_his_own() {
+    let mut house = House::up();
+    let [mut red, ..] = house.links();
+    let (vr, pid) = (red.identity().vr, red.identity().pid);
+    for text in ["/1/RED/ipv4/tcp/179", "/2/BLUE/ipv4/tcp/179", "/1/room"] {
+        let (pathname, mut queue) = (house.pathname(text), Queue::new().unwrap());
+        red.queue(pathname.clone(), &queue).unwrap();
+        assert_eq!(refusal(&mut red), Refusal::NotYours { pathname: pathname.clone(), vr, pid });
+        assert_eq!(open(house.router.operator(), &pathname), "opened");
+        assert!(queue.take().unwrap().is_none());
+    }
+    // Word that another's connection was accepted is a breach of the protocol.
+    red.accepted(house.pathname("/2/BLUE/ipv4/tcp/179")).unwrap();
+    house.router.wait_log("word that it accepted from");
+}
+
+#[test]
+fn what_comes_for_ones_own_endpoint_goes_into_the_queue_and_a_queue_that_is_gone_refuses() {
+    let mut house = House::up();
+    let [mut red, ..] = house.links();
+    let (vr, pid) = (red.identity().vr, red.identity().pid);
+    let text = format!("/{}/{pid}/ipv4/tcp/80", vr.0);
+    let (pathname, mut queue): (Pathname, _) = (text.parse().unwrap(), Queue::new().unwrap());
+    red.queue(pathname.clone(), &queue).unwrap();
+    done(&mut red);
+    assert_eq!(house.router.order(&format!("endpoint {text} 100")), "done");
+    // As many as may lie there, whatever the backlog, and one that waits.
+    let operator = house.router.operator();
+    (0..MAX_UNTAKEN).for_each(|_| assert_eq!(open(operator, &pathname), "opened"));
+    assert_eq!(open(operator, &pathname), "waits");
+    let arrival = queue.take().unwrap().unwrap();
+    assert_eq!((arrival.pathname, arrival.peer.vr), (pathname.clone(), VrId::ROUTER));
+    red.accepted(pathname.clone()).unwrap();
+    // Answered after what was said before.
+    red.publish(name("mark")).unwrap();
+    done(&mut red);
+    assert_eq!(open(operator, &pathname), "opened");
+    red.withdraw(pathname.clone()).unwrap();
+    red.publish(name("mark")).unwrap();
+    done(&mut red);
+    assert_eq!(open(operator, &pathname), "absent");
 }

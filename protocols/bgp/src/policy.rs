@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use sdk::config::Node;
+use vr_api::config::Node;
 
 /// What a policy does with a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

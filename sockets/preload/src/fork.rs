@@ -1,4 +1,4 @@
-//! A program that forks: its child goes on with its connections.
+//! A program that forks: its child goes on with its connections and listeners.
 //!
 //! What another thread does at the moment of a fork is cut off in the child, in the middle. So the thread that forks takes
 //! all locks first: then nothing is in the middle. Connections are shared from then on (`ipc::channel`); the child becomes
@@ -39,7 +39,10 @@ extern "C" fn before() {
     let inside = Inside::enter();
     let sets: Vec<&'static EpollSet> = EPOLL_SETS.all().collect();
     let sets = sets.into_iter().map(EpollSet::lock_for_fork).collect();
-    let state = process::state();
+    let mut state = process::state();
+    if let State::Attached(process) = &mut *state {
+        process.share_with_child();
+    }
     let mut streams = Vec::new();
     let mut waiters = Vec::new();
     if matches!(*state, State::Attached(_) | State::Orphan(_)) {

@@ -167,6 +167,16 @@ impl State {
 }
 
 impl Process {
+    /// A child is about to be forked that will have the listeners too.
+    pub fn share_with_child(&mut self) {
+        if let Err(error) = self.library.before_fork(&mut self.reactor) {
+            log::error!("share listeners with a child: {error}");
+        }
+        self.take_news();
+        // What else came meanwhile is the service thread's to fetch.
+        wait::ring(self.alarm.as_raw_fd());
+    }
+
     /// One turn of the loop, without waiting; how long until the next one at most.
     fn turn(&mut self) -> Result<Option<Duration>, String> {
         self.turn_within(Duration::ZERO)?;

@@ -264,9 +264,10 @@ impl Process {
     }
 
     /// Runs `child` in a forked child, which then ends with the exit code that it returns; its process ID. The child goes on
-    /// with the connections that there are: both may read and write, each byte goes to one of the two, and a connection
-    /// ends when both have dropped it. It is a process of the VR by itself, and may open, listen and fork; but listeners,
-    /// UDP and raw sockets from before the fork are the parent's alone, and fail in the child.
+    /// with the connections and listeners that there are: both may read and write, each byte goes to one of the two, and a
+    /// connection ends when both have dropped it; both may accept, and each connection goes to one of the two. It is a
+    /// process of the VR by itself, and may open, listen and fork; but UDP and raw sockets from before the fork are the
+    /// parent's alone, and fail in the child.
     ///
     /// The program must have one thread, and have been started by [`attach`](Link::attach) or `isthmus run`.
     ///
@@ -286,7 +287,11 @@ impl Process {
     /// }
     /// ```
     pub fn fork(&self, child: impl FnOnce() -> i32) -> io::Result<i32> {
-        self.0.borrow_mut().library.before_fork().map_err(io_error)?;
+        {
+            let mut inner = self.0.borrow_mut();
+            let Inner { reactor, library, .. } = &mut *inner;
+            library.before_fork(reactor).map_err(io_error)?;
+        }
         match fork() {
             Ok(Forked::Parent(child)) => Ok(child),
             Ok(Forked::Child) => {

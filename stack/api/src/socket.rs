@@ -107,6 +107,9 @@ pub enum SocketRequest {
         backlog: u16,
         /// Its options, with which its connections begin.
         options: Options,
+        /// Listeners of several processes that name the same number share the place, as a forked child does with its parent:
+        /// a number that only they know.
+        family: u64,
     },
     /// Other options for what lives already. Nothing answers; what is not there any more is no error.
     SetOptions {

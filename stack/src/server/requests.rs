@@ -14,7 +14,7 @@ use crate::control::plane::Plane;
 use crate::ifib::{IfibChange, IfibEntry, IfibKey, PuntTarget, SocketId};
 use crate::policer::PolicerClass;
 use crate::time::Time;
-use crate::transport::ports::{BLOCK_PORTS, PortError};
+use crate::transport::ports::{BLOCK_PORTS, PortError, Sharing};
 use crate::wire::ipv4::protocol;
 
 impl Server {
@@ -29,11 +29,11 @@ impl Server {
     ) -> Option<SocketReply> {
         let vr = who.vr_name.as_ref().and_then(|name| plane.topology.vr(name));
         match request {
-            SocketRequest::Listen { ticket, listener, local, interface, backlog, options } => {
+            SocketRequest::Listen { ticket, listener, local, interface, backlog, options, family } => {
                 let place = (local, interface);
                 let done = match vr {
                     None => Err(SocketError::NetworkDown),
-                    Some(vr) => self.listen(plane, vr, who, listener, place, (backlog, options)),
+                    Some(vr) => self.listen(plane, vr, who, (listener, family), place, (backlog, options)),
                 };
                 Some(match done {
                     Ok(()) => SocketReply::Done { ticket },
@@ -74,7 +74,7 @@ impl Server {
         plane: &mut Plane,
         vr: VrId,
         who: &Identity,
-        pathname: Pathname,
+        (pathname, sharing): (Pathname, u64),
         (local, interface): (Option<IpAddr>, Option<InterfaceName>),
         (backlog, options): (u16, Options),
     ) -> Result<(), SocketError> {
@@ -98,17 +98,18 @@ impl Server {
             return Err(SocketError::AddressNotAvailable);
         }
         let port = port.get();
-        self.ports(vr).bind(pid, family, local, port).map_err(|error| match error {
-            PortError::InUse { .. } => SocketError::AddressInUse,
-            PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
-            PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
-        })?;
+        self.ports(vr).bind_sharing(pid, family, local, port, Sharing::Family(sharing)).map_err(
+            |error| match error {
+                PortError::InUse { .. } => SocketError::AddressInUse,
+                PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
+                PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
+            },
+        )?;
         let id = self.new_id();
-        let entry = IfibEntry { target: PuntTarget::Socket(id), class: PolicerClass::Listener };
         let backlog = usize::from(backlog.max(1));
         let listener =
             Listener { vr, owner: pid, pathname, family, local, interface, port, backlog, options, pending: 0 };
-        plane.ifib.apply(&[IfibChange::Set(key(&listener), entry)]);
+        plane.ifib.apply(&[IfibChange::Set(key(&listener), ifib_entry(id))]);
         self.listeners.insert(id, listener);
         Ok(())
     }
@@ -126,11 +127,20 @@ impl Server {
         let ids: Vec<SocketId> = found.map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(entry) = self.listeners.remove(&id) {
-                plane.ifib.apply(&[IfibChange::Remove(key(&entry))]);
+                let key = key(&entry);
+                // Another process of the family may listen there too.
+                let heir = self.listeners.iter().find(|(_, other)| self::key(other) == key).map(|(id, _)| *id);
+                plane
+                    .ifib
+                    .apply(&[heir.map_or(IfibChange::Remove(key), |heir| IfibChange::Set(key, ifib_entry(heir)))]);
                 self.ports(entry.vr).unbind(owner, entry.family, entry.local, entry.port);
             }
         }
     }
+}
+
+fn ifib_entry(listener: SocketId) -> IfibEntry {
+    IfibEntry { target: PuntTarget::Socket(listener), class: PolicerClass::Listener }
 }
 
 fn key(listener: &Listener) -> IfibKey {

@@ -66,6 +66,8 @@ struct Bind {
 pub enum Sharing {
     /// It does (`SO_REUSEADDR` on UDP).
     Shared,
+    /// It does, with sockets of the same family of forked processes.
+    Family(u64),
     /// It does not.
     Alone,
 }
@@ -74,7 +76,11 @@ impl Bind {
     /// As on Linux without `SO_REUSEADDR`: the wildcard clashes with everything of its family, an address with itself. The two
     /// families have nothing to do with each other (`IPV6_V6ONLY`).
     fn clashes(&self, family: Family, local: Option<IpAddr>, sharing: Sharing) -> bool {
-        let both_share = self.sharing == Sharing::Shared && sharing == Sharing::Shared;
+        let both_share = match (self.sharing, sharing) {
+            (Sharing::Shared, Sharing::Shared) => true,
+            (Sharing::Family(one), Sharing::Family(other)) => one == other && self.local == local,
+            (Sharing::Shared | Sharing::Family(_) | Sharing::Alone, _) => false,
+        };
         self.family == family && !both_share && (self.local.is_none() || local.is_none() || self.local == local)
     }
 }

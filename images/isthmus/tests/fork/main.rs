@@ -29,10 +29,13 @@ use nix::unistd::Pid;
 use sockets::Shutdown;
 use sockets::blocking::{Process, TcpStream};
 
-use crate::support::{CABLE, Router};
+use crate::support::{CABLE, Router, stop};
 
 /// Control socket of the router, for the program that plays the server.
 const SERVER: &str = "ISTHMUS_TEST_SERVER";
+
+/// Set for the one whose children accept, and that accepts nothing itself.
+const PREFORK: &str = "ISTHMUS_TEST_PREFORK";
 
 /// Two VRs that are joined, beside the [`CABLE`].
 const CONFIG: &str = "
@@ -62,18 +65,23 @@ const WAYS: [&str; 2] = ["10.0.0.1:7000", "10.1.0.1:7000"];
 /// What is done with a router and red's process in it.
 type Case = fn(&Router, &Process);
 
-const CASES: [(&str, Case); 6] = [
+const CASES: [(&str, Case); 8] = [
     ("a_server_forks_for_each_connection", a_server_forks_for_each_connection),
     ("a_child_goes_on_when_its_parent_has_closed", a_child_goes_on_when_its_parent_has_closed),
     ("a_child_reads_what_its_parent_asks_for", a_child_reads_what_its_parent_asks_for),
     ("a_child_opens_connections_of_its_own", a_child_opens_connections_of_its_own),
     ("a_killed_child_leaves_its_parent_the_connection", a_killed_child_leaves_its_parent_the_connection),
+    ("a_listeners_connections_go_to_whoever_accepts", a_listeners_connections_go_to_whoever_accepts),
+    ("a_listener_lives_as_long_as_one_of_its_processes", a_listener_lives_as_long_as_one_of_its_processes),
     ("a_childs_connection_stands_still_while_the_interface_is_shut", a_childs_connection_stands_still),
 ];
 
 fn main() -> ExitCode {
     if let Ok(control_socket) = std::env::var(SERVER) {
-        return serve(Path::new(&control_socket));
+        return match std::env::var(PREFORK) {
+            Ok(port) => serve_from_children(Path::new(&control_socket), &port),
+            Err(_) => serve(Path::new(&control_socket)),
+        };
     }
     if std::env::args().any(|argument| argument == "--list") {
         CASES.iter().for_each(|(name, _)| println!("{name}: test"));
@@ -133,6 +141,62 @@ fn serve(control_socket: &Path) -> ExitCode {
         let Ok(connection) = connection else { return ExitCode::SUCCESS };
         blue.fork(|| i32::from(copy(&mut &connection, &mut &connection).is_err())).unwrap();
     }
+    ExitCode::SUCCESS
+}
+
+/// A server that forks before anybody connects, and what its children are.
+struct Prefork {
+    parent: Child,
+    children: [Pid; 2],
+    port: &'static str,
+}
+
+impl Prefork {
+    /// Returns when its children are there.
+    fn start(router: &Router, port: &'static str) -> Self {
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.env(SERVER, router.control_socket()).env(PREFORK, port);
+        let mut parent = command.stdout(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(parent.stdout.take().unwrap()).lines();
+        let children = [(); 2].map(|()| Pid::from_raw(lines.next().unwrap().unwrap().parse().unwrap()));
+        Self { parent, children, port }
+    }
+
+    /// Who answers a new connection by each way.
+    fn answers(&self, red: &Process) -> Vec<Pid> {
+        let answer = |way: &str| {
+            let connection = connect(red, &way.replace("7000", self.port));
+            let mut text = String::new();
+            (&mut &connection).read_to_string(&mut text).unwrap();
+            Pid::from_raw(text.parse().unwrap())
+        };
+        WAYS.into_iter().map(answer).collect()
+    }
+}
+
+impl Drop for Prefork {
+    fn drop(&mut self) {
+        self.children.iter().for_each(|child| _ = kill(*child, Signal::SIGKILL));
+        let _ = self.parent.kill();
+        let _ = self.parent.wait();
+    }
+}
+
+/// Two children that accept, and say who they are; their parent only waits for their end.
+fn serve_from_children(control_socket: &Path, port: &str) -> ExitCode {
+    let blue = join(control_socket, "blue");
+    let listener = blue.listen(format!("0.0.0.0:{port}").parse().unwrap(), 8).unwrap();
+    for _ in 0..2 {
+        let child = blue.fork(|| {
+            for connection in listener.incoming() {
+                let Ok(connection) = connection else { break };
+                (&mut &connection).write_all(std::process::id().to_string().as_bytes()).unwrap();
+            }
+            0
+        });
+        println!("{}", child.unwrap());
+    }
+    let _ = nix::sys::wait::wait();
     ExitCode::SUCCESS
 }
 
@@ -270,6 +334,37 @@ fn a_killed_child_leaves_its_parent_the_connection(_: &Router, red: &Process) {
             assert!(back[..back.len() - text.len()].iter().all(|byte| *byte == b'.'));
         }
     }
+}
+
+fn a_listeners_connections_go_to_whoever_accepts(router: &Router, red: &Process) {
+    let server = Prefork::start(router, "7001");
+    for (stopped, serving) in [(0, 1), (1, 0)] {
+        stop(server.children[stopped]);
+        (0..3).for_each(|_| assert_eq!(server.answers(red), [server.children[serving]; 2]));
+        kill(server.children[stopped], Signal::SIGCONT).unwrap();
+    }
+    // With nobody to accept they wait, and are not the parent's.
+    server.children.into_iter().for_each(stop);
+    let waiting: Vec<TcpStream> = WAYS.iter().map(|way| connect(red, &way.replace("7000", server.port))).collect();
+    kill(server.children[1], Signal::SIGCONT).unwrap();
+    for connection in waiting {
+        let mut text = String::new();
+        (&mut &connection).read_to_string(&mut text).unwrap();
+        assert_eq!(text, server.children[1].to_string());
+    }
+}
+
+fn a_listener_lives_as_long_as_one_of_its_processes(router: &Router, red: &Process) {
+    let mut server = Prefork::start(router, "7002");
+    let parent = server.parent.id().to_string();
+    // Each of the three listens in its own name.
+    router.wait_for("show inter-vr database", |table| table.to_string().matches("/ipv4/tcp/7002").count() == 3);
+    server.parent.kill().unwrap();
+    server.parent.wait().unwrap();
+    kill(server.children[0], Signal::SIGKILL).unwrap();
+    router.wait_for("show inter-vr database", |table| table.to_string().matches("/ipv4/tcp/7002").count() == 1);
+    router.wait_for("show processes", |table| !table.to_string().contains(&parent));
+    assert_eq!(server.answers(red), [server.children[1]; 2]);
 }
 
 fn a_childs_connection_stands_still(router: &Router, red: &Process) {

@@ -6,3 +6,4 @@ mod peer;
 mod recorded;
 mod routes;
 mod sessions;
+mod tree;

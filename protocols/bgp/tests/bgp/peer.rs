@@ -6,7 +6,8 @@ use std::time::Duration;
 use isthmus_bgp::Bgp;
 use isthmus_bgp::packet::{self, Message, Notification, Open};
 use sdk::core::{ConnectionId, Input, Output, ProtocolCore, Time};
-use sdk::recorded::tree;
+
+use crate::tree::tree;
 
 pub const CONNECTION: ConnectionId = ConnectionId(0x8000_0001);
 pub const PEER: &str = "10.0.0.1";

@@ -13,7 +13,8 @@ impl Router {
         let criteria = ipc::Criteria::Tcp(Family::Ipv4, port.try_into().unwrap());
         let listener = Pathname::endpoint(who.vr, who.pid, criteria);
         let interface = interface.map(|name| name.parse().unwrap());
-        let request = SocketRequest::Listen { ticket: 1, listener, local: None, interface, backlog: 4, options };
+        let request =
+            SocketRequest::Listen { ticket: 1, listener, local: None, interface, backlog: 4, options, family: 7 };
         self.server.request(self.now, &mut self.plane, &mut self.reactor, &who, request).unwrap()
     }
 
