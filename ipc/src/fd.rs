@@ -12,8 +12,8 @@ use std::ptr;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::socket::{
-    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen, setsockopt,
-    socket, socketpair, sockopt,
+    AddressFamily, Backlog, MsgFlags, SockFlag, SockType, UnixAddr, accept4, bind, connect, getsockopt, listen,
+    setsockopt, socket, socketpair, sockopt,
 };
 use nix::unistd::dup2_stdin;
 

@@ -5,6 +5,9 @@
 
 use std::collections::{HashSet, VecDeque};
 
+/// Ports that are enough until the next block comes.
+const RESERVE: usize = 128;
+
 /// A block from the stack that makes no sense: empty, or past port 65535.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("lease of {count} ports from {first}: ports are 1 to 65535")]
@@ -53,9 +56,10 @@ impl PortLease {
         }
     }
 
-    /// Whether it is time to ask for another block: half of what is held is in use.
+    /// Whether it is time to ask for another block: half of what is held is in use, and few are left. A process with
+    /// thousands of connections must not hold as many ports in reserve: others of its VR need them.
     pub fn is_low(&self) -> bool {
-        self.free.len() * 2 <= self.total
+        self.free.len() <= (self.total / 2).min(RESERVE)
     }
 
     /// First ports of the blocks, for a stack that restarted and must not lease them to others.
@@ -77,6 +81,19 @@ mod tests {
         lease.give_back(60_000);
         lease.give_back(60_000);
         assert_eq!((lease.take(), lease.take(), lease.take()), (Some(60_002), Some(60_000), None));
+    }
+
+    #[test]
+    fn a_process_with_many_connections_holds_few_ports_in_reserve() {
+        let mut lease = PortLease::default();
+        for first in (0..100).map(|block| 50_000 + 64 * block) {
+            assert!(lease.is_low());
+            lease.add(first, 64).unwrap();
+            while !lease.is_low() {
+                lease.take().unwrap();
+            }
+        }
+        assert!(lease.free.len() <= RESERVE && lease.used.len() > 6000);
     }
 
     #[test]
