@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::os::fd::RawFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use ipc::{Family, InterfaceName};
 use nix::errno::Errno;
@@ -16,10 +16,13 @@ use sockets::{Destination, LibraryEvent, Options, Readiness, Shutdown, SocketErr
 use crate::description::{Description, Direction, Held, Kind};
 use crate::process::{self, Process};
 use crate::table::{self, DESCRIPTIONS};
-use crate::{datagram, kernel, wait};
+use crate::{datagram, kernel, netlink, wait};
 
 /// Most connections that may wait to be accepted, whatever is asked for (`net.core.somaxconn`).
 const MOST_BACKLOG: i32 = 4096;
+
+/// How long a port of the system's choice is waited for, where the stack is away.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of a socket beside its connection.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ pub struct Control {
     pub error: Option<SocketError>,
     /// How far it has come.
     pub phase: Phase,
+    /// A connect was told EINPROGRESS: as on Linux, the next one after it stands is told that it does.
+    pub in_progress: bool,
     /// What getsockopt tells of what has no meaning here: set, remembered, told back.
     pub remembered: Vec<((i32, i32), i32)>,
 }
@@ -69,6 +74,7 @@ impl Control {
             bound: None,
             error: None,
             phase: Phase::Idle,
+            in_progress: false,
             remembered: Vec::new(),
         }
     }
@@ -150,6 +156,22 @@ pub fn create(family: Family, kind: Kind, raw: Option<ipc::IpProtocol>, flags: i
     Ok(fd)
 }
 
+/// A socket of rtnetlink.
+pub fn create_netlink(flags: i32) -> Result<RawFd, Errno> {
+    process::with(|_| Ok(()))?;
+    let fd = kernel::placeholder(flags)?;
+    let entered = enter(fd, Kind::Netlink, flags & libc::SOCK_NONBLOCK != 0, |process, index, _| {
+        process.controls.insert(index, Control::new(Family::Ipv4));
+        netlink::create(index);
+        Ok(())
+    });
+    if let Err(error) = entered {
+        let _ = kernel::close(fd);
+        return Err(error);
+    }
+    Ok(fd)
+}
+
 /// Makes `fd` one of ours.
 fn enter(
     fd: RawFd,
@@ -193,20 +215,20 @@ pub fn bind(held: Held, address: SocketAddr, scope: u32) -> Result<(), Errno> {
         }
         let mut address = address;
         if address.port() == 0 {
-            address.set_port(process.library.ephemeral_port().unwrap_or(0));
+            address.set_port(process.port()?);
         }
         process.control(held.index())?.bound = Some(address);
         Ok(())
     })?;
     match held.kind() {
         Kind::Datagram => datagram::bind(held, address),
-        Kind::Stream => Ok(()),
+        Kind::Stream | Kind::Netlink => Ok(()),
     }
 }
 
 /// listen(2). Returns once a peer can connect.
 pub fn listen(held: Held, backlog: i32) -> Result<(), Errno> {
-    if held.kind() == Kind::Datagram {
+    if held.kind() != Kind::Stream {
         return Err(Errno::EOPNOTSUPP);
     }
     let until = process::with(|process| {
@@ -235,13 +257,27 @@ pub fn listen(held: Held, backlog: i32) -> Result<(), Errno> {
 }
 
 impl Process {
+    /// A port of the system's choice. A process that has just attached waits for its first ones.
+    fn port(&mut self) -> Result<u16, Errno> {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            if let Some(port) = self.library.ephemeral_port() {
+                return Ok(port);
+            }
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() || self.turn_within(left).is_err() {
+                return Err(Errno::EADDRINUSE);
+            }
+        }
+    }
+
     fn listen(&mut self, index: u32, backlog: u16) -> Result<(), Errno> {
         let control = self.control(index)?;
         let (families, options, interface) = (control.families(), control.options.clone(), control.interface.clone());
         let bound = control.bound;
         let port = match bound.map(|bound| bound.port()).filter(|port| *port != 0) {
             Some(port) => port,
-            None => self.library.ephemeral_port().ok_or(Errno::EADDRINUSE)?,
+            None => self.port()?,
         };
         let family = self.control(index)?.family;
         let own = bound.map_or(any(family), |bound| bound.ip());
@@ -373,13 +409,31 @@ pub fn connect(held: Held, to: Option<SocketAddr>, scope: u32) -> Result<(), Err
     }
     let Some(to) = to else { return disconnect(held) };
     let until = held.deadline(Direction::Send);
-    process::with(|process| process.connect(held.index(), to, scope))?;
+    let begun = process::with(|process| process.connect(held.index(), to, scope))?;
+    if begun == Begun::StandsAlready {
+        return Ok(());
+    }
     if held.is_nonblocking(0) {
-        return process::with(|process| connect_outcome(process, held.index())?.ok_or(Errno::EINPROGRESS));
+        return process::with(|process| match connect_outcome(process, held.index())? {
+            Some(()) => Ok(()),
+            None => {
+                process.control(held.index())?.in_progress = true;
+                Err(Errno::EINPROGRESS)
+            }
+        });
     }
     let connected = wait_for(held, until, |process| connect_outcome(process, held.index()));
     // What takes too long goes on, as if it had not been waited for.
     connected.map_err(|error| if error == Errno::EAGAIN { Errno::EINPROGRESS } else { error })
+}
+
+/// What a connect has begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Begun {
+    /// A connection.
+    Now,
+    /// Nothing: the one that was begun before stands.
+    StandsAlready,
 }
 
 fn connect_outcome(process: &mut Process, index: u32) -> Result<Option<()>, Errno> {
@@ -406,10 +460,11 @@ fn disconnect(held: Held) -> Result<(), Errno> {
 }
 
 impl Process {
-    fn connect(&mut self, index: u32, to: SocketAddr, scope: u32) -> Result<(), Errno> {
+    fn connect(&mut self, index: u32, to: SocketAddr, scope: u32) -> Result<Begun, Errno> {
         let control = self.control(index)?;
         match &control.phase {
             Phase::Opening(_) => return Err(Errno::EALREADY),
+            Phase::Connected(_) if std::mem::take(&mut control.in_progress) => return Ok(Begun::StandsAlready),
             Phase::Connected(_) => return Err(Errno::EISCONN),
             Phase::Listening(..) => return Err(Errno::EISCONN),
             Phase::Idle | Phase::Datagram(..) => {}
@@ -441,7 +496,7 @@ impl Process {
         self.by_socket.insert(socket, index);
         self.control(index)?.phase = Phase::Opening(socket);
         self.take_news();
-        Ok(())
+        Ok(Begun::Now)
     }
 }
 
@@ -450,7 +505,7 @@ pub fn accept(held: Held, flags: i32) -> Result<(RawFd, SocketAddr), Errno> {
     if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
         return Err(Errno::EINVAL);
     }
-    if held.kind() == Kind::Datagram {
+    if held.kind() != Kind::Stream {
         return Err(Errno::EOPNOTSUPP);
     }
     // The number first: without one the connection stays where it is.
@@ -572,6 +627,7 @@ pub fn release(index: u32) {
         return;
     }
     linger(description);
+    datagram::flush(description.hold());
     let ended = process::with(|process| {
         process.end(index);
         Ok(())
@@ -614,6 +670,7 @@ fn linger(description: &'static Description) {
 impl Process {
     /// Ends a socket whose descriptors are closed.
     pub fn end(&mut self, index: u32) {
+        netlink::forget(index);
         if let Some(control) = self.controls.remove(&index) {
             self.close_all(&control.library_sockets());
         }

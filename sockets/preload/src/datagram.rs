@@ -4,15 +4,19 @@
 //! are the library's, under the process's lock: a datagram is one record, whichever way it goes.
 
 use std::net::{IpAddr, SocketAddr};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use ipc::Family;
 use nix::errno::Errno;
 use sockets::{DatagramInfo, Options, SPIN, SocketId, SocketKind, errno};
 
 use crate::control::{Phase, wait_for};
-use crate::description::{Direction, Held};
+use crate::description::{Direction, Held, Kind};
 use crate::process::{self, Process};
+use crate::table::{self, Number};
+
+/// How long a socket that is closed waits for channels that were asked for: procmgr answers at once, or stands still.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Makes a datagram socket.
 pub fn create(process: &mut Process, index: u32, kind: SocketKind, options: &Options) -> Result<Phase, Errno> {
@@ -171,6 +175,33 @@ fn send_bound(held: Held, bytes: &[u8], to: Option<SocketAddr>) -> Result<Option
         process.library.send_datagram(&mut process.reactor, socket, to, bytes).map_err(errno)?;
         Ok(Some(bytes.len()))
     })
+}
+
+/// What was sent last may wait for a channel that procmgr is about to open: a socket that is closed waits for it, since
+/// its program may end after that.
+pub fn flush(held: Held) {
+    if held.kind() != Kind::Datagram {
+        return;
+    }
+    let until = Some(Instant::now() + LAST_WORDS);
+    // One that waits in vain loses its last words, as on a wire that is cut.
+    let _ = wait_for(held, until, |process| {
+        let sockets = process.control(held.index())?.library_sockets();
+        let is_opening = sockets.iter().any(|socket| process.library.is_opening_peers(*socket));
+        if is_opening {
+            process.turn_within(Duration::from_millis(1)).map_err(|_| Errno::ENETDOWN)?;
+        }
+        Ok((!sockets.iter().any(|socket| process.library.is_opening_peers(*socket))).then_some(()))
+    });
+}
+
+/// What a program leaves when it ends without closing.
+pub fn flush_all() {
+    for (_, number) in table::numbers() {
+        if let Number::Socket(held) = number {
+            flush(held);
+        }
+    }
 }
 
 /// Receives one datagram: how much of it lies in `into`, and what comes with it.

@@ -18,6 +18,8 @@ pub enum Kind {
     Stream,
     /// UDP, or raw IP.
     Datagram,
+    /// rtnetlink.
+    Netlink,
 }
 
 /// Who is to be told when something happens to a socket.
@@ -142,6 +144,18 @@ impl Description {
         }
     }
 
+    /// A send has found no room: epoll instances that have seen some look again, and wait for more.
+    pub fn found_no_room(&self) {
+        if self.was_full.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        for waiter in &self.waiters().0 {
+            if let Waiter::Epoll(set, fd) = *waiter {
+                set.heat(fd);
+            }
+        }
+    }
+
     /// Tells somebody from now on.
     pub fn add_waiter(&self, waiter: Waiter) {
         self.waiters().0.push(waiter);
@@ -213,7 +227,8 @@ impl Held {
     pub fn kind(self) -> Kind {
         match self.description.kind.load(Ordering::Relaxed) {
             kind if kind == Kind::Stream as u8 => Kind::Stream,
-            _ => Kind::Datagram,
+            kind if kind == Kind::Datagram as u8 => Kind::Datagram,
+            _ => Kind::Netlink,
         }
     }
 

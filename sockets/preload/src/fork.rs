@@ -82,6 +82,20 @@ extern "C" fn in_child() {
     wait::renew_bell();
 }
 
+/// A child that was forked only to execute another program gives its parent's connections back: they are the parent's
+/// alone again, and as fast as before. (A child of vfork(2) has its parent's memory, and nothing to give back.)
+pub fn before_exec() {
+    let _inside = Inside::enter();
+    if !matches!(*process::state(), State::Orphan(_)) {
+        return;
+    }
+    for description in DESCRIPTIONS.all() {
+        if let Some(stream) = description.lock().take() {
+            stream.close();
+        }
+    }
+}
+
 impl Process {
     /// Becomes a process of its own, around a loop of its own.
     pub fn become_child(&mut self) -> Result<(), Errno> {

@@ -160,6 +160,12 @@ pub fn at_fork(before: extern "C" fn(), in_parent: extern "C" fn(), in_child: ex
     }
 }
 
+/// Has something done when the process ends in order (atexit(3)).
+pub fn at_exit(what: extern "C" fn()) {
+    // SAFETY: `what` is a function of this library, which stays as long as the process.
+    unsafe { libc::atexit(what) };
+}
+
 /// Sends a signal to this thread.
 pub fn raise(signal: c_int) {
     // SAFETY: Takes a number only.

@@ -36,6 +36,7 @@ mod ioctl;
 mod kernel;
 mod log;
 mod names;
+mod netlink;
 mod options;
 mod original;
 mod process;

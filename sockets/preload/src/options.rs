@@ -84,6 +84,10 @@ fn pair(value: &[u8]) -> Result<(i64, i64), Errno> {
 
 /// setsockopt(2).
 pub fn set(held: Held, level: i32, name: i32, value: &[u8]) -> Result<(), Errno> {
+    if held.kind() == Kind::Netlink {
+        // Buffers, groups, filters: there is nothing that they would change.
+        return Ok(());
+    }
     match (level, name) {
         (libc::SOL_SOCKET, libc::SO_RCVTIMEO | libc::SO_SNDTIMEO) => {
             let (seconds, microseconds) = pair(value)?;
@@ -376,6 +380,7 @@ fn get_field(kind: Kind, control: &Control, level: i32, name: i32) -> Result<Vec
     let probing = options.keepalive.unwrap_or_default();
     let whole_seconds = |time: Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
     let value = match (level, name) {
+        (libc::SOL_SOCKET, libc::SO_DOMAIN) if kind == Kind::Netlink => libc::AF_NETLINK,
         (libc::SOL_SOCKET, libc::SO_TYPE) => {
             if is_tcp {
                 libc::SOCK_STREAM

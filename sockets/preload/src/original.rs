@@ -105,6 +105,15 @@ originals! {
     /// Copies from a file.
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
 
+    /// Executes a program.
+    fn execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    /// Executes a program with the present environment.
+    fn execv(path: *const c_char, arguments: *const *const c_char) -> c_int;
+    /// Executes a program that is looked for.
+    fn execvp(file: *const c_char, arguments: *const *const c_char) -> c_int;
+    /// Executes a program that is looked for, with an environment.
+    fn execvpe(file: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+
     /// Closes a descriptor.
     fn close(fd: c_int) -> c_int;
     /// Closes a range of descriptors.

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::env;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, Once, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use sockets::{Library, LibraryEvent, Readiness, SocketId};
 use crate::control::Control;
 use crate::interfaces::Interfaces;
 use crate::table::{DESCRIPTIONS, Inside};
-use crate::{descriptors, fork, kernel, log, wait};
+use crate::{datagram, descriptors, fork, kernel, log, wait};
 
 /// Where the router's control socket is.
 pub const SOCKET_ENV: &str = "ISTHMUS_PRELOAD_SOCKET";
@@ -84,6 +84,7 @@ fn attach(state: &mut State) -> Result<(), Errno> {
     descriptors::make_room();
     log::start();
     fork::watch();
+    watch_end();
     let link = open_link().inspect_err(|why| log::error!("not attached to a router: {why}"));
     let reactor = link.and_then(|link| Reactor::new(link).map_err(|error| error.to_string()));
     let mut reactor = reactor.map_err(|_| Errno::ENETDOWN)?;
@@ -121,6 +122,16 @@ fn open_link() -> Result<Link, String> {
     let (control_socket, vr) = (PathBuf::from(variable(SOCKET_ENV)?), variable(VR_ENV)?);
     let vr = VrName::new(&vr.to_string_lossy()).map_err(|error| error.to_string())?;
     Link::attach(&control_socket, Some(vr), own_name()).map_err(|error| error.to_string())
+}
+
+/// Says the last words of a program that ends without closing its sockets.
+fn watch_end() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| kernel::at_exit(at_end));
+}
+
+extern "C" fn at_end() {
+    datagram::flush_all();
 }
 
 /// The program's file name, as procmgr can list it.

@@ -90,7 +90,7 @@ pub fn send(held: Held, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
         if sent >= bytes.len() {
             return Ok(sent);
         }
-        held.description().was_full.store(true, std::sync::atomic::Ordering::Relaxed);
+        held.description().found_no_room();
         if held.is_nonblocking(flags) {
             return if sent > 0 { Ok(sent) } else { Err(Errno::EAGAIN) };
         }

@@ -265,7 +265,7 @@ impl Library {
     }
 
     /// Whether datagrams of a socket wait for a channel to their receiver.
-    pub(crate) fn is_opening_peers(&self, id: SocketId) -> bool {
+    pub fn is_opening_peers(&self, id: SocketId) -> bool {
         let socket = self.datagrams.sockets.get(&id);
         socket.is_some_and(|socket| socket.peers.iter().any(|peer| matches!(peer, Peer::Opening(_))))
     }

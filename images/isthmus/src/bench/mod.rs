@@ -8,6 +8,7 @@ mod inter_vr;
 mod interrupt;
 mod machine;
 mod own_router;
+mod preload;
 mod report;
 mod vrfib;
 
@@ -40,7 +41,7 @@ struct Benchmark {
     measure: fn(bool) -> Result<Report>,
 }
 
-const BENCHMARKS: [Benchmark; 5] = [
+const BENCHMARKS: [Benchmark; 6] = [
     Benchmark {
         name: inter_vr::NAME,
         help: "two processes of two VRs: the channel against our stack and the kernel",
@@ -57,6 +58,11 @@ const BENCHMARKS: [Benchmark; 5] = [
         measure: igp::measure,
     },
     Benchmark { name: vrfib::NAME, help: "look-ups in a vrFIB of 1, 100 and 10,000 entries", measure: vrfib::measure },
+    Benchmark {
+        name: preload::NAME,
+        help: "unmodified programs between two VRs against the same over the kernel's loopback",
+        measure: preload::measure,
+    },
     Benchmark {
         name: boot::NAME,
         help: "a virtual machine from nothing to a BGP session, against FRR in the same machine",

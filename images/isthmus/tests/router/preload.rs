@@ -1,10 +1,10 @@
 //! Programs that do not know Isthmus, on its sockets: `isthmus run --preload`.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 
 use crate::namespace::find;
@@ -103,6 +103,119 @@ fn what_a_program_says_arrives_and_so_does_its_end() {
     });
     assert_eq!(answer.as_deref(), Some(&b"HELLO"[..]));
     assert!(server.0.wait().unwrap().success());
+}
+
+/// What `programs/sockets.py` sees, asking and serving.
+fn seen(server: Command, mut client: Command) -> [String; 2] {
+    let mut server = Server::start(server);
+    let mut lines = BufReader::new(server.0.stdout.take().unwrap());
+    let mut ready = String::new();
+    lines.read_line(&mut ready).unwrap();
+    assert_eq!(ready, "ready\n");
+    let output = client.output().unwrap();
+    assert!(output.status.success(), "{}{}", String::from_utf8_lossy(&output.stdout), stderr(&output));
+    let mut served = String::new();
+    lines.read_to_string(&mut served).unwrap();
+    [String::from_utf8(output.stdout).unwrap(), served]
+}
+
+#[test]
+fn a_program_sees_over_a_channel_what_it_sees_over_the_kernels_loopback() {
+    if !has("a_program_sees_over_a_channel_what_it_sees_over_the_kernels_loopback", &["python3"]) {
+        return;
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/sockets.py");
+    // A port that the kernel has just given away is not given again soon.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let kernel = |words: &[&str]| {
+        let mut command = Command::new("python3");
+        command.arg(script).args(words);
+        command
+    };
+    let of_kernel = seen(kernel(&["serve", &port]), kernel(&["ask", "127.0.0.1", &port]));
+    let router = Router::up("preload-same", TWO_VRS);
+    let server = program(&router, "blue", &["python3", script, "serve", &port]);
+    let client = program(&router, "red", &["python3", script, "ask", "10.0.0.1", &port]);
+    assert_eq!(seen(server, client), of_kernel);
+}
+
+#[test]
+fn programs_see_the_interfaces_of_the_vr_and_nothing_of_the_host() {
+    if !has("programs_see_the_interfaces_of_the_vr_and_nothing_of_the_host", &["ip"]) {
+        return;
+    }
+    let router = Router::up("preload-ip", TWO_VRS);
+    let ip = |words: &[&str]| program(&router, "red", &[&["ip"], words].concat()).output().unwrap();
+    let words = |output: &Output| -> Vec<Vec<String>> {
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        text.lines().map(|line| line.split_whitespace().map(str::to_owned).collect()).collect()
+    };
+    let addresses = words(&ip(&["-brief", "address"]));
+    assert_eq!(addresses, [["Loopback0", "UP", "192.0.2.1/32"], ["blue", "UP", "10.0.0.0/31"]]);
+    let routes = words(&ip(&["route"]));
+    assert!(
+        routes.iter().any(|route| route.starts_with(&["10.0.0.0/31", "dev", "blue"].map(str::to_owned))),
+        "{routes:?}"
+    );
+    let refused = ip(&["route", "add", "198.18.0.0/15", "via", "10.0.0.1"]);
+    assert_fails(&refused, "Operation not permitted");
+}
+
+#[test]
+fn a_server_with_an_event_loop_serves_a_large_page() {
+    if !has("a_server_with_an_event_loop_serves_a_large_page", &["nginx", "curl"]) {
+        return;
+    }
+    let router = Router::up("preload-nginx", TWO_VRS);
+    let page: Vec<u8> = (0..750_000u32).flat_map(u32::to_ne_bytes).collect();
+    std::fs::write(router.folder().join("page"), &page).unwrap();
+    let folder = router.folder().display();
+    let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
+        .iter()
+        .map(|what| format!("{what}_temp_path {folder};\n"))
+        .collect();
+    // Without a master: workers that accept from a socket of their parent's are another matter.
+    let config = format!(
+        "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error;\nevents {{}}\n\
+         http {{ access_log off; sendfile on; {temporary} server {{ listen 80; root {folder}; }} }}\n"
+    );
+    let config = router.write("nginx.conf", &config).into_os_string();
+    let nginx = find("nginx").unwrap().into_os_string();
+    let log = router.folder().join("error").into_os_string();
+    let _server = Server::start(program(&router, "blue", &[&nginx, OsStr::new("-e"), &log, OsStr::new("-c"), &config]));
+    let got = wait_until(|| {
+        let output = program(&router, "red", &["curl", "-sS", "http://10.0.0.1/page"]).output().unwrap();
+        output.status.success().then_some(output.stdout)
+    });
+    assert!(got.is_some_and(|got| got == page));
+}
+
+#[test]
+fn a_database_is_used_by_many_at_once() {
+    if !has("a_database_is_used_by_many_at_once", &["redis-server", "redis-cli", "redis-benchmark"]) {
+        return;
+    }
+    let router = Router::up("preload-redis", TWO_VRS);
+    let server = ["redis-server", "--save", "", "--protected-mode", "no", "--dir"].map(str::to_owned);
+    let mut server = program(&router, "blue", &server);
+    let _server = Server::start({
+        server.arg(router.folder());
+        server
+    });
+    let ask = |words: &[&str]| {
+        let output = program(&router, "red", &[&["redis-cli", "-h", "10.0.0.1"], words].concat()).output().unwrap();
+        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).trim().to_owned())
+    };
+    assert_eq!(wait_until(|| ask(&["set", "key", "value"])).as_deref(), Some("OK"));
+    // Those of connections that came too early, and were refused.
+    let packets = || sum(&router.sh("show stack counters"), "packets_received");
+    let before = packets();
+    assert_eq!(ask(&["get", "key"]).as_deref(), Some("value"));
+    let benchmark = ["redis-benchmark", "-h", "10.0.0.1", "-t", "incr", "-n", "5000", "-c", "20", "-q"];
+    let output = program(&router, "red", &benchmark).output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    assert_eq!(ask(&["get", "counter:__rand_int__"]).as_deref(), Some("5000"));
+    assert_eq!(packets(), before);
 }
 
 #[test]

@@ -7,11 +7,11 @@ use std::slice;
 use libc::{iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use nix::errno::Errno;
 
-use super::{bytes, bytes_mut, given, number, size, tell};
+use super::{bytes, bytes_mut, given, number, size, tell, tell_bytes};
 use crate::address::Given;
 use crate::description::{Held, Kind};
 use crate::table::{self, Inside, Number};
-use crate::{ancillary, datagram, descriptors, kernel, names, original, stream, transfer};
+use crate::{ancillary, datagram, descriptors, kernel, names, netlink, original, stream, transfer};
 
 /// Most parts of one call (UIO_MAXIOV).
 const MOST_PARTS: usize = 1024;
@@ -22,6 +22,7 @@ fn sends(held: Held, bytes: &[u8], to: Option<SocketAddr>, flags: c_int) -> Resu
         // A connection goes to whom it goes.
         Kind::Stream => stream::send(held, bytes, flags),
         Kind::Datagram => datagram::send(held, bytes, to),
+        Kind::Netlink => netlink::send(held, bytes),
     };
     if held.kind() == Kind::Stream && sent == Err(Errno::EPIPE) && flags & libc::MSG_NOSIGNAL == 0 {
         kernel::raise(libc::SIGPIPE);
@@ -37,6 +38,8 @@ fn receives(held: Held, into: &mut [u8], flags: c_int) -> Result<(usize, Option<
             let count = if flags & libc::MSG_TRUNC != 0 { info.length } else { count };
             (count, Some(info.source))
         }),
+        Kind::Netlink => netlink::receive(held, into, flags)
+            .map(|(count, length)| (if flags & libc::MSG_TRUNC != 0 { length } else { count }, None)),
     }
 }
 
@@ -203,7 +206,7 @@ pub unsafe extern "C" fn sendto(
 /// # Safety
 /// `address` leads to so many bytes, or is null.
 unsafe fn receiver(held: Held, address: *const sockaddr, length: socklen_t) -> Result<Option<SocketAddr>, Errno> {
-    if address.is_null() || held.kind() == Kind::Stream {
+    if address.is_null() || held.kind() != Kind::Datagram {
         return Ok(None);
     }
     // SAFETY: As the caller says.
@@ -236,13 +239,13 @@ unsafe fn gather(
     flags: c_int,
     control: &[u8],
 ) -> Result<usize, Errno> {
-    if held.kind() == Kind::Datagram {
+    if held.kind() != Kind::Stream {
         let mut whole = Vec::new();
         for part in of {
             // SAFETY: As the caller says.
             whole.extend_from_slice(unsafe { bytes(part.iov_base, part.iov_len) }?);
         }
-        return match control.is_empty() {
+        return match control.is_empty() || held.kind() == Kind::Netlink {
             true => sends(held, &whole, to, flags),
             false => ancillary::send(held, &whole, to, control),
         };
@@ -380,6 +383,22 @@ unsafe fn receive_message(held: Held, message: &mut msghdr, flags: c_int) -> Res
         let count = unsafe { scatter(vector, held, flags) }?;
         (message.msg_namelen, message.msg_controllen) = (0, 0);
         return Ok(count);
+    }
+    if held.kind() == Kind::Netlink {
+        let mut whole = vec![0; vector.iter().map(|part| part.iov_len).sum::<usize>().min(transfer::PIECE)];
+        let (count, length) = netlink::receive(held, &mut whole, flags)?;
+        // SAFETY: As the caller says.
+        unsafe { spread(vector, &whole[..count]) }?;
+        if count < length {
+            message.msg_flags |= libc::MSG_TRUNC;
+        }
+        message.msg_controllen = 0;
+        if !message.msg_name.is_null() {
+            // Of the kernel.
+            // SAFETY: As the caller says.
+            unsafe { tell_bytes(&netlink::encode(0), message.msg_name.cast(), &raw mut message.msg_namelen) }?;
+        }
+        return Ok(if flags & libc::MSG_TRUNC != 0 { length } else { count });
     }
     let (count, info) = match vector {
         [one] => {

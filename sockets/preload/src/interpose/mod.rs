@@ -7,6 +7,7 @@
 
 mod data;
 mod descriptors;
+mod exec;
 mod names;
 mod readiness;
 mod sockets;
@@ -96,17 +97,27 @@ unsafe fn tell(found: SocketAddr, scope: u32, into: *mut sockaddr, length: *mut 
     if into.is_null() {
         return Ok(());
     }
+    let (encoded, count) = address::encode(found, scope);
+    // SAFETY: As the caller says.
+    unsafe { tell_bytes(&encoded[..count], into, length) }
+}
+
+/// The same for an address as it stands.
+///
+/// # Safety
+/// As [`tell`].
+unsafe fn tell_bytes(encoded: &[u8], into: *mut sockaddr, length: *mut socklen_t) -> Result<(), Errno> {
     // SAFETY: As the caller says.
     let length = unsafe { length.as_mut() }.ok_or(Errno::EFAULT)?;
     if *length > i32::MAX as socklen_t {
         return Err(Errno::EINVAL);
     }
-    let (encoded, count) = address::encode(found, scope);
     // SAFETY: As the caller says.
     let room = unsafe { bytes_mut(into.cast(), *length as usize) }?;
-    let fits = count.min(room.len());
+    let fits = encoded.len().min(room.len());
     room[..fits].copy_from_slice(&encoded[..fits]);
-    *length = count as socklen_t;
+    // Addresses are short.
+    *length = encoded.len() as socklen_t;
     Ok(())
 }
 

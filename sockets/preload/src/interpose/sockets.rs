@@ -6,11 +6,11 @@ use ipc::{Family, IpProtocol};
 use libc::{sockaddr, socklen_t};
 use nix::errno::Errno;
 
-use super::{bytes, bytes_mut, given, number, success, tell};
+use super::{bytes, bytes_mut, given, number, success, tell, tell_bytes};
 use crate::address::Given;
 use crate::description::Kind;
 use crate::table::Inside;
-use crate::{control, descriptors, names, options, original, table};
+use crate::{control, descriptors, names, netlink, options, original, table};
 
 /// # Safety
 /// As socket(2).
@@ -19,6 +19,13 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
     let family = match domain {
         libc::AF_INET => Family::Ipv4,
         libc::AF_INET6 => Family::Ipv6,
+        libc::AF_NETLINK if !Inside::is_here() => {
+            let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
+            return match protocol {
+                libc::NETLINK_ROUTE => number(control::create_netlink(flags)),
+                _ => number(Err(Errno::EPROTONOSUPPORT)),
+            };
+        }
         // SAFETY: As the caller says.
         _ => return descriptors::opened(unsafe { original::socket(domain, kind, protocol) }),
     };
@@ -50,6 +57,11 @@ pub unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: sockl
         // SAFETY: As the caller says.
         return unsafe { original::bind(fd, address, length) };
     };
+    if held.kind() == Kind::Netlink {
+        // SAFETY: As the caller says.
+        let port = unsafe { bytes(address.cast(), (length as usize).min(128)) }.and_then(netlink::decode);
+        return success(port.map(|port| netlink::bind(held, port)));
+    }
     // SAFETY: As the caller says.
     success(unsafe { given(address, length) }.and_then(|address| match address {
         Given::Internet(address, scope) => control::bind(held, address, scope),
@@ -76,6 +88,9 @@ pub unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: so
         // SAFETY: As the caller says.
         return unsafe { original::connect(fd, address, length) };
     };
+    if held.kind() == Kind::Netlink {
+        return success(Ok(()));
+    }
     // SAFETY: As the caller says.
     success(unsafe { given(address, length) }.and_then(|address| match address {
         Given::Internet(address, scope) => control::connect(held, Some(address), scope),
@@ -130,6 +145,10 @@ pub unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: 
         // SAFETY: As the caller says.
         return unsafe { original::getsockname(fd, address, length) };
     };
+    if held.kind() == Kind::Netlink {
+        // SAFETY: As the caller says.
+        return success(unsafe { tell_bytes(&netlink::own(held), address, length) });
+    }
     success(control::own_name(held).and_then(|own| {
         let scope = names::scope_of(held, own.ip());
         // SAFETY: As the caller says.

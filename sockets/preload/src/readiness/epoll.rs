@@ -379,21 +379,21 @@ impl Item {
     fn position(&self) -> u64 {
         match self.held.kind() {
             Kind::Stream => self.held.description().lock().as_ref().map_or(0, sockets::Stream::arrived),
-            Kind::Datagram => 0,
+            Kind::Datagram | Kind::Netlink => 0,
         }
     }
 
-    /// Whether nothing is to be said until its bell rings.
+    /// Whether nothing is to be said until its bell rings. What was reported is looked at once more, edge-triggered or
+    /// not: only then is it known what the program has left, and what the bell is to ring for.
     fn may_rest(&self, how: Look, said: u32) -> bool {
-        let edge = self.events & libc::EPOLLET as u32 != 0;
-        self.spent || (how == Look::Arm && (said == 0 || edge))
+        self.spent || (how == Look::Arm && said == 0)
     }
 
     /// Adds its bell to the inner instance. `false`: it has none.
     fn listen(&mut self, fd: RawFd, inner: &OwnedFd) -> bool {
         let bell = match self.held.kind() {
             Kind::Stream => self.held.description().lock().as_mut().map(stream::bell),
-            Kind::Datagram => None,
+            Kind::Datagram | Kind::Netlink => None,
         };
         if bell.is_some() && bell != self.bell {
             let events = (libc::EPOLLIN | libc::EPOLLET) as u32;

@@ -11,7 +11,7 @@ use libc::c_short;
 use sockets::{Path, Readiness, Stream};
 
 use crate::description::{Held, Kind};
-use crate::process;
+use crate::{netlink, process};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +25,9 @@ enum Look {
 /// What a socket allows.
 fn look_at(held: Held, how: Look) -> Readiness {
     let closed = Readiness { readable: true, writable: true, read_closed: true, hung_up: true, failed: true };
+    if held.kind() == Kind::Netlink {
+        return Readiness { readable: netlink::is_readable(held), writable: true, ..Readiness::default() };
+    }
     if held.kind() == Kind::Stream {
         let Ok(mut stream) = held.lock() else { return closed };
         if let Some(stream) = stream.as_mut() {

@@ -120,7 +120,7 @@ fn look_out(fds: &mut [pollfd], ours: &mut [Ours]) -> usize {
 fn bell_of(held: Held) -> Option<RawFd> {
     match held.kind() {
         Kind::Stream => held.description().lock().as_mut().map(stream::bell),
-        Kind::Datagram => None,
+        Kind::Datagram | Kind::Netlink => None,
     }
 }
 
