@@ -228,7 +228,7 @@ impl Library {
     /// What happened to a socket since the last call. Call until `None` after each event that the library took, and
     /// after each call that it answers with an event.
     pub fn poll(&mut self, reactor: &mut Reactor) -> Option<LibraryEvent> {
-        self.apply_updates(reactor);
+        self.apply_news(reactor);
         self.events.pop_front()
     }
 

@@ -33,7 +33,7 @@ impl Library {
     /// What a socket allows now. Unlike [`LibraryEvent`](crate::LibraryEvent)s, which tell changes, this tells the
     /// state; what it denies, an event announces.
     pub fn readiness(&mut self, reactor: &mut Reactor, socket: SocketId) -> Result<Readiness, SocketError> {
-        self.apply_updates(reactor);
+        self.apply_news(reactor);
         if self.datagrams.contains(socket) {
             return self.datagram_readiness(reactor, socket);
         }

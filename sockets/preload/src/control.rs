@@ -555,7 +555,9 @@ pub fn own_name(held: Held) -> Result<SocketAddr, Errno> {
             }
             Phase::Datagram(sockets, _) => {
                 let sockets = sockets.clone();
-                sockets.iter().find_map(|socket| process.library.datagram_address(*socket).ok())
+                let connected = process.speaker(held.index(), None).ok();
+                let first = connected.into_iter().chain(sockets);
+                first.into_iter().find_map(|socket| process.library.datagram_address(socket).ok())
             }
             Phase::Idle | Phase::Opening(_) | Phase::Listening(..) => control.bound,
         };

@@ -95,11 +95,16 @@ impl Process {
     }
 
     /// The socket of the library that speaks with `to`.
-    pub fn speaker(&mut self, index: u32, to: Option<SocketAddr>) -> Result<SocketId, Errno> {
-        let control = self.control(index)?;
+    pub fn speaker(&self, index: u32, to: Option<SocketAddr>) -> Result<SocketId, Errno> {
+        let control = self.controls.get(&index).ok_or(Errno::EBADF)?;
         let Phase::Datagram(sockets, _) = &control.phase else { return Err(Errno::EINVAL) };
-        let of_v4 = to.is_some_and(|to| to.ip().to_canonical().is_ipv4());
-        let second = sockets.get(1).filter(|_| control.family == Family::Ipv6 && of_v4);
+        let of_v4 = to.is_some_and(|to| to.ip().to_canonical().is_ipv4()) && control.family == Family::Ipv6;
+        // To the peer: the one of the two that has it.
+        let has_peer = |socket: &&SocketId| matches!(self.library.datagram_peer(**socket), Ok(Some(_)));
+        let second = match to {
+            Some(_) => sockets.get(1).filter(|_| of_v4),
+            None => sockets.iter().find(has_peer),
+        };
         second.or(sockets.first()).copied().ok_or(Errno::EINVAL)
     }
 }

@@ -50,6 +50,12 @@ pub fn addresses(state: &InterfaceState) -> Vec<(IpAddr, u8)> {
     state.addresses.iter().map(|net| (net.addr(), net.prefix_len())).chain(link_local).collect()
 }
 
+/// The broadcast address of the subnet of an IPv4 address; of two addresses (RFC 3021) none is.
+pub fn broadcast(state: &InterfaceState, own: IpAddr) -> Option<IpAddr> {
+    let is_wide = |net: &&ipnet::IpNet| net.addr() == own && own.is_ipv4() && net.prefix_len() < 31;
+    state.addresses.iter().find(is_wide).map(|net| net.broadcast())
+}
+
 /// The mask of a subnet.
 pub fn mask(address: IpAddr, length: u8) -> IpAddr {
     match address {

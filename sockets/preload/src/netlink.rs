@@ -298,7 +298,13 @@ fn address(number: u32, state: &InterfaceState, own: IpAddr, length: u8) -> Mess
     let label = [state.name.as_str().as_bytes(), &[0]].concat();
     let message = Message::new(libc::RTM_NEWADDR, &body).attribute(libc::IFA_ADDRESS, &octets(own));
     match own {
-        IpAddr::V4(_) => message.attribute(libc::IFA_LOCAL, &octets(own)).attribute(libc::IFA_LABEL, &label),
+        IpAddr::V4(_) => {
+            let message = message.attribute(libc::IFA_LOCAL, &octets(own)).attribute(libc::IFA_LABEL, &label);
+            match names::broadcast(state, own) {
+                Some(broadcast) => message.attribute(libc::IFA_BROADCAST, &octets(broadcast)),
+                None => message,
+            }
+        }
         IpAddr::V6(_) => message,
     }
 }

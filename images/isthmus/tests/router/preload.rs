@@ -1,13 +1,13 @@
 //! Programs that do not know Isthmus, on its sockets: `isthmus run --preload`.
 
 use std::ffi::OsStr;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Once;
 
-use crate::namespace::find;
+use crate::namespace::{can_run, find};
 use crate::support::{Router, TWO_VRS, assert_fails, stderr, sum, wait_until};
 
 /// Makes the library, beside the executable: cargo builds no other package's for a test.
@@ -29,7 +29,8 @@ fn has(test: &str, programs: &[&str]) -> bool {
     build_library();
     match programs.iter().find(|program| find(program).is_none()) {
         Some(missing) => {
-            eprintln!("SKIPPED {test}: {missing} is not installed");
+            // Not `eprintln`: the test harness swallows what a passing test prints with it.
+            writeln!(std::io::stderr(), "SKIPPED {test}: {missing} is not installed").unwrap();
             false
         }
         None => true,
@@ -97,7 +98,7 @@ fn what_a_program_says_arrives_and_so_does_its_end() {
         let mut client = program(&router, "red", &["socat", "-t5", "-", "TCP:10.0.0.1:7"]);
         let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         // A client whose connection is refused does not read.
-        let _ = std::io::Write::write_all(&mut client.stdin.take().unwrap(), b"hello");
+        let _ = client.stdin.take().unwrap().write_all(b"hello");
         let output = client.wait_with_output().unwrap();
         output.status.success().then_some(output.stdout)
     });
@@ -216,6 +217,107 @@ fn a_database_is_used_by_many_at_once() {
     assert!(output.status.success(), "{}", stderr(&output));
     assert_eq!(ask(&["get", "counter:__rand_int__"]).as_deref(), Some("5000"));
     assert_eq!(packets(), before);
+}
+
+/// Two VRs joined, and nothing in them.
+const PLAIN: &str = "\
+vr red
+!
+vr blue
+!
+connect red blue
+!
+vr red
+ interface blue
+  ipv4 address 10.0.0.0/31
+ !
+!
+vr blue
+ interface red
+  ipv4 address 10.0.0.1/31
+ !
+!
+";
+
+/// Of each VR: its name, AS and network, and the other's address, AS and network.
+const SIDES: [[&str; 6]; 2] = [
+    ["red", "64501", "198.51.100.0/24", "10.0.0.1", "64502", "203.0.113.0/24"],
+    ["blue", "64502", "203.0.113.0/24", "10.0.0.0", "64501", "198.51.100.0/24"],
+];
+
+#[test]
+fn bird_peers_with_bird_between_two_vrs() {
+    if !has("bird_peers_with_bird_between_two_vrs", &["bird", "birdc"]) {
+        return;
+    }
+    let router = Router::up("preload-bird", PLAIN);
+    let control = |vr: &str| router.folder().join(format!("{vr}.ctl"));
+    let _daemons = SIDES.map(|[vr, own_as, network, peer, peer_as, _]| {
+        let config = format!(
+            "router id {peer};\nprotocol device {{}}\nprotocol direct {{ ipv4; }}\n\
+             protocol static {{ ipv4; route {network} blackhole; }}\n\
+             protocol bgp {{ local as {own_as}; neighbor {peer} as {peer_as}; connect delay time 1;\n\
+             connect retry time 1; error wait time 1, 1; ipv4 {{ import all; export where source = RTS_STATIC; }}; }}\n"
+        );
+        let config = router.write(&format!("{vr}.conf"), &config);
+        let mut command =
+            program(&router, vr, &[find("bird").unwrap().as_os_str(), OsStr::new("-f"), OsStr::new("-c")]);
+        Server::start({
+            command.arg(config).arg("-s").arg(control(vr));
+            command
+        })
+    });
+    let ask = |vr: &str, question: &[&str]| {
+        let output = Command::new(find("birdc").unwrap()).arg("-s").arg(control(vr)).args(question).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    for [vr, _, _, peer, peer_as, network] in SIDES {
+        let route = wait_until(|| Some(ask(vr, &["show", "route", network])).filter(|route| route.contains(peer_as)));
+        let route = route.unwrap_or_else(|| panic!("{vr}: {}", ask(vr, &["show", "protocols"])));
+        let interface = if vr == "red" { "blue" } else { "red" };
+        assert!(route.contains(&format!("via {peer} on {interface}")), "{route}");
+        let interfaces = ask(vr, &["show", "interfaces", "summary"]);
+        // Its own, and a line each of greeting and heading.
+        assert_eq!(interfaces.lines().count(), 3, "{interfaces}");
+    }
+}
+
+#[test]
+fn frrs_bgpd_peers_with_itself_between_two_vrs() {
+    // It writes into folders of root's.
+    if !has("frrs_bgpd_peers_with_itself_between_two_vrs", &["bgpd", "vtysh"])
+        || !can_run("frrs_bgpd_peers_with_itself_between_two_vrs", &["bgpd"])
+    {
+        return;
+    }
+    let router = Router::up("preload-frr", PLAIN);
+    std::fs::set_permissions(router.folder(), PermissionsExt::from_mode(0o755)).unwrap();
+    let _daemons = SIDES.map(|[vr, own_as, network, peer, peer_as, _]| {
+        let config = format!(
+            "router bgp {own_as}\n bgp router-id {peer}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
+             neighbor {peer} remote-as {peer_as}\n neighbor {peer} timers connect 1\n \
+             address-family ipv4 unicast\n  network {network}\n exit-address-family\n"
+        );
+        let config = router.write(&format!("{vr}.conf"), &config);
+        std::fs::create_dir(router.folder().join(vr)).unwrap();
+        let mut command =
+            program(&router, vr, &[find("bgpd").unwrap().as_os_str(), OsStr::new("-n"), OsStr::new("-S")]);
+        command.args(["-P", "0", "-f"]).arg(config).arg("--vty_socket").arg(router.folder().join(vr));
+        Server::start({
+            command.arg("-i").arg(router.folder().join(vr).join("pid")).stderr(Stdio::null());
+            command
+        })
+    });
+    for [vr, _, _, _, peer_as, network] in SIDES {
+        let ask = || {
+            let mut vtysh = Command::new(find("vtysh").unwrap());
+            vtysh.arg("--vty_socket").arg(router.folder().join(vr)).args(["-d", "bgpd", "-c"]);
+            let output = vtysh.arg(format!("show bgp ipv4 unicast {network}")).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let learned = wait_until(|| Some(ask()).filter(|route| route.contains(peer_as)));
+        assert!(learned.is_some(), "{vr}: {}", ask());
+    }
 }
 
 #[test]

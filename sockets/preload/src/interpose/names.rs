@@ -88,10 +88,7 @@ fn entry(
     let fits = text.len().min(NAME_BYTES - 1);
     name[..fits].copy_from_slice(&text[..fits]);
     let has_mask = mask.is_some();
-    let broadcast = own.filter(IpAddr::is_ipv4).and_then(|own| {
-        let net = state.addresses.iter().find(|net| net.addr() == own && net.prefix_len() < 31)?;
-        Some(Storage::of(net.broadcast(), 0))
-    });
+    let broadcast = own.and_then(|own| names::broadcast(state, own)).map(|address| Storage::of(address, 0));
     let has_broadcast = broadcast.is_some();
     let nothing = || Storage([0; 32]);
     // SAFETY: Zeros are an entry that points to nothing.

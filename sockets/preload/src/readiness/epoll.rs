@@ -33,6 +33,9 @@ const BELL: u64 = u64::MAX - 1;
 /// Events of the inner instance that one wait takes.
 const BATCH: usize = 64;
 
+/// Waits that find something among our sockets, of which one looks at the kernel's descriptors too.
+const WAITS_PER_LOOK: u32 = 8;
+
 /// An epoll instance that has sockets of ours.
 #[derive(Debug, Default)]
 pub struct EpollSet {
@@ -40,6 +43,7 @@ pub struct EpollSet {
     references: AtomicU32,
     state: Mutex<Option<State>>,
     hot: Mutex<Hot>,
+    skipped: AtomicU32,
 }
 
 #[derive(Debug, Default)]
@@ -57,8 +61,6 @@ struct State {
     inner: OwnedFd,
     bell: OwnedFd,
     items: HashMap<RawFd, Item>,
-    /// The kernel's descriptors in the program's instance; so many that it is worth asking.
-    kernels: usize,
     /// Where the next look begins, so that all have their turn.
     turn: RawFd,
 }
@@ -127,7 +129,7 @@ impl EpollSet {
         let (inner, bell) = make_inner(outer)?;
         let (index, set) = EPOLL_SETS.take().ok_or(Errno::ENOMEM)?;
         *set.hot() = Hot { bell: Some(bell.as_raw_fd()), ..Hot::default() };
-        *set.state() = Some(State { outer, inner, bell, items: HashMap::new(), kernels: 1, turn: 0 });
+        *set.state() = Some(State { outer, inner, bell, items: HashMap::new(), turn: 0 });
         set.index.store(index, Ordering::Relaxed);
         set.references.store(1, Ordering::Release);
         table::put_epoll(outer, index);
@@ -225,29 +227,38 @@ impl EpollSet {
             found = self.look_out(events)?;
         }
         loop {
+            if found > 0 && self.may_skip_kernel() {
+                return Ok(found);
+            }
             if found > 0 || timeout == Some(Duration::ZERO) {
-                self.listen(Some(Duration::ZERO), None)?;
+                let kernel = self.listen(Some(Duration::ZERO), None)?;
                 if found == 0 {
                     found = self.collect(events, Look::Arm)?;
                 }
-                return Ok(found + self.ask_kernel(events.get_mut(found..).unwrap_or_default())?);
+                return Ok(found + self.ask_kernel(kernel, events.get_mut(found..).unwrap_or_default())?);
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
             self.hot().sleepers += 1;
             let slept = self.collect(events, Look::Arm).and_then(|ready| {
                 found = ready;
-                if ready > 0 { Ok(()) } else { self.listen(self.cap(left), mask) }
+                if ready > 0 { Ok(false) } else { self.listen(self.cap(left), mask) }
             });
             self.hot().sleepers -= 1;
-            slept?;
+            let kernel = slept?;
             if found == 0 {
                 found = self.collect(events, Look::Arm)?;
-                found += self.ask_kernel(events.get_mut(found..).unwrap_or_default())?;
+                found += self.ask_kernel(kernel, events.get_mut(found..).unwrap_or_default())?;
             }
             if found > 0 || until.is_some_and(|until| until <= Instant::now()) {
                 return Ok(found);
             }
         }
+    }
+
+    /// Whether a wait that has found something may leave the kernel's descriptors, and bells of those that rest, to a later
+    /// one: each look costs a system call.
+    fn may_skip_kernel(&self) -> bool {
+        self.skipped.fetch_add(1, Ordering::Relaxed) % WAITS_PER_LOOK != WAITS_PER_LOOK - 1
     }
 
     /// Looks out for peers that are awake.
@@ -275,18 +286,18 @@ impl EpollSet {
         }
     }
 
-    /// Sleeps at the inner instance, and heats those whose bell rang.
-    fn listen(&'static self, timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<(), Errno> {
+    /// Sleeps at the inner instance, and heats those whose bell rang. Whether one of the kernel's descriptors has something.
+    fn listen(&'static self, timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<bool, Errno> {
         let (inner, bell) = match &*self.state() {
             Some(state) => (state.inner.as_raw_fd(), state.bell.as_raw_fd()),
             None => return Err(Errno::EBADF),
         };
         let mut rang = [epoll_event { events: 0, u64: 0 }; BATCH];
         let count = kernel::epoll_wait(inner, &mut rang, timeout, mask)?;
-        let mut silent = Vec::new();
+        let (mut silent, mut kernel) = (Vec::new(), false);
         for event in rang.iter().take(count) {
             match event.u64 {
-                KERNEL => {}
+                KERNEL => kernel = true,
                 BELL => wait::silence(bell),
                 // It was a number of this size when it was added.
                 fd => silent.push(fd as RawFd),
@@ -299,18 +310,15 @@ impl EpollSet {
                 stream::silence(held);
             }
         }
-        Ok(())
+        Ok(kernel)
     }
 
-    /// What the kernel's descriptors of the program's instance say, without waiting.
-    fn ask_kernel(&self, events: &mut [epoll_event]) -> Result<usize, Errno> {
-        let (outer, kernels) = match &*self.state() {
-            Some(state) => (state.outer, state.kernels),
-            None => return Err(Errno::EBADF),
-        };
-        if events.is_empty() || kernels == 0 {
+    /// What the kernel's descriptors of the program's instance say, without waiting; asked only if they have something.
+    fn ask_kernel(&self, has_something: bool, events: &mut [epoll_event]) -> Result<usize, Errno> {
+        if events.is_empty() || !has_something {
             return Ok(0);
         }
+        let outer = self.state().as_ref().map(|state| state.outer).ok_or(Errno::EBADF)?;
         kernel::epoll_wait(outer, events, Some(Duration::ZERO), None)
     }
 }
