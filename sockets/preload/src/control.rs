@@ -16,7 +16,7 @@ use sockets::{Destination, LibraryEvent, Options, Readiness, Shutdown, SocketErr
 use crate::description::{Description, Direction, Held, Kind};
 use crate::process::{self, Process};
 use crate::table::{self, DESCRIPTIONS};
-use crate::{datagram, kernel, netlink, wait};
+use crate::{datagram, fork, kernel, netlink, wait};
 
 /// Most connections that may wait to be accepted, whatever is asked for (`net.core.somaxconn`).
 const MOST_BACKLOG: i32 = 4096;
@@ -626,6 +626,9 @@ pub fn shutdown(held: Held, how: i32) -> Result<(), Errno> {
 pub fn release(index: u32) {
     let Some(description) = DESCRIPTIONS.get(index) else { return };
     if !description.remove_reference() {
+        return;
+    }
+    if fork::close_early(index) {
         return;
     }
     linger(description);

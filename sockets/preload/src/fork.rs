@@ -96,12 +96,35 @@ pub fn before_exec() {
     }
 }
 
+/// Closes a socket of a child that has done nothing else yet: many close what they have from their parent and execute
+/// another program. `false`: it is not such a child.
+pub fn close_early(index: u32) -> bool {
+    let _inside = Inside::enter();
+    let State::Orphan(process) = &mut *process::state() else { return false };
+    if let Some(description) = DESCRIPTIONS.get(index) {
+        if let Some(stream) = description.lock().take() {
+            stream.close();
+        }
+        description.end();
+    }
+    if let Some(control) = process.controls.remove(&index) {
+        let sockets = control.library_sockets();
+        sockets.iter().for_each(|socket| _ = process.by_socket.remove(socket));
+        process.closed_early.extend(sockets);
+    }
+    DESCRIPTIONS.give_back(index);
+    true
+}
+
 impl Process {
     /// Becomes a process of its own, around a loop of its own.
     pub fn become_child(&mut self) -> Result<(), Errno> {
         self.library.after_fork_in_child(&mut self.reactor).map_err(|error| {
             log::error!("a forked child cannot join its parent's router: {error}");
             Errno::ENETDOWN
-        })
+        })?;
+        let closed = std::mem::take(&mut self.closed_early);
+        self.close_all(&closed);
+        Ok(())
     }
 }

@@ -41,6 +41,8 @@ pub struct Process {
     pub controls: HashMap<u32, Control>,
     /// What is known of the VR's interfaces, once somebody asked.
     pub interfaces: Interfaces,
+    /// Closed by a child before it became a process of its own; the library is told once it has.
+    pub closed_early: Vec<SocketId>,
     /// Wakes the service thread.
     alarm: OwnedFd,
     /// Until when the service thread sleeps at most.
@@ -95,8 +97,18 @@ fn attach(state: &mut State) -> Result<(), Errno> {
                 log::error!("{error}");
                 Errno::ENETDOWN
             })?;
-            let (by_socket, controls, interfaces) = (HashMap::new(), HashMap::new(), Interfaces::default());
-            Box::new(Process { reactor, library, by_socket, controls, interfaces, alarm, sleeps_until: None })
+            let (by_socket, controls, closed_early) = (HashMap::new(), HashMap::new(), Vec::new());
+            let interfaces = Interfaces::default();
+            Box::new(Process {
+                reactor,
+                library,
+                by_socket,
+                controls,
+                interfaces,
+                closed_early,
+                alarm,
+                sleeps_until: None,
+            })
         }
         State::Attached(process) => process,
         State::Orphan(mut process) => {
@@ -131,7 +143,10 @@ fn watch_end() {
 }
 
 extern "C" fn at_end() {
-    datagram::flush_all();
+    // A child that never used a socket has nothing to say.
+    if matches!(*state(), State::Attached(_)) {
+        datagram::flush_all();
+    }
 }
 
 /// The program's file name, as procmgr can list it.
