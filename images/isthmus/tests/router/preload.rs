@@ -30,7 +30,8 @@ fn has(test: &str, programs: &[&str]) -> bool {
     match programs.iter().find(|program| find(program).is_none()) {
         Some(missing) => {
             // Not `eprintln`: the test harness swallows what a passing test prints with it.
-            writeln!(std::io::stderr(), "SKIPPED {test}: {missing} is not installed").unwrap();
+            let mut terminal = std::io::stderr();
+            writeln!(terminal, "SKIPPED {test}: {missing} is not installed").unwrap();
             false
         }
         None => true,
