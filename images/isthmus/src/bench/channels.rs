@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -79,7 +80,8 @@ pub fn measure(quick: bool) -> Result<Report> {
     super::interrupt::remove_when_interrupted(folder.path())?;
     let cpus = machine::own_cpus()?;
     let most = SIZES.into_iter().take(effort.sizes).map(|(connections, _)| connections).max().unwrap_or(0);
-    let pairs = most.div_ceil(raise_descriptor_limit(most)?);
+    let room = raise_descriptor_limit(most)?;
+    let pairs = (most.div_ceil(room), room);
     let (mut values, mut skipped) = (Values::new(), BTreeMap::new());
     for _ in 0..effort.rounds {
         for (subject, name, address) in SUBJECTS {
@@ -99,7 +101,7 @@ fn stand(
     folder: &Path,
     cpus: &[usize],
     (subject, name, address): (Subject, &'static str, &str),
-    (effort, pairs): (Effort, usize),
+    (effort, pairs): (Effort, (usize, usize)),
     values: &mut Values,
 ) -> Result<()> {
     let router = Router::start(folder)?;
@@ -113,7 +115,7 @@ fn stand(
     let (before, objects_before) = (pairs.footprints()?, kernel_objects()?);
     let (mut standing, mut memory) = (0, Vec::new());
     for (connections, [open, _, descriptors]) in SIZES.into_iter().take(effort.sizes) {
-        pairs.hold(subject, connections - standing)?;
+        pairs.hold(subject, standing..connections)?;
         standing = connections;
         let after = pairs.footprints()?;
         memory.push(per_connection(before, after, connections, |f| f.memory + f.page_tables).iter().sum::<f64>());
@@ -138,53 +140,60 @@ fn stand(
 }
 
 /// The pairs of processes between which connections stand, and where each listens.
-struct Pairs(Vec<Listening>);
+struct Pairs {
+    all: Vec<Listening>,
+    /// How many stand between one of them at most.
+    room: usize,
+}
 
 /// A pair, and where it listens.
 type Listening = (Pair, String);
 
 impl Pairs {
-    fn join(router: &Router, count: usize, (subject, address): (Subject, &str)) -> Result<Self> {
+    fn join(router: &Router, (count, room): (usize, usize), (subject, address): (Subject, &str)) -> Result<Self> {
         let join = |number| {
             let mut pair = Pair::join(router)?;
             let address = pair.listen(subject, at_port(address, number)?)?;
             Ok((pair, address))
         };
-        (0..).take(count).map(join).collect::<Result<_>>().map(Self)
+        Ok(Self { all: (0..).take(count).map(join).collect::<Result<_>>()?, room })
     }
 
     fn pin(&mut self, cpus: (usize, usize)) -> Result<()> {
-        self.0.iter_mut().try_for_each(|(pair, _)| pair.pin(cpus))
+        self.all.iter_mut().try_for_each(|(pair, _)| pair.pin(cpus))
     }
 
-    /// So many more stand, as many between each pair.
-    fn hold(&mut self, subject: Subject, connections: usize) -> Result<()> {
-        let count = self.0.len();
-        let share = |number| connections / count + usize::from(number < connections % count);
-        self.0.iter_mut().enumerate().try_for_each(|(n, (pair, address))| pair.hold(subject, address, share(n)))
+    /// Connections with these numbers stand from now on: one pair after the other is filled.
+    fn hold(&mut self, subject: Subject, numbers: Range<usize>) -> Result<()> {
+        let room = self.room;
+        let share = |pair: usize| {
+            let (first, end) = (numbers.start.max(pair * room), numbers.end.min((pair + 1) * room));
+            end.saturating_sub(first)
+        };
+        self.all.iter_mut().enumerate().try_for_each(|(n, (pair, address))| pair.hold(subject, address, share(n)))
     }
 
     /// What the driving and the serving sides hold.
     fn footprints(&mut self) -> Result<[Footprint; 2]> {
         let mut sum = [Footprint::default(); 2];
-        for (pair, _) in &mut self.0 {
+        for (pair, _) in &mut self.all {
             sum.iter_mut().zip(pair.footprints()?).for_each(|(sum, one)| *sum += one);
         }
         Ok(sum)
     }
 
     fn run(&mut self, subject: Subject, workload: Workload) -> Result<()> {
-        self.0.iter_mut().try_for_each(|(pair, address)| pair.run(subject, address, workload).map(drop))
+        self.all.iter_mut().try_for_each(|(pair, address)| pair.run(subject, address, workload).map(drop))
     }
 
     fn first_runs(&mut self, subject: Subject, workload: Workload) -> Result<Measurement> {
-        let (pair, address) = self.0.first_mut().context("no pair")?;
+        let (pair, address) = self.all.first_mut().context("no pair")?;
         Ok(pair.run(subject, address, workload)?.0)
     }
 
     /// The first one, and the others.
     fn split_first(self) -> Option<(Listening, Vec<Listening>)> {
-        let mut all = self.0.into_iter();
+        let mut all = self.all.into_iter();
         Some((all.next()?, all.collect()))
     }
 }
