@@ -98,11 +98,17 @@ fn bench_vrfib_compares_larger_tables_with_that_of_one_entry() {
 #[test]
 fn bench_igp_measures_the_core_and_a_ring_of_vrs() {
     let report = bench("igp");
-    for case in ["spf_100", "spf_1000", "lsa_to_routes_1000", "flood_1000", "adjacency", "start_40", "reconverge_40"] {
+    for case in ["spf_100", "spf_1000", "lsa_to_routes_1000", "adjacency", "start_40", "reconverge_40"] {
         assert!(row(&report, case, "isthmus")["median"].as_f64().unwrap() > 0.0, "{case}");
+    }
+    // What takes minutes is left out of a short run.
+    for case in ["flood_1000", "lsa_to_fib_1000", "lsa_cpu_1000", "lsdb_memory_per_lsa"] {
+        assert!(row(&report, case, "isthmus")["skipped"].is_string(), "{case}");
+    }
+    for case in ["spf_1000", "flood_1000", "adjacency", "start_40", "reconverge_40"] {
         assert!(row(&report, case, "bird")["skipped"].is_string(), "{case}");
     }
-    assert!(row(&report, "lsdb_memory_per_lsa", "isthmus")["median"].as_f64().unwrap() > 36.0);
+    assert_eq!(row(&report, "reconverge_40", "bound")["median"], 0.05);
 }
 
 /// `check` counts the lines that say why a test cannot run.

@@ -14,6 +14,7 @@ use crate::instance::Ospf;
 use crate::interface::{Interface, RefusedPacket};
 use crate::lsdb::Place;
 use crate::neighbor::{Exchange, LastDescription, Neighbor, Role};
+use crate::originate::Part;
 use crate::packet::{
     DatabaseDescription, DescriptionFlags, LSA_HEADER_LEN, LinkStateRequest, LsaHeader, LsaKey, LsaType, Options,
     PacketKind, Recency, RouterId,
@@ -79,7 +80,7 @@ impl Ospf {
             let level = if new == NeighborState::Full { Level::Info } else { Level::Warn };
             let text = format!("neighbor {router} ({address}) on {name}: {} after {}", new.name(), old.name());
             self.outbox.log(level, format!("{text}: {event:?}"));
-            self.links_changed(now);
+            self.part_changed(now, Part::Links);
         }
         match new {
             NeighborState::ExStart => self.start_exchange(now, name, key),

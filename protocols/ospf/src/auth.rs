@@ -13,9 +13,9 @@ use sha2::{Sha256, Sha384, Sha512};
 use crate::packet::{Frame, HEADER_LEN, internet_checksum};
 
 /// AuType of RFC 2328 section A.3.1.
-const NULL: u16 = 0;
-const SIMPLE: u16 = 1;
-const CRYPTOGRAPHIC: u16 = 2;
+const NULL: u8 = 0;
+const SIMPLE: u8 = 1;
+const CRYPTOGRAPHIC: u8 = 2;
 
 /// Longest secret of simple authentication, and of MD5, in bytes.
 pub const MAX_PASSWORD: usize = 8;
@@ -126,7 +126,7 @@ pub struct Signature {
 
 impl Authentication {
     /// The wire's number of it.
-    fn kind(&self) -> u16 {
+    fn kind(&self) -> u8 {
         match self {
             Authentication::Null => NULL,
             Authentication::Simple(_) => SIMPLE,
@@ -173,7 +173,7 @@ impl Authentication {
 
     /// Completes a packet: one for each key that is to be used, `in_use` being those that neighbors were last heard with.
     pub fn sign(&self, mut packet: Vec<u8>, sequence: u32, in_use: impl Fn(u8) -> bool) -> Vec<Vec<u8>> {
-        set(&mut packet, 14, &self.kind().to_be_bytes());
+        set(&mut packet, 15, &[self.kind()]);
         match self {
             Authentication::Null => {
                 set_checksum(&mut packet);

@@ -143,6 +143,11 @@ fn interface() -> Command {
             Command::line("dead-interval <>", "Silence after which a neighbor is gone", vec![seconds("seconds")]),
             Command::line("retransmit-interval <>", "Time until LSAs are sent again", vec![seconds("seconds")]),
             Command::line("transmit-delay <>", "What LSAs age on the way", vec![number("seconds", 1, 3600)]),
+            Command::line(
+                "instance-id <>",
+                "Number that tells several processes on one link apart (RFC 6549)",
+                vec![number("instance ID", 0, 255)],
+            ),
             Command::line("passive <>", "Announce it, but speak to nobody", vec![choice(&["enable", "disable"])]),
             Command::line("mtu-ignore <>", "Take neighbors with a larger MTU", vec![choice(&["enable", "disable"])]),
             Command::line(
@@ -207,6 +212,8 @@ pub struct InterfaceConfig {
     pub passive: Passive,
     /// Whether the MTU matters.
     pub mtu_check: MtuCheck,
+    /// Which of several processes on the link this is: RFC 6549.
+    pub instance: u8,
     /// Authentication.
     pub authentication: Authentication,
 }
@@ -224,6 +231,7 @@ impl Default for InterfaceConfig {
             transmit_delay_seconds: 1,
             passive: Passive::No,
             mtu_check: MtuCheck::Check,
+            instance: 0,
             authentication: Authentication::Null,
         }
     }
@@ -233,7 +241,8 @@ impl InterfaceConfig {
     /// Whether neighbors need not be told anew who we are.
     pub fn same_conversation(&self, other: &InterfaceConfig) -> bool {
         let conversation = |config: &InterfaceConfig| {
-            (config.network, config.hello_seconds, config.dead_seconds, config.passive, config.priority == 0)
+            let identity = (config.network, config.instance, config.passive);
+            (identity, config.hello_seconds, config.dead_seconds, config.priority == 0)
         };
         conversation(self) == conversation(other)
     }
@@ -522,6 +531,7 @@ fn read_interface(block: &Node) -> Result<InterfaceConfig, ConfigError> {
         transmit_delay_seconds: optional(block, "transmit-delay", 1)?.unwrap_or(default.transmit_delay_seconds),
         passive: if is_enabled(block, "passive") { Passive::Yes } else { Passive::No },
         mtu_check: if is_enabled(block, "mtu-ignore") { MtuCheck::Ignore } else { MtuCheck::Check },
+        instance: optional(block, "instance-id", 1)?.unwrap_or(default.instance),
         authentication: read_authentication(block)?,
     })
 }

@@ -17,6 +17,9 @@ pub enum Drop {
     /// OSPF does not run on the interface that it came in by, or only announces it.
     #[error("interface not used")]
     InterfaceNotUsed,
+    /// It is of another process on the link: RFC 6549.
+    #[error("other instance ID")]
+    OtherInstance,
     /// It is of another area than the interface.
     #[error("area mismatch")]
     AreaMismatch,

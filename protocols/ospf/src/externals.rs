@@ -9,11 +9,11 @@ use sdk::redistribution::RedistributedRoutes;
 use sdk::rib::{Redistributed, RedistributedChange, Redistribution, RibRequest};
 
 use crate::area::Area;
-use crate::config::{AreaKind, InstanceConfig};
+use crate::config::{AreaKind, InstanceConfig, Summaries};
 use crate::fsm::{InterfaceState, NetworkType};
 use crate::instance::Ospf;
 use crate::lsdb::Place;
-use crate::originate::{AllWanted, Wanted};
+use crate::originate::{AllWanted, Part, Wanted};
 use crate::packet::{AreaId, ExternalLsa, ExternalMetric, LsaBody, LsaKey, LsaType, Options, RouterFlags, RouterId};
 use crate::summaries::link_state_ids;
 
@@ -58,20 +58,20 @@ impl Ospf {
         for change in changes {
             self.outside.routes.change(change);
         }
-        self.links_changed(now);
+        self.part_changed(now, Part::Externals);
     }
 
     /// It told all.
     pub(crate) fn redistribution_complete(&mut self, now: Time) {
         if !self.outside.routes.complete().is_empty() {
-            self.links_changed(now);
+            self.part_changed(now, Part::Externals);
         }
     }
 
     /// Whether there is a default route of another protocol.
     pub(crate) fn default_told(&mut self, now: Time, is_there: bool) {
         self.outside.has_default = is_there;
-        self.links_changed(now);
+        self.part_changed(now, Part::Externals);
     }
 
     /// Whether this router is configured to tell of anything outside.
@@ -101,7 +101,10 @@ impl Ospf {
                 wanted.insert((Place::As, key), Wanted { options: Options::E, body: lsa.encode() });
             }
         }
-        for (id, _) in self.active_areas().filter(|(_, area)| area.config.kind == AreaKind::Nssa) {
+        for (id, area) in self.active_areas().filter(|(_, area)| area.config.kind == AreaKind::Nssa) {
+            if self.is_border_router() && area.config.summaries == Summaries::All {
+                wanted_default_of_nssa(*id, area, router, wanted);
+            }
             self.wanted_of_nssa(*id, router, &own, wanted);
         }
     }
@@ -125,7 +128,7 @@ impl Ospf {
             let options = if is_translated { Options::NP } else { Options::default() };
             let body = ExternalLsa { forwarding, ..*lsa }.encode();
             let key = LsaKey::new(LsaType::Nssa, link_state_id, router);
-            // A border router's default route of an NSSA is in `wanted_summaries`.
+            // A border router has told of a default route already.
             wanted.entry((Place::Area(id), key)).or_insert_with(|| Wanted { options, body });
         }
     }
@@ -220,4 +223,14 @@ impl Ospf {
         }
         told
     }
+}
+
+/// RFC 3101 section 2.7: a border router's default route of an NSSA that is told of other areas, too. Where it is not, a
+/// summary-LSA tells it.
+fn wanted_default_of_nssa(id: AreaId, area: &Area, router: RouterId, wanted: &mut AllWanted) {
+    let metric = ExternalMetric::Type2(area.config.default_cost);
+    let lsa = ExternalLsa { prefix: DEFAULT_ROUTE, metric, forwarding: Ipv4Addr::UNSPECIFIED, tag: 0 };
+    let key = LsaKey::new(LsaType::Nssa, Ipv4Addr::UNSPECIFIED, router);
+    // Without P: nobody translates it.
+    wanted.insert((Place::Area(id), key), Wanted { options: Options::default(), body: lsa.encode() });
 }

@@ -14,6 +14,7 @@ use crate::instance::Ospf;
 use crate::interface::Interface;
 use crate::lsdb::{Place, Source};
 use crate::neighbor::Neighbor;
+use crate::originate::Part;
 use crate::packet::{
     LSA_HEADER_LEN, LinkStateAcknowledgment, LinkStateUpdate, Lsa, LsaHeader, LsaKey, LsaType, MAX_AGE, Options,
     PacketKind, Recency, SequenceNumber,
@@ -117,7 +118,7 @@ impl Ospf {
                 self.look_for_grace(now, name, &header);
                 if is_own {
                     // Step 5 (f), section 13.4: it is superseded or flushed, whichever is so.
-                    self.links_changed(now);
+                    self.part_changed(now, Part::of(header.key.kind));
                 }
                 Ok(match went_back {
                     true => Acknowledge::No,
@@ -161,13 +162,14 @@ impl Ospf {
         let Some(to) = self.neighbor(name, key).map(|(interface, neighbor)| interface.destination(neighbor)) else {
             return;
         };
-        let Some(known) = self.lsdb_mut(place).and_then(|lsdb| lsdb.get_mut(&lsa.key())) else { return };
+        let Some(lsdb) = self.lsdb_mut(place) else { return };
+        let Some(known) = lsdb.get(&lsa.key()) else { return };
         let wraps = known.is_max_age(now) && known.lsa.header.sequence == SequenceNumber::MAX;
-        let answered_just_now = known.answered.is_some_and(|at| now.since(at) < MIN_LS_ARRIVAL);
+        let answered_just_now = lsdb.answered(&lsa.key()).is_some_and(|at| now.since(at) < MIN_LS_ARRIVAL);
         if wraps || answered_just_now {
             return;
         }
-        known.answered = Some(now);
+        lsdb.answer(now, lsa.key());
         self.send_updates(now, name, to, &[lsa.key()]);
     }
 
@@ -249,7 +251,7 @@ impl Ospf {
                 self.lsdb_mut(&place).and_then(|lsdb| lsdb.remove(&key));
                 if self.router_id == Some(key.router) {
                     // One whose sequence number wrapped can be originated again.
-                    self.links_changed(now);
+                    self.part_changed(now, Part::of(key.kind));
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! OSPF of a VR: joins interfaces, areas, the RIB and time. The [`ProtocolCore`] that the shell runs.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -16,13 +16,14 @@ use vr_api::config::Node;
 use vr_api::show::Row;
 
 use crate::area::Area;
-use crate::config::{Config, InstanceConfig, Passive};
+use crate::config::{AreaKind, Config, InstanceConfig, Passive};
 use crate::drops::Drops;
 use crate::early::EarlyLsas;
 use crate::externals::Outside;
 use crate::fsm::{self, NeighborState};
 use crate::interface::Interface;
 use crate::lsdb::{Lsdb, Place};
+use crate::originate::Part;
 use crate::packet::{AreaId, LsaKey, RouterId, Scope};
 use crate::protection::Protection;
 use crate::routes::{self, Table};
@@ -76,6 +77,8 @@ pub struct Ospf {
     pub(crate) early: EarlyLsas,
     /// When to look whether the LSAs of this router say what is so.
     pub(crate) originate_at: Option<Time>,
+    /// Which of them may not.
+    pub(crate) stale: BTreeSet<Part>,
     pub(crate) spf: SpfDelay,
     spf_reason: Option<LsaKey>,
     spf_changes: u64,
@@ -107,6 +110,7 @@ impl Ospf {
             backoffs: BTreeMap::new(),
             early: EarlyLsas::default(),
             originate_at: None,
+            stale: BTreeSet::new(),
             spf: SpfDelay::new(SpfDelayConfig::default()),
             spf_reason: None,
             spf_changes: 0,
@@ -173,8 +177,14 @@ impl Ospf {
         self.active_areas().nth(1).is_some()
     }
 
-    /// What this router says of itself may be different now.
+    /// What this router says may be different now, whatever it is.
     pub(crate) fn links_changed(&mut self, now: Time) {
+        Part::ALL.into_iter().for_each(|part| self.part_changed(now, part));
+    }
+
+    /// What it says in LSAs of a part may be.
+    pub(crate) fn part_changed(&mut self, now: Time, part: Part) {
+        self.stale.insert(part);
         self.originate_at = Some(self.originate_at.map_or(now, |at| at.min(now)));
     }
 
@@ -214,8 +224,14 @@ impl Ospf {
             self.spf_log.pop_front();
         }
         self.install_routes();
-        // What an area border router tells follows from the table.
-        self.links_changed(now);
+        // What an area border router tells follows from the table, translations of type-7-LSAs among it.
+        if self.is_border_router() {
+            self.part_changed(now, Part::Summaries);
+            if self.areas.values().any(|area| area.config.kind == AreaKind::Nssa) {
+                self.part_changed(now, Part::Links);
+                self.part_changed(now, Part::Externals);
+            }
+        }
     }
 
     /// Does what has to be done once for all that happened in this turn.
@@ -398,6 +414,7 @@ impl Ospf {
     /// Takes leave: neighbors are told that this router's LSAs are void, and that it hears nobody.
     fn stop(&mut self, now: Time) {
         self.stopped = true;
+        self.stale.extend(Part::ALL);
         self.originate_all(now);
         self.flood_queued(now);
         for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {

@@ -13,7 +13,7 @@ use crate::election::{NOBODY, elect};
 use crate::fsm::{self, InterfaceEvent, InterfaceState, InterfaceStep, NeighborEvent, NetworkType};
 use crate::instance::Ospf;
 use crate::interface::{ALL_D_ROUTERS, ALL_SPF_ROUTERS, Interface};
-use crate::packet::{Hello, PacketKind, RouterId, encode};
+use crate::packet::{Hello, PacketKind, RouterId, encode, of_instance};
 
 /// The one raw socket of OSPF.
 pub const SOCKET: DatagramSocket = DatagramSocket(0);
@@ -234,7 +234,7 @@ impl Ospf {
         }
         // Until 2106 the seconds since 1970 never fall, also when this process starts anew.
         interface.auth_sequence = interface.auth_sequence.max(u32::try_from(wall).unwrap_or(u32::MAX));
-        let packet = encode(kind, router, interface.area, body);
+        let packet = of_instance(encode(kind, router, interface.area, body), interface.config.instance);
         let is_used = |key| interface.neighbors.values().any(|neighbor| neighbor.auth_key == Some(key));
         let packets = interface.authentication().sign(packet, interface.auth_sequence, is_used);
         let source = SocketAddr::new(IpAddr::V4(interface.address.addr()), 0);

@@ -42,9 +42,6 @@ pub struct Entry {
     pub installed: Time,
     /// Where it came from.
     pub source: Source,
-    /// When it was last sent in answer to an older instance.
-    pub answered: Option<Time>,
-    due: Time,
 }
 
 impl Entry {
@@ -56,6 +53,16 @@ impl Entry {
     /// Its header at its age.
     pub fn header(&self, now: Time) -> LsaHeader {
         LsaHeader { age: self.age(now), ..self.lsa.header }
+    }
+
+    /// When an LSA of ours is to be refreshed, another's reaches MaxAge. It is calculated, not kept: there may be many LSAs.
+    fn due(&self) -> Time {
+        let to_live = Duration::from_secs((MAX_AGE - self.lsa.header.age.min(MAX_AGE)).into());
+        let after = match self.source {
+            Source::Ours => REFRESH_TIME.saturating_sub(spread(&self.lsa.header.key)).min(to_live),
+            Source::Flooded => to_live,
+        };
+        self.installed + after
     }
 
     /// Whether it is not used any longer.
@@ -72,6 +79,8 @@ pub struct Lsdb {
     due: BTreeSet<(Time, LsaKey)>,
     /// Those at MaxAge, which stay until nobody needs them.
     dying: BTreeSet<LsaKey>,
+    /// Those that were sent in answer to an older instance, and when.
+    answered: BTreeMap<LsaKey, Time>,
     bytes: usize,
     /// Those that a neighbor sent.
     flooded: usize,
@@ -83,9 +92,14 @@ impl Lsdb {
         self.entries.get(key)
     }
 
-    /// The same, to note something about it.
-    pub fn get_mut(&mut self, key: &LsaKey) -> Option<&mut Entry> {
-        self.entries.get_mut(key)
+    /// When this instance was last sent in answer to an older one.
+    pub fn answered(&self, key: &LsaKey) -> Option<Time> {
+        self.answered.get(key).copied()
+    }
+
+    /// It is sent in answer now.
+    pub fn answer(&mut self, now: Time, key: LsaKey) {
+        self.answered.insert(key, now);
     }
 
     /// All LSAs, in the order of their keys.
@@ -135,28 +149,24 @@ impl Lsdb {
             contents(&old.lsa, old.is_max_age(now)) != contents(&lsa, is_dying)
                 || old.lsa.body_bytes() != lsa.body_bytes()
         });
-        let to_live = Duration::from_secs((MAX_AGE - lsa.header.age.min(MAX_AGE)).into());
-        let due = now
-            + match source {
-                Source::Ours => REFRESH_TIME.saturating_sub(spread(&key)).min(to_live),
-                Source::Flooded => to_live,
-            };
         self.bytes += lsa.len_bytes();
         self.flooded += usize::from(source == Source::Flooded);
+        let entry = Entry { lsa, installed: now, source };
         if is_dying {
             self.dying.insert(key);
         } else {
-            self.due.insert((due, key));
+            self.due.insert((entry.due(), key));
         }
-        self.entries.insert(key, Entry { lsa, installed: now, source, answered: None, due });
+        self.entries.insert(key, entry);
         changed
     }
 
     /// Takes an LSA out.
     pub fn remove(&mut self, key: &LsaKey) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
-        self.due.remove(&(entry.due, *key));
+        self.due.remove(&(entry.due(), *key));
         self.dying.remove(key);
+        self.answered.remove(key);
         self.bytes -= entry.lsa.len_bytes();
         self.flooded -= usize::from(entry.source == Source::Flooded);
         Some(entry)

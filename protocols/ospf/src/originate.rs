@@ -39,12 +39,60 @@ impl Wanted {
 /// All that is wanted, by database.
 pub(crate) type AllWanted = BTreeMap<(Place, LsaKey), Wanted>;
 
+/// LSAs that follow from the same things: only those are looked at that may say something else, since a boundary router
+/// may have tens of thousands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Part {
+    /// Router- and network-LSAs: from interfaces and neighbors.
+    Links,
+    /// Summary-LSAs: from the table.
+    Summaries,
+    /// AS-external-LSAs and type-7-LSAs: from routes of other protocols, translations from the table.
+    Externals,
+}
+
+impl Part {
+    pub const ALL: [Part; 3] = [Part::Links, Part::Summaries, Part::Externals];
+
+    /// The part that an LSA is of. Of opaque ones this router has none, but an earlier process may have had.
+    pub fn of(kind: LsaType) -> Self {
+        match kind {
+            LsaType::Router | LsaType::Network | LsaType::OpaqueLink | LsaType::OpaqueArea | LsaType::OpaqueAs => {
+                Part::Links
+            }
+            LsaType::SummaryNetwork | LsaType::SummaryAsbr => Part::Summaries,
+            LsaType::External | LsaType::Nssa => Part::Externals,
+        }
+    }
+
+    fn kinds(self) -> &'static [LsaType] {
+        use LsaType::{External, Network, Nssa, OpaqueArea, OpaqueAs, OpaqueLink, Router, SummaryAsbr, SummaryNetwork};
+        match self {
+            Part::Links => &[Router, Network, OpaqueLink, OpaqueArea, OpaqueAs],
+            Part::Summaries => &[SummaryNetwork, SummaryAsbr],
+            Part::Externals => &[External, Nssa],
+        }
+    }
+}
+
 impl Ospf {
     /// Makes the databases say what is wanted; what must wait for its back-off is looked at again then.
     pub(crate) fn originate_all(&mut self, now: Time) {
         let Some(router) = self.router_id else { return };
+        let mut next: Option<Time> = None;
+        for part in std::mem::take(&mut self.stale) {
+            if let Some(due) = self.originate_part(now, router, part) {
+                self.stale.insert(part);
+                next = Some(next.map_or(due, |next| next.min(due)));
+            }
+        }
+        self.originate_at = next;
+    }
+
+    /// The same for a part; when it is to be looked at again, if some must wait.
+    fn originate_part(&mut self, now: Time, router: RouterId, part: Part) -> Option<Time> {
         let backoff_config = self.config.as_ref().map(|config| config.lsa);
-        let wanted = self.wanted(router);
+        let wanted = self.wanted(router, part);
         let mut next: Option<Time> = None;
         for ((place, key), wanted) in &wanted {
             let entry = self.lsdb(place).and_then(|lsdb| lsdb.get(key));
@@ -65,11 +113,12 @@ impl Ospf {
         for place in self.places() {
             let is_void = |key: &LsaKey| self.is_own(key, router) && !wanted.contains_key(&(place.clone(), *key));
             let void: Vec<LsaKey> = self.lsdb(&place).map_or_else(Vec::new, |lsdb| {
-                lsdb.iter().filter(|(key, entry)| !entry.is_max_age(now) && is_void(key)).map(|(key, _)| *key).collect()
+                let of_part = part.kinds().iter().flat_map(|kind| lsdb.of_type(*kind));
+                of_part.filter(|(key, entry)| !entry.is_max_age(now) && is_void(key)).map(|(key, _)| *key).collect()
             });
             void.iter().for_each(|key| self.flush_lsa(now, &place, key));
         }
-        self.originate_at = next;
+        next
     }
 
     /// A new instance of an LSA.
@@ -103,12 +152,23 @@ impl Ospf {
         }
     }
 
-    /// Everything that this router is to say.
-    fn wanted(&self, router: RouterId) -> AllWanted {
+    /// Everything that this router is to say in LSAs of a part.
+    fn wanted(&self, router: RouterId, part: Part) -> AllWanted {
         let mut wanted = AllWanted::new();
         if self.stopped || self.config.is_none() {
             return wanted;
         }
+        match part {
+            Part::Links => self.wanted_links(router, &mut wanted),
+            Part::Summaries if self.is_border_router() => self.wanted_summaries(router, &mut wanted),
+            Part::Summaries => {}
+            Part::Externals => self.wanted_externals(router, &mut wanted),
+        }
+        wanted
+    }
+
+    /// Router-LSAs, and network-LSAs where this router is designated router.
+    fn wanted_links(&self, router: RouterId, wanted: &mut AllWanted) {
         let is_border_router = self.is_border_router();
         for (id, area) in self.active_areas() {
             let place = Place::Area(*id);
@@ -125,11 +185,6 @@ impl Ospf {
                 }
             }
         }
-        if is_border_router {
-            self.wanted_summaries(router, &mut wanted);
-        }
-        self.wanted_externals(router, &mut wanted);
-        wanted
     }
 
     /// RFC 2328 section 12.4.1.

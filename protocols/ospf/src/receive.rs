@@ -32,6 +32,10 @@ impl Ospf {
         let (Some(interface), Some(router)) = (interface, self.router_id) else { return Err(Drop::InterfaceNotUsed) };
         check_addresses(interface, from, to)?;
         let frame = Frame::parse(bytes)?;
+        // Not an error: another process is meant.
+        if frame.instance != interface.config.instance {
+            return Err(Drop::OtherInstance);
+        }
         let key = interface.neighbor_key(frame.router, from);
         let last = interface.neighbors.get(&key).and_then(|neighbor| neighbor.auth_sequence);
         let signature = match interface.authentication().verify(&frame, last) {

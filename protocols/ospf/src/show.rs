@@ -78,6 +78,7 @@ pub fn tables() -> Vec<ShowTable> {
                 "mtu",
                 "passive",
                 "authentication",
+                "instance_id",
                 "refused_neighbor",
                 "refused_because",
                 "process",
@@ -224,6 +225,7 @@ fn interface(interface: &Interface) -> Row {
         interface.mtu.into(),
         Ospf::is_silent(interface).into(),
         interface.config.authentication.name().into(),
+        u32::from(interface.config.instance).into(),
         address(refused.map(|(address, _)| *address)),
         because.into(),
     ]

@@ -10,14 +10,11 @@ use crate::config::{AreaKind, Range, Summaries};
 use crate::instance::Ospf;
 use crate::lsdb::Place;
 use crate::originate::{AllWanted, Wanted};
-use crate::packet::{
-    AreaId, BACKBONE, ExternalLsa, ExternalMetric, LS_INFINITY, LsaKey, LsaType, Options, RouterFlags, RouterId,
-    SummaryLsa,
-};
+use crate::packet::{AreaId, BACKBONE, LS_INFINITY, LsaKey, LsaType, RouterFlags, RouterId, SummaryLsa};
 use crate::routes::{Hop, PathKind, components, range_of};
 
 impl Ospf {
-    /// Summary-LSAs for all areas, and the default routes of stub areas and NSSAs.
+    /// Summary-LSAs for all areas, and the default routes of those that are told nothing else.
     pub(crate) fn wanted_summaries(&self, router: RouterId, wanted: &mut AllWanted) {
         for (id, area) in self.active_areas() {
             let mut told: BTreeMap<Ipv4Net, u32> = BTreeMap::new();
@@ -31,17 +28,6 @@ impl Ospf {
             };
             if tells_default_by_summary {
                 told.insert(Ipv4Net::default(), area.config.default_cost);
-            } else if area.config.kind == AreaKind::Nssa {
-                let default = ExternalLsa {
-                    prefix: Ipv4Net::default(),
-                    metric: ExternalMetric::Type2(area.config.default_cost),
-                    forwarding: Ipv4Addr::UNSPECIFIED,
-                    tag: 0,
-                };
-                // Without P: nobody translates it.
-                let key = LsaKey::new(LsaType::Nssa, Ipv4Addr::UNSPECIFIED, router);
-                let default = Wanted { options: Options::default(), body: default.encode() };
-                wanted.insert((Place::Area(*id), key), default);
             }
             for (link_state_id, prefix) in link_state_ids(told.keys().copied()) {
                 let metric = told.get(&prefix).copied().unwrap_or(LS_INFINITY);

@@ -26,6 +26,13 @@ impl AddAssign for Footprint {
 }
 
 impl Footprint {
+    /// Memory of another process in bytes.
+    pub fn memory_of(pid: u32) -> Result<u64> {
+        let path = format!("/proc/{pid}/smaps_rollup");
+        let text = fs::read_to_string(&path).context(path)?;
+        kibibytes(&text, "Pss:").context("no Pss in smaps_rollup")
+    }
+
     /// Of this process.
     pub fn own() -> Result<Self> {
         let read = |path: &'static str| fs::read_to_string(path).context(path);

@@ -87,6 +87,10 @@ pub fn run(options: &Options) -> Result<ExitCode> {
         igp::peers::child(kind)?;
         return Ok(ExitCode::SUCCESS);
     }
+    if let Some((_, subject)) = igp::wire::CHILDREN.into_iter().find(|(child, _)| child == name) {
+        igp::wire::child(subject)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let Some(benchmark) = BENCHMARKS.iter().find(|benchmark| benchmark.name == name) else {
         let known: Vec<&str> = BENCHMARKS.iter().map(|benchmark| benchmark.name).collect();
         bail!("no benchmark {name:?}; there is: {}", known.join(", "));

@@ -9,7 +9,7 @@ use nix::unistd::User;
 use serde_json::Value;
 
 use crate::lab::{ANNOUNCED, Lab, NEIGHBOR, NEIGHBOR_OUTSIDE, OF_BLUE, OF_RED, set};
-use crate::namespace::{Namespace, can_run, find};
+use crate::namespace::{Namespace, can_run, find, run};
 use crate::support::wait_until;
 
 /// The account that FRR's daemons insist on.
@@ -77,6 +77,14 @@ impl Frr {
         vtysh.arg("--vty_socket").arg(&self.folder).args(["-c", command]);
         let output = vtysh.output().unwrap();
         serde_json::from_slice(&output.stdout).unwrap_or(Value::Null)
+    }
+
+    /// Lines of configuration, one inside the other.
+    pub fn configure(&self, lines: &[&str]) {
+        let mut vtysh = Command::new(find("vtysh").unwrap());
+        vtysh.arg("--vty_socket").arg(&self.folder).args(["-c", "configure terminal"]);
+        lines.iter().for_each(|line| _ = vtysh.args(["-c", line]));
+        run(&mut vtysh);
     }
 
     fn spawn(network: &Namespace, folder: &Path, daemon: &str, config: &str) -> Child {

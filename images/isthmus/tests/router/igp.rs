@@ -128,5 +128,17 @@ fn two_ospf_processes_of_a_vr_hear_the_same_hellos() {
     refused("blue", "1", "area 0.0.0.7 there, 0.0.0.0 here");
     let full = [("vr", "red"), ("process", "1"), ("interface", "blue"), ("state", "Full")];
     assert_eq!(router.rows("show ospf neighbor", &full).len(), 1);
+    // With a number of its own on the link, and somebody who has the same, it has a neighbor, too (RFC 6549).
+    for (vr, peer, number) in [("blue", "red", 202), ("red", "blue", 201)] {
+        let process = format!("configure vr {vr}; router ospf 2");
+        router.sh(&format!("{process}; router-id 192.0.2.{number}"));
+        router.sh(&format!("{process}; area 7; interface {peer}; network point-to-point"));
+        router.sh(&format!("{process}; area 7; interface {peer}; instance-id 2"));
+    }
+    for (vr, process) in [("red", "1"), ("red", "2"), ("blue", "1"), ("blue", "2")] {
+        let peer = if vr == "red" { "blue" } else { "red" };
+        let full = [("vr", vr), ("process", process), ("interface", peer), ("state", "Full")];
+        router.wait_for_row("show ospf neighbor", &full);
+    }
     assert_eq!(router.rows("show ospf", &[("vr", "red")]).len(), 2);
 }

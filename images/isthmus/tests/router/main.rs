@@ -27,6 +27,8 @@ mod new_protocol;
 mod nonsense;
 mod ospf;
 mod ospf_areas;
+mod ospf_cable;
+mod ospf_keys;
 mod ospf_topology;
 mod peer;
 mod power;

@@ -142,7 +142,11 @@ pub fn databases_are_the_same(lab: &Lab, area: &str, theirs: impl Fn() -> BTreeS
 /// BIRD's database: `id router sequence checksum` of each LSA.
 pub fn lsas_of_bird(bird: &Bird) -> BTreeSet<String> {
     // Type, LS ID, router, sequence, age, checksum.
-    let text = bird.control("show ospf lsadb");
+    lsas_in(&bird.control("show ospf lsadb"))
+}
+
+/// Those in the lines of such a list.
+pub fn lsas_in(text: &str) -> BTreeSet<String> {
     let words = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     let lsa = |words: Vec<&str>| match words[..] {
         [kind, id, router, sequence, _, checksum] if kind.starts_with('0') => {

@@ -152,25 +152,59 @@ fn with_bird(case: &Case) {
 }
 
 #[test]
-fn area_types_are_those_of_frr() {
-    if !can_run("area_types_are_those_of_frr", &["zebra", "ospfd", "vtysh"]) {
+fn area_types_and_ranges_are_those_of_frr() {
+    if !can_run("area_types_and_ranges_are_those_of_frr", &["zebra", "ospfd", "vtysh"]) {
         return;
     }
     std::thread::scope(|scope| CASES.iter().for_each(|case| drop(scope.spawn(move || with_frr(case)))));
 }
 
 fn with_frr(case: &Case) {
-    let lab = Lab::up(&format!("areas-frr-{}", case.name), &border(case.ours, ""));
+    let area = format!("{}\nrange 198.51.100.0/24", case.ours);
+    let lab = Lab::up(&format!("areas-frr-{}", case.name), &border(&area, ""));
     lab.outside.ip("address add 198.51.100.1/32 dev lo");
+    lab.outside.ip("address add 198.51.100.2/32 dev lo");
     lab.outside.ip("route add 203.0.113.0/24 dev lo");
     let redistribute = if case.comes_out { " redistribute kernel\n" } else { "" };
     let frr = Frr::start(&lab, "ospfd", &frr(case.frrs, "", redistribute));
     lab.router.wait_for_row("show ospf neighbor", &[("vr", "red"), ("neighbor_id", "192.0.2.9"), ("state", "Full")]);
     wait_for_routes(|| routes_of_frr(&frr), case.there, case.not_there);
-    let mut blue = vec!["10.1.0.0/24", "192.0.2.1/32", "198.51.100.1/32", "203.0.114.0/24"];
+    let mut blue = vec!["10.1.0.0/24", "192.0.2.1/32", "198.51.100.0/24", "203.0.114.0/24"];
     blue.extend(case.comes_out.then_some("203.0.113.0/24"));
     wait_for_learned(&lab.router, "blue", &blue);
     databases_are_the_same(&lab, "0.0.0.1", || lsas_of_frr(&frr, case.name == "normal"));
+}
+
+#[test]
+fn ranges_of_bird_and_frr_as_border_routers_come_as_one_prefix() {
+    if !can_run("ranges_of_bird_and_frr_as_border_routers_come_as_one_prefix", &["bird", "zebra", "ospfd"]) {
+        return;
+    }
+    let inside = border("", "").replace("area 1\n", "area 0\n");
+    let learned = ["192.0.2.2/32", "198.51.100.0/24"];
+    let lab = Lab::up("range-bird", &inside);
+    let config = "router id 192.0.2.9;\nprotocol device {}\nprotocol ospf v2 red {\n area 0 { interface \"eth0\" { type ptp; \
+                  cost 10; hello 1; dead 4; }; };\n area 2 { networks { 198.51.100.0/24; }; stubnet 198.51.100.0/26 { cost 7; \
+                  }; stubnet 198.51.100.64/26 { cost 9; }; };\n}\n";
+    let bird = Bird::start(&lab, config);
+    wait_for_learned(&lab.router, "red", &learned);
+    let metric = &lab.router.rows("show route", &[("vr", "red"), ("prefix", "198.51.100.0/24")])[0]["metric"];
+    assert_eq!(*metric, 19, "10 to BIRD, there at most 9");
+    databases_are_the_same(&lab, "0.0.0.0", || {
+        let all = bird.control("show ospf lsadb area 0.0.0.0");
+        crate::ospf::lsas_in(&all)
+            .into_iter()
+            .chain(crate::ospf::lsas_in(&bird.control("show ospf lsadb global")))
+            .collect()
+    });
+    let lab = Lab::up("range-frr", &inside);
+    lab.outside.ip("address add 198.51.100.1/32 dev lo");
+    lab.outside.ip("address add 198.51.100.65/32 dev lo");
+    let config = "interface lo\n ip ospf area 2\ninterface eth0\n ip ospf area 0\n ip ospf network point-to-point\n ip ospf cost \
+                  10\n ip ospf hello-interval 1\n ip ospf dead-interval 4\nrouter ospf\n ospf router-id 192.0.2.9\n area 2 \
+                  range 198.51.100.0/24\n";
+    let _frr = Frr::start(&lab, "ospfd", config);
+    wait_for_learned(&lab.router, "red", &learned);
 }
 
 #[test]
@@ -198,6 +232,11 @@ fn passwords_and_digests_are_those_of_bird_and_frr() {
         lab.router.wait_for_row("show ospf neighbor", &full);
         bird.wait_for("show ospf neighbors red", "Full");
     }
+    // RFC 6549, which takes a byte of the authentication type.
+    let lab = Lab::up("instance-bird", &border("", &format!("instance-id 5\n{}", key("md5"))));
+    let config = bird("", &of_bird("keyed md5")).replace("\"eth0\"", "\"eth0\" instance 5");
+    let _bird = Bird::start(&lab, &config);
+    lab.router.wait_for_row("show ospf neighbor", &full);
     let of_frr = [
         ("simple", simple.to_owned(), " ip ospf authentication\n ip ospf authentication-key secret\n"),
         ("md5", key("md5"), " ip ospf authentication message-digest\n ip ospf message-digest-key 3 md5 secret\n"),

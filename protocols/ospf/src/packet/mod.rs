@@ -158,8 +158,10 @@ pub struct Frame<'a> {
     pub router: RouterId,
     /// The area that it is of.
     pub area: AreaId,
-    /// AuType: RFC 2328 section D.
-    pub auth_type: u16,
+    /// Which of several processes on one link it is of: RFC 6549.
+    pub instance: u8,
+    /// AuType: RFC 2328 section D. RFC 6549 took the byte before it.
+    pub auth_type: u8,
     /// Authentication field.
     pub auth: [u8; 8],
     /// Header and body.
@@ -187,9 +189,9 @@ impl<'a> Frame<'a> {
         let mut address = || take_address(&mut rest).ok_or(PacketError::TooShort);
         let (router, area) = (address()?, address()?);
         let _checksum = take_u16(&mut rest);
-        let auth_type = take_u16(&mut rest).ok_or(PacketError::TooShort)?;
+        let [instance, auth_type] = take_u16(&mut rest).ok_or(PacketError::TooShort)?.to_be_bytes();
         let auth = rest.try_into().map_err(|_| PacketError::TooShort)?;
-        Ok(Self { kind, router, area, auth_type, auth, packet, trailer })
+        Ok(Self { kind, router, area, instance, auth_type, auth, packet, trailer })
     }
 
     /// What follows the header.
@@ -201,6 +203,14 @@ impl<'a> Frame<'a> {
     pub fn checksum_is_right(&self) -> bool {
         internet_checksum(&[self.packet.get(..16).unwrap_or_default(), self.body()]) == 0
     }
+}
+
+/// The same packet of another instance than 0, before it is authenticated: RFC 6549.
+pub fn of_instance(mut packet: Vec<u8>, instance: u8) -> Vec<u8> {
+    if let Some(field) = packet.get_mut(14) {
+        *field = instance;
+    }
+    packet
 }
 
 /// A packet with its header, not yet authenticated: checksum and authentication are zero. `auth.rs` completes it.

@@ -3,8 +3,10 @@
 use std::net::Ipv4Addr;
 
 use ospf::auth::{Algorithm, Authentication, Key};
-use ospf::packet::{BACKBONE, Frame, PacketKind, encode};
+use ospf::packet::{BACKBONE, Frame, Hello, Options, PacketKind, encode};
 use proptest::prelude::*;
+use sdk::core::ProtocolCore;
+use vr_api::show::Value;
 
 use crate::network::{Network, id, states};
 use crate::peer::{ALL_SPF_ROUTERS, Conversation, OWN, PEER, PEER_ADDRESS, config, router_lsa};
@@ -102,23 +104,42 @@ fn a_packet_that_is_played_again_is_dropped() {
 }
 
 #[test]
-fn two_routers_with_one_id_and_an_area_that_is_another_are_said_once() {
-    let hello = |router: Ipv4Addr, area: Ipv4Addr| {
-        let hello = Conversation::usual_hello();
+fn one_id_twice_another_area_and_another_mask_are_said_once_and_shown_until_mended() {
+    let hello = |router: Ipv4Addr, area: Ipv4Addr, mask: [u8; 4]| {
+        let hello = Hello::new(mask.into(), 10, 40, Options::E, 1);
         let packet = encode(PacketKind::Hello, router, area, |into| hello.encode([OWN], into));
         Authentication::Null.sign(packet, 0, |_| false).remove(0)
     };
+    let (mask, other_mask, other_area) = ([255, 255, 255, 254], [255, 255, 0, 0], Ipv4Addr::new(0, 0, 0, 7));
     let cases = [
-        (OWN, BACKBONE, "duplicate router ID", format!("its router ID {OWN} is this router's own")),
-        (PEER, Ipv4Addr::new(0, 0, 0, 7), "area mismatch", "area 0.0.0.7 there, 0.0.0.0 here".to_owned()),
+        (hello(OWN, BACKBONE, mask), "duplicate router ID", format!("its router ID {OWN} is this router's own")),
+        (hello(PEER, other_area, mask), "area mismatch", "area 0.0.0.7 there, 0.0.0.0 here".to_owned()),
+        (
+            hello(PEER, BACKBONE, other_mask),
+            "hello parameters mismatch",
+            "network mask 255.255.0.0 there, 255.255.255.254 here".to_owned(),
+        ),
     ];
-    for (router, area, reason, text) in cases {
-        let mut conversation = Conversation::new(&config(""));
+    for (packet, reason, text) in cases {
+        // A broadcast network: on a link between two nobody looks at masks.
+        let mut conversation = Conversation::new(&config("").replace("   network point-to-point\n", ""));
+        let shown = |conversation: &Conversation| {
+            let rows = conversation.core.show(conversation.now, "ospf interface", &[]).unwrap();
+            let because = rows[0].len() - 2;
+            rows[0][because - 1..=because].to_vec()
+        };
         for _ in 0..3 {
-            conversation.bytes(PEER_ADDRESS, ALL_SPF_ROUTERS, hello(router, area));
+            conversation.bytes(PEER_ADDRESS, ALL_SPF_ROUTERS, packet.clone());
         }
         assert_eq!(conversation.drops(reason), 3);
         assert_eq!(conversation.log, [format!("WARN neighbor 10.0.0.1 on link refused: {text}")]);
+        assert_eq!(shown(&conversation), [PEER_ADDRESS.to_string().as_str().into(), text.as_str().into()]);
+        assert_eq!(conversation.state(), "none");
+        if reason == "duplicate router ID" {
+            continue;
+        }
+        conversation.bytes(PEER_ADDRESS, ALL_SPF_ROUTERS, hello(PEER, BACKBONE, mask));
+        assert_eq!(shown(&conversation), [Value::Null, Value::Null], "{reason}");
     }
 }
 

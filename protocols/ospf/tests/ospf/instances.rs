@@ -12,7 +12,7 @@ use stack_api::datagram::ProcessMessage;
 use stack_api::interface::{InterfaceKind, InterfaceState};
 use vr_api::show::Value;
 
-use crate::network::{name, tree};
+use crate::network::{Network, id, name, tree};
 
 fn interface(text: &str, address: &str, kind: InterfaceKind) -> InterfaceState {
     InterfaceState {
@@ -183,6 +183,28 @@ fn two_processes_have_neighbors_of_their_own_and_the_rib_gets_the_better_route()
     assert_eq!((world.metric(), world.ends), (Some(3), ends + 1));
     world.configure("");
     assert_eq!((world.metric(), world.sockets.len()), (None, 0));
+}
+
+#[test]
+fn rfc_6549_with_instance_ids_two_processes_of_each_side_of_a_link_are_neighbors_two_by_two() {
+    // Routers 0 and 1 are two processes of one VR, with one address; 2 and 3 those of the other.
+    let mut network = Network::default();
+    let segment = network.segment();
+    for router in 0..4 {
+        let instance = router % 2;
+        network.router(&format!(
+            "router ospf 1\n router-id {}\n area 0\n  interface link\n   network point-to-point\n   instance-id {instance}\n",
+            id(router)
+        ));
+        network.plug(router, "link", &format!("10.0.0.{}/31", router / 2), segment);
+    }
+    network.seconds(20);
+    for router in 0..4 {
+        let rows = network.routers[router].show(network.now, "ospf neighbor", &["neighbor_id", "state"]);
+        assert_eq!(rows, [format!("{} Full", id((router + 2) % 4))], "router {router}");
+        let drops = network.routers[router].show(network.now, "ospf drops", &["reason"]);
+        assert_eq!(drops, ["other instance ID"]);
+    }
 }
 
 #[test]

@@ -56,23 +56,32 @@ impl Kind {
 
     fn programs(self) -> &'static [&'static str] {
         match self {
-            Kind::Bird => &["bird", "birdc", "ip", "unshare"],
-            Kind::Frr => &["zebra", "ospfd", "vtysh", "ip", "unshare"],
+            Kind::Bird => &["bird", "birdc"],
+            Kind::Frr => &["zebra", "ospfd", "vtysh"],
         }
     }
 
     /// Why it cannot be measured here.
     pub fn missing(self) -> Option<String> {
+        Self::missing_tools().or_else(|| absent(self.programs()))
+    }
+
+    /// Why nothing can be measured here that takes network namespaces.
+    pub fn missing_tools() -> Option<String> {
         if !geteuid().is_root() {
             return Some("needs root, for network namespaces".to_owned());
         }
-        let absent = self.programs().iter().find(|program| find(program).is_none());
-        absent.map(|program| format!("{program} is not installed"))
+        absent(&["ip", "unshare", "sysctl"])
     }
 }
 
+fn absent(programs: &[&str]) -> Option<String> {
+    let absent = programs.iter().find(|program| find(program).is_none());
+    absent.map(|program| format!("{program} is not installed"))
+}
+
 /// A program in `PATH` or where daemons live.
-fn find(program: &str) -> Option<PathBuf> {
+pub fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var("PATH").unwrap_or_default();
     let daemons = ["/usr/local/sbin", "/usr/sbin", "/sbin", "/usr/lib/frr"];
     path.split(':').chain(daemons).map(|folder| Path::new(folder).join(program)).find(|file| file.is_file())
@@ -122,7 +131,8 @@ pub fn child(kind: Kind) -> Result<()> {
     Ok(())
 }
 
-fn run(program: &str, arguments: &[&str]) -> Result<String> {
+/// A program to its end; what it wrote.
+pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
     let output = Command::new(program).args(arguments).output().with_context(|| program.to_owned())?;
     if !output.status.success() {
         bail!("{program} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr).trim_end());
@@ -130,7 +140,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn ip(arguments: &str) -> Result<String> {
+/// `ip` with arguments.
+pub fn ip(arguments: &str) -> Result<String> {
     run("ip", &arguments.split_whitespace().collect::<Vec<_>>())
 }
 
