@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipc::{InterfaceName, ServiceName};
 use ipnet::Ipv4Net;
+use sdk::command::{Command, Declaration, ParameterType, Runs};
+use sdk::config::{NamedLine, Node};
 use sdk::core::ConfigError;
+use sdk::options::{PeerOptions, Secret};
 use sdk::redistribution::{self, PREFIX_SET, PrefixSets, match_words};
 use sdk::rib::Redistribution;
-use stack_api::options::{PeerOptions, Secret};
-use vr_api::command::{Command, Declaration, ParameterType, Runs};
-use vr_api::config::{NamedLine, Node};
+use sdk::{InterfaceName, ServiceName};
 
 use crate::packet::PeerKind;
 use crate::policy::{Policies, Policy};

@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ipc::InterfaceName;
 use ipnet::Ipv4Net;
 use log::Level;
+use sdk::InterfaceName;
+use sdk::config::Node;
 use sdk::core::{Closed, ConfigError, ConnectionId, Input, Output, ProtocolCore, Time};
+use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::outbox::RibLink;
 use sdk::rib::{NextHop, RibRequest, RibUpdate, Route};
-use stack_api::interface::{InterfaceKind, InterfaceState};
-use vr_api::config::Node;
-use vr_api::show::Row;
+use sdk::show::Row;
 
 use crate::adj_rib::AttributePool;
 use crate::advertise::EndOfRib;
@@ -288,10 +288,7 @@ impl Bgp {
             RibUpdate::Prefix { prefix: ipnet::IpNet::V6(_), .. } => {}
             RibUpdate::Redistributed(changes) => self.redistributed(changes),
             RibUpdate::RedistributionComplete => self.redistribution_complete(),
-            RibUpdate::Refused { prefix, reason } => {
-                self.outbox.log(Level::Warn, format!("route {prefix} refused by the RIB: {reason}"));
-            }
-            RibUpdate::Denied { reason } => self.outbox.log(Level::Warn, format!("denied by the RIB: {reason}")),
+            RibUpdate::Refused { .. } | RibUpdate::Denied { .. } => self.outbox.warn_of(&update),
             // It tracks its next hops: what it brought it takes back when it hears that they are lost.
             RibUpdate::Unused(_) => {}
         }

@@ -206,7 +206,7 @@ impl Neighbor {
 
     /// The interface to the neighbor is down: nothing can be sent to it.
     pub fn link_down(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) -> Change {
-        let down = Event::Failed(Closed::Failed(stack_api::socket::SocketError::NetworkDown));
+        let down = Event::Failed(Closed::Failed(sdk::socket::SocketError::NetworkDown));
         self.observe(now, speaker, outbox, |neighbor, outbox| {
             for which in [Which::Rival, Which::Main] {
                 let connection = neighbor.slot(which).and_then(|slot| slot.fsm.state().connection());

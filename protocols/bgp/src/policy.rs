@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use vr_api::config::Node;
+use sdk::config::Node;
 
 /// What a policy does with a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

@@ -1,7 +1,7 @@
 //! The process of a VR's BGP: the SDK's shell around the core.
 
-use ipc::reactor::Reactor;
 use sdk::error::ShellError;
+use sdk::shell::Reactor;
 
 use crate::config::declaration;
 use crate::instance::Bgp;

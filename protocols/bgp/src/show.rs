@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use ipnet::Ipv4Net;
 use sdk::core::Time;
-use vr_api::show::{Row, ShowTable, Value};
+use sdk::show::{Row, ShowTable, Value};
 
 use crate::fsm::Direction;
 use crate::instance::Bgp;

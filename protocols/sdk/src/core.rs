@@ -294,8 +294,10 @@ pub trait ProtocolCore {
     fn handle_timeout(&mut self, now: Time);
 
     /// Carries out an operator's command that the protocol declared, such as `clear bgp 10.0.0.1`: all words. The error
-    /// is for the operator.
-    fn command(&mut self, now: Time, words: &[String]) -> Result<(), String>;
+    /// is for the operator. A protocol that declares none need not say anything.
+    fn command(&mut self, _now: Time, words: &[String]) -> Result<(), String> {
+        Err(format!("`{}` is not supported", words.join(" ")))
+    }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
     fn poll_timeout(&self) -> Option<Time>;

@@ -1,28 +1,34 @@
 //! What a core wants done, in order, with its routes for the RIB in batches.
 //!
-//! A core pushes here and answers [`poll_output`](crate::core::ProtocolCore::poll_output) with [`Outbox::pop`]. Until
-//! the RIB has been seen nothing is kept for it: a new RIB gets everything.
+//! A core pushes here and answers [`poll_output`](crate::core::ProtocolCore::poll_output) with [`Outbox::pop`]. Its routes
+//! it says as a whole ([`install`](Outbox::install)), and only what is different goes out; or, where there are many, one
+//! by one. Until the RIB has been seen nothing is kept for it: a new RIB gets everything.
 //!
 //! ```
 //! use isthmus_sdk::core::Output;
-//! use isthmus_sdk::outbox::{Outbox, RibLink};
-//! use isthmus_sdk::rib::RibRequest;
+//! use isthmus_sdk::ipnet::IpNet;
+//! use isthmus_sdk::outbox::Outbox;
+//! use isthmus_sdk::rib::{NextHop, RibRequest, Route, RouteChange};
 //!
+//! let prefix: IpNet = "203.0.113.0/24".parse()?;
+//! let route = Route::new(prefix, 250, 1, vec![NextHop::Discard]);
 //! let mut outbox = Outbox::default();
-//! outbox.remove_route("203.0.113.0/24".parse::<ipnet::IpNet>().unwrap());
-//! outbox.flush_routes();
+//! outbox.rib_restarted();
+//! outbox.install([route.clone()]);
+//! outbox.install([route.clone()]);
+//! assert_eq!(outbox.pop(), Some(Output::Rib(RibRequest::Routes(vec![RouteChange::Add(route)]))));
+//! outbox.install([]);
+//! assert_eq!(outbox.pop(), Some(Output::Rib(RibRequest::Routes(vec![RouteChange::Remove(prefix)]))));
 //! assert_eq!(outbox.pop(), None);
-//! outbox.rib = RibLink::Seen;
-//! outbox.rib(RibRequest::EndOfRoutes);
-//! assert_eq!(outbox.pop(), Some(Output::Rib(RibRequest::EndOfRoutes)));
+//! # Ok::<(), isthmus_sdk::ipnet::AddrParseError>(())
 //! ```
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use ipnet::IpNet;
 
 use crate::core::{DatagramCommand, DatagramSocket, Output};
-use crate::rib::{RibRequest, Route, RouteChange};
+use crate::rib::{RibRequest, RibUpdate, Route, RouteChange, UnusedRoute};
 
 /// Changes that one message to the RIB carries at most.
 const ROUTES_PER_REQUEST: usize = 1000;
@@ -44,6 +50,8 @@ pub struct Outbox {
     /// Whether there is a RIB that listens.
     pub rib: RibLink,
     changes: Vec<RouteChange>,
+    /// What the RIB has by [`install`](Self::install).
+    installed: BTreeMap<IpNet, Route>,
 }
 
 impl Outbox {
@@ -52,8 +60,11 @@ impl Outbox {
         self.outputs.push_back(output);
     }
 
-    /// The next output.
+    /// The next output. Routes that were collected come last.
     pub fn pop(&mut self) -> Option<Output> {
+        if self.outputs.is_empty() {
+            self.flush_routes();
+        }
         self.outputs.pop_front()
     }
 
@@ -75,7 +86,50 @@ impl Outbox {
         }
     }
 
-    /// A route for the RIB.
+    /// The RIB is new and has nothing of this protocol. Then come all routes, and [`RibRequest::EndOfRoutes`].
+    pub fn rib_restarted(&mut self) {
+        self.rib = RibLink::Seen;
+        self.changes.clear();
+        self.installed.clear();
+    }
+
+    /// All routes of this protocol from now on. Only what is different from what was said last goes to the RIB.
+    pub fn install(&mut self, routes: impl IntoIterator<Item = Route>) {
+        if self.rib == RibLink::Never {
+            return;
+        }
+        let wanted: BTreeMap<IpNet, Route> = routes.into_iter().map(|route| (route.prefix, route)).collect();
+        let had = std::mem::replace(&mut self.installed, wanted.clone());
+        for prefix in had.keys().filter(|prefix| !wanted.contains_key(prefix)) {
+            self.remove_route(*prefix);
+        }
+        for (prefix, route) in wanted {
+            if had.get(&prefix) != Some(&route) {
+                self.add_route(route);
+            }
+        }
+    }
+
+    /// Logs a word of the RIB about what it does not do; what else it says is the core's business.
+    pub fn warn_of(&mut self, update: &RibUpdate) {
+        match update {
+            RibUpdate::Refused { prefix, reason } => {
+                self.log(log::Level::Warn, format!("route {prefix} refused by the RIB: {reason}"));
+            }
+            RibUpdate::Unused(routes) => {
+                for UnusedRoute { prefix, because } in routes {
+                    self.log(log::Level::Warn, format!("route {prefix} is not used: {because}"));
+                }
+            }
+            RibUpdate::Denied { reason } => self.log(log::Level::Warn, format!("denied by the RIB: {reason}")),
+            RibUpdate::NextHop { .. }
+            | RibUpdate::Prefix { .. }
+            | RibUpdate::Redistributed(_)
+            | RibUpdate::RedistributionComplete => {}
+        }
+    }
+
+    /// A route for the RIB, whatever was said of the prefix before.
     pub fn add_route(&mut self, route: Route) {
         self.change(RouteChange::Add(route));
     }
@@ -85,7 +139,7 @@ impl Outbox {
         self.change(RouteChange::Remove(prefix.into()));
     }
 
-    /// Sends the routes that were collected. To be called at the end of everything that may have changed some.
+    /// Sends the routes that were collected, before the outputs that follow.
     pub fn flush_routes(&mut self) {
         if !self.changes.is_empty() {
             let changes = std::mem::take(&mut self.changes);
@@ -106,6 +160,7 @@ impl Outbox {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rib::NextHop;
 
     fn prefix(n: u32) -> IpNet {
         IpNet::new(std::net::Ipv4Addr::from(n << 8).into(), 24).unwrap()
@@ -124,6 +179,29 @@ mod tests {
             panic!("{batches:?}")
         };
         assert_eq!((first.len(), rest), (1000, &vec![RouteChange::Remove(prefix(1000))]));
+    }
+
+    #[test]
+    fn what_is_installed_goes_out_once_and_to_a_new_rib_again() {
+        let route = |n: u32, metric: u32| Route::new(prefix(n), 120, metric, vec![NextHop::Discard]);
+        let mut outbox = Outbox::default();
+        let changes = |outbox: &mut Outbox| match outbox.pop() {
+            Some(Output::Rib(RibRequest::Routes(changes))) => changes,
+            None => Vec::new(),
+            other => panic!("{other:?}"),
+        };
+        outbox.install([route(1, 1)]);
+        assert_eq!(changes(&mut outbox), [], "there is no RIB");
+        outbox.rib_restarted();
+        outbox.install([route(1, 1), route(2, 1)]);
+        assert_eq!(changes(&mut outbox), [RouteChange::Add(route(1, 1)), RouteChange::Add(route(2, 1))]);
+        outbox.install([route(2, 3)]);
+        assert_eq!(changes(&mut outbox), [RouteChange::Remove(prefix(1)), RouteChange::Add(route(2, 3))]);
+        outbox.install([route(2, 3)]);
+        assert_eq!(changes(&mut outbox), []);
+        outbox.rib_restarted();
+        outbox.install([route(2, 3)]);
+        assert_eq!(changes(&mut outbox), [RouteChange::Add(route(2, 3))]);
     }
 
     #[test]

@@ -10,6 +10,8 @@
 //! PEER accepted | connected | refused | closed | MESSAGE      (PEER: the address of a TCP connection's far end)
 //! rib restarted                               rib next-hop ADDRESS METRIC|none
 //! rib prefix PREFIX METRIC|none               rib refused PREFIX REASON
+//! rib told PREFIX PROTOCOL METRIC [TAG]       rib withdrew PREFIX
+//! rib told everything                         (what is redistributed)
 //! command WORDS                               config FILE
 //! show TABLE [ARGUMENT]                       stop | wait
 //! ```
@@ -43,7 +45,10 @@ use vr_api::config::Node;
 use vr_api::show::Value;
 
 use crate::core::{Closed, ConnectionId, DatagramCommand, DatagramSocket, Input, Output, ProtocolCore, Time};
-use crate::rib::{NextHop, Reached, RibRequest, RibUpdate, Route, RouteChange};
+use crate::rib::{
+    NextHop, PrefixMatch, Reached, Redistributed, RedistributedChange, Redistribution, RibRequest, RibUpdate, Route,
+    RouteChange,
+};
 
 /// How the messages of a protocol are written.
 #[derive(Debug, Clone, Copy)]
@@ -67,17 +72,18 @@ pub fn check<C: ProtocolCore>(folder: &Path, new: impl Fn() -> C, codec: Codec) 
     if cases.is_empty() {
         return Err(format!("{}: no cases", folder.display()));
     }
-    for case in cases {
-        let out = play(&case, new(), codec).map_err(|error| format!("{}: {error}", case.display()))?;
-        let recorded = case.join("out.txt");
-        if std::env::var_os("ISTHMUS_REWRITE").is_some() {
-            fs::write(&recorded, &out).map_err(|error| format!("{}: {error}", recorded.display()))?;
-        }
-        let expected = fs::read_to_string(&recorded).unwrap_or_default();
-        difference(&out, &expected)
-            .map_or(Ok(()), |difference| Err(format!("{}: {difference}", recorded.display())))?;
+    cases.iter().try_for_each(|case| check_case(case, new(), codec))
+}
+
+/// Runs one case. The error is the first difference, as text.
+pub fn check_case<C: ProtocolCore>(case: &Path, core: C, codec: Codec) -> Result<(), String> {
+    let out = play(case, core, codec).map_err(|error| format!("{}: {error}", case.display()))?;
+    let recorded = case.join("out.txt");
+    if std::env::var_os("ISTHMUS_REWRITE").is_some() {
+        fs::write(&recorded, &out).map_err(|error| format!("{}: {error}", recorded.display()))?;
     }
-    Ok(())
+    let expected = fs::read_to_string(&recorded).unwrap_or_default();
+    difference(&out, &expected).map_or(Ok(()), |difference| Err(format!("{}: {difference}", recorded.display())))
 }
 
 /// Plays one case to a core: the text of `out.txt`.
@@ -211,6 +217,14 @@ impl<C: ProtocolCore> Player<'_, C> {
                 RibUpdate::NextHop { address: value(address)?, reached }
             }
             ["prefix", prefix, metric] => RibUpdate::Prefix { prefix: value(prefix)?, metric: metric.parse().ok() },
+            ["told", "everything"] => RibUpdate::RedistributionComplete,
+            ["told", prefix, protocol, metric, tag @ ..] => {
+                let tag = tag.first().map_or(Ok(0), |tag| value(tag))?;
+                let (prefix, protocol, metric) = (value(prefix)?, (*protocol).to_owned(), value(metric)?);
+                let route = Redistributed { prefix, protocol, metric, tag, interface: None, next_hop: None };
+                RibUpdate::Redistributed(vec![RedistributedChange::Set(route)])
+            }
+            ["withdrew", prefix] => RibUpdate::Redistributed(vec![RedistributedChange::Withdraw(value(prefix)?)]),
             ["refused", prefix, reason @ ..] => RibUpdate::Refused { prefix: value(prefix)?, reason: reason.join(" ") },
             other => return Err(format!("`rib {}` is no event", other.join(" "))),
         };
@@ -301,7 +315,7 @@ fn describe(output: &Output, codec: Codec) -> Vec<String> {
         Output::Rib(RibRequest::TrackPrefix(prefix)) => one(format!("rib: track prefix {prefix}")),
         Output::Rib(RibRequest::UntrackPrefix(prefix)) => one(format!("rib: untrack prefix {prefix}")),
         Output::Rib(RibRequest::Redistribute(from)) => {
-            let of: Vec<&str> = from.iter().map(|from| from.protocol.as_str()).collect();
+            let of: Vec<String> = from.iter().map(redistribution).collect();
             one(format!("rib: redistribute {}", of.join(", ")))
         }
         Output::Rib(RibRequest::Leave) => one("rib: leave".to_owned()),
@@ -337,6 +351,15 @@ fn change(change: &RouteChange) -> String {
         }
         RouteChange::Remove(prefix) => format!("rib: remove {prefix}"),
     }
+}
+
+fn redistribution(from: &Redistribution) -> String {
+    let mut text = from.protocol.clone();
+    for PrefixMatch { prefix, min_length, max_length } in from.prefixes.iter().flatten() {
+        // Writing to a String cannot fail.
+        let _infallible = write!(text, " within {prefix} ge {min_length} le {max_length}");
+    }
+    text + &from.tag.map(|tag| format!(" tag {tag}")).unwrap_or_default()
 }
 
 fn hop(hop: &NextHop) -> String {

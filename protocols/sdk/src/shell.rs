@@ -17,7 +17,9 @@ use std::time::{Duration, Instant};
 use ipc::Pathname;
 use ipc::link::LinkEvent;
 use ipc::protocol::Ticket;
-use ipc::reactor::{Event, Reactor};
+use ipc::reactor::Event;
+/// The event loop of a process, around its link to procmgr: what a role begins with.
+pub use ipc::reactor::Reactor;
 use sockets::Destination;
 use vr_api::command::Declaration;
 use vr_api::show::{Row, ShowRequest, TERMS};

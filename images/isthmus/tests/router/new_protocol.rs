@@ -143,28 +143,7 @@ fn what_cannot_be_made_or_attached_is_said_in_one_sentence() {
 }
 
 /// Three VRs in a row.
-const THREE_IN_A_ROW: &str = "
-vr red
- interface blue
-  ipv4 address 10.0.0.0/31
- !
-!
-vr blue
- interface red
-  ipv4 address 10.0.0.1/31
- !
- interface green
-  ipv4 address 10.0.1.0/31
- !
-!
-vr green
- interface blue
-  ipv4 address 10.0.1.1/31
- !
-!
-connect red blue
-connect blue green
-";
+const THREE_IN_A_ROW: &str = include_str!("../../../../protocols/examples/distance-vector/lab.conf");
 
 #[test]
 fn the_distance_vector_example_carries_a_network_over_two_hops_and_loses_it_at_once() {

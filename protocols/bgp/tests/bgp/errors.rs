@@ -159,7 +159,7 @@ fn assert_attribute_error(attribute: &[u8], error: UpdateError) {
     let rest: Vec<&[u8]> = good.into_iter().filter(|right| right[1] != attribute[1]).chain([attribute]).collect();
     let done = peer.send(&update(&[], &rest.concat(), &[8, 10]));
     assert_eq!((done.notification, done.closed), (None, false), "{attribute:02x?}");
-    assert_eq!(peer.core.show(peer.now, "bgp", &[]).unwrap(), Vec::<vr_api::show::Row>::new());
+    assert_eq!(peer.core.show(peer.now, "bgp", &[]).unwrap(), Vec::<sdk::show::Row>::new());
     assert!(peer.log.iter().any(|line| line.starts_with("WARN neighbor 10.0.0.1: malformed UPDATE")), "{:?}", peer.log);
 }
 

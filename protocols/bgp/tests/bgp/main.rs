@@ -6,4 +6,3 @@ mod peer;
 mod recorded;
 mod routes;
 mod sessions;
-mod tree;

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use ipc::{InterfaceName, VrName};
 use ipnet::{IpNet, Ipv4Net};
 use isthmus_bgp::Bgp;
 use sdk::core::{Closed, ConnectionId, Input, Output, ProtocolCore, Time};
+use sdk::interface::{InterfaceKind, InterfaceState};
+use sdk::recorded::tree;
 use sdk::rib::{NextHop, Reached, Redistribution, RibRequest, RibUpdate, Route, RouteChange};
-use stack_api::interface::{InterfaceKind, InterfaceState};
-use stack_api::socket::SocketError;
-use vr_api::show::Value;
-
-use crate::tree::tree;
+use sdk::show::Value;
+use sdk::socket::SocketError;
+use sdk::{InterfaceName, VrName};
 
 /// How long everything takes from one router to another.
 const LATENCY: Duration = Duration::from_millis(1);

@@ -6,8 +6,7 @@ use std::time::Duration;
 use isthmus_bgp::Bgp;
 use isthmus_bgp::packet::{self, Message, Notification, Open};
 use sdk::core::{ConnectionId, Input, Output, ProtocolCore, Time};
-
-use crate::tree::tree;
+use sdk::recorded::tree;
 
 pub const CONNECTION: ConnectionId = ConnectionId(0x8000_0001);
 pub const PEER: &str = "10.0.0.1";

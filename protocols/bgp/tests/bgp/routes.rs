@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use isthmus_bgp::packet::{self, AsPath, Attributes, Open};
 use sdk::core::{Input, ProtocolCore};
 use sdk::rib::{Redistributed, RedistributedChange, RibUpdate};
-use vr_api::show::Value;
+use sdk::show::Value;
 
 use crate::network::Network;
 use crate::peer::{EXTERNAL, Peer, written};

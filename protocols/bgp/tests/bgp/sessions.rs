@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use isthmus_bgp::packet::Open;
 use sdk::core::{Closed, Input, ProtocolCore};
-use stack_api::socket::SocketError;
-use vr_api::show::Value;
+use sdk::show::Value;
+use sdk::socket::SocketError;
 
 use crate::network::Network;
 use crate::peer::{CONNECTION, EXTERNAL, Peer, keepalive, written};

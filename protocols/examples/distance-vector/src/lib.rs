@@ -7,8 +7,8 @@
 //!  interval 5                   seconds between two updates; 5 unless given
 //! ```
 //!
-//! Read in the order of docs/writing-a-protocol.md: step 1 `receive` and `learn`, step 2 `install`, step 3
-//! `handle_timeout` and `lose`, step 4 `metric_for`.
+//! Read in the order of docs/writing-a-protocol.md: [`Step::Learn`] is `receive` and `learn`, [`Step::Install`] is
+//! `install`, [`Step::Lose`] is `handle_timeout` and `lose`, [`Step::SayNo`] is `metric_for`.
 
 pub mod packet;
 
@@ -22,9 +22,8 @@ use sdk::core::{ConfigError, DatagramCommand, DatagramSocket, Input, Output, Pro
 use sdk::datagram::{DatagramProtocol, ProcessMessage};
 use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::ipnet::Ipv4Net;
-use sdk::log::Level;
-use sdk::outbox::{Outbox, RibLink};
-use sdk::rib::{NextHop, RibRequest, RibUpdate, Route, UnusedRoute};
+use sdk::outbox::Outbox;
+use sdk::rib::{NextHop, RibRequest, Route};
 use sdk::show::{Row, ShowTable, Value};
 use sdk::{InterfaceName, ServiceName};
 
@@ -74,15 +73,28 @@ impl Default for Config {
     }
 }
 
+/// How far the guide has come. Each step does all that those before it do; the last one is the protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Step {
+    /// Says and hears how far networks are.
+    Learn,
+    /// Brings the nearest to the RIB.
+    Install,
+    /// Loses what is not heard again.
+    Lose,
+    /// Says no to whom it believes.
+    #[default]
+    SayNo,
+}
+
 /// The protocol.
 #[derive(Debug, Default)]
 pub struct DistanceVector {
+    step: Step,
     config: Config,
     outbox: Outbox,
     interfaces: BTreeSet<InterfaceName>,
     learned: BTreeMap<Ipv4Net, Learned>,
-    /// What the RIB has of us.
-    routes: BTreeMap<Ipv4Net, Route>,
     /// When the next update is due; `None`: there is no socket.
     update_at: Option<Time>,
     sent: u64,
@@ -130,28 +142,19 @@ impl ProtocolCore for DistanceVector {
             Input::Interface(state) => self.interface(now, &state),
             Input::InterfaceRemoved(name) => self.close(now, &name),
             Input::RibRestarted => {
-                self.outbox.rib = RibLink::Seen;
-                self.routes.clear();
+                self.outbox.rib_restarted();
                 self.install();
                 self.outbox.rib(RibRequest::EndOfRoutes);
             }
-            Input::Rib(RibUpdate::Refused { prefix, reason }) => {
-                self.outbox.log(Level::Warn, format!("the RIB refuses {prefix}: {reason}"));
-            }
-            Input::Rib(RibUpdate::Unused(routes)) => {
-                for UnusedRoute { prefix, because } in routes {
-                    self.outbox.log(Level::Warn, format!("{prefix} is not used: {because}"));
-                }
-            }
+            Input::Rib(update) => self.outbox.warn_of(&update),
             // The last word: everything that leads here is lost.
             Input::Stop => {
                 self.config.networks.clear();
                 self.learned.values_mut().for_each(|learned| learned.metric = INFINITY);
                 self.update();
             }
-            // Nothing else is asked of the RIB, there are no connections, and the shell binds again by itself.
-            Input::Rib(_)
-            | Input::Connected { .. }
+            // There are no connections, and the shell binds again by itself.
+            Input::Connected { .. }
             | Input::ConnectFailed { .. }
             | Input::Accepted { .. }
             | Input::Received { .. }
@@ -159,11 +162,11 @@ impl ProtocolCore for DistanceVector {
             | Input::ListenFailed { .. }
             | Input::BindFailed { .. } => {}
         }
-        self.outbox.flush_routes();
     }
 
     fn poll_timeout(&self) -> Option<Time> {
-        self.learned.values().map(|learned| learned.until).chain(self.update_at).min()
+        let ends = self.learned.values().filter(|_| self.step >= Step::Lose).map(|learned| learned.until);
+        ends.chain(self.update_at).min()
     }
 
     fn handle_timeout(&mut self, now: Time) {
@@ -173,11 +176,6 @@ impl ProtocolCore for DistanceVector {
             self.update_at = Some(now + self.config.interval);
             self.update();
         }
-        self.outbox.flush_routes();
-    }
-
-    fn command(&mut self, _: Time, words: &[String]) -> Result<(), String> {
-        Err(format!("`{}` is no command of distance-vector", words.join(" ")))
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -202,6 +200,11 @@ impl ProtocolCore for DistanceVector {
 }
 
 impl DistanceVector {
+    /// The protocol as it is after a step.
+    pub fn up_to(step: Step) -> Self {
+        Self { step, ..Self::default() }
+    }
+
     fn interface(&mut self, now: Time, state: &InterfaceState) {
         let has_ipv4 = state.addresses.iter().any(|address| address.addr().is_ipv4());
         if !state.up || !has_ipv4 || state.kind == InterfaceKind::Loopback {
@@ -259,6 +262,9 @@ impl DistanceVector {
 
     /// Routes are lost. Neighbors are told for as long as a route lives without being heard (RFC 2453 section 3.8).
     fn lose(&mut self, now: Time, is_lost: impl Fn(&Learned) -> bool) {
+        if self.step < Step::Lose {
+            return;
+        }
         let until = now + self.config.interval * MISSED;
         let mut news = false;
         for learned in self.learned.values_mut().filter(|learned| learned.metric < INFINITY && is_lost(learned)) {
@@ -282,7 +288,7 @@ impl DistanceVector {
             let learned = self
                 .learned
                 .iter()
-                .map(|(network, learned)| Entry { network: *network, metric: metric_for(name, learned) });
+                .map(|(network, learned)| Entry { network: *network, metric: self.metric_for(name, learned) });
             let entries: Vec<Entry> = own.chain(learned).collect();
             // None at all is said too: the neighbor learns that there is one.
             for part in entries.chunks(packet::MAX_ENTRIES).chain(entries.is_empty().then_some(&[][..])) {
@@ -295,32 +301,23 @@ impl DistanceVector {
         }
     }
 
-    /// Tells the RIB what is different.
+    /// Tells the RIB our routes.
     fn install(&mut self) {
-        let near = self
-            .learned
-            .iter()
-            .filter(|(network, learned)| learned.metric < INFINITY && !self.config.networks.contains(network));
-        let wanted: BTreeMap<Ipv4Net, Route> = near
-            .map(|(network, learned)| {
-                let hop = NextHop::OnInterface(learned.interface.clone(), learned.neighbor.into());
-                (*network, Route::new(*network, DISTANCE, learned.metric.into(), vec![hop]))
-            })
-            .collect();
-        for network in self.routes.keys().filter(|network| !wanted.contains_key(network)) {
-            self.outbox.remove_route(*network);
+        if self.step < Step::Install {
+            return;
         }
-        for (network, route) in &wanted {
-            if self.routes.get(network) != Some(route) {
-                self.outbox.add_route(route.clone());
-            }
-        }
-        self.routes = wanted;
+        let own = &self.config.networks;
+        let near = self.learned.iter().filter(|(to, learned)| learned.metric < INFINITY && !own.contains(to));
+        self.outbox.install(near.map(|(to, learned)| {
+            let hop = NextHop::OnInterface(learned.interface.clone(), learned.neighbor.into());
+            Route::new(*to, DISTANCE, learned.metric.into(), vec![hop])
+        }));
     }
-}
 
-/// Split horizon with poisoned reverse (RFC 2453 section 3.4.3): who told us a route hears that we have none, so that two
-/// routers never believe each other.
-fn metric_for(interface: &InterfaceName, learned: &Learned) -> u8 {
-    if learned.interface == *interface { INFINITY } else { learned.metric }
+    /// Split horizon with poisoned reverse (RFC 2453 section 3.4.3): who told us a route hears that we have none, so that
+    /// two routers never believe each other.
+    fn metric_for(&self, interface: &InterfaceName, learned: &Learned) -> u8 {
+        let told_us = learned.interface == *interface;
+        if self.step >= Step::SayNo && told_us { INFINITY } else { learned.metric }
+    }
 }

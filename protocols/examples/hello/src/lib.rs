@@ -20,8 +20,8 @@ use sdk::datagram::{DatagramProtocol, ProcessMessage};
 use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::ipnet::Ipv4Net;
 use sdk::log::Level;
-use sdk::outbox::{Outbox, RibLink};
-use sdk::rib::{NextHop, RibRequest, RibUpdate, Route, UnusedRoute};
+use sdk::outbox::Outbox;
+use sdk::rib::{NextHop, RibRequest, Route};
 use sdk::show::{Row, ShowTable, Value};
 use sdk::{InterfaceName, ServiceName};
 
@@ -78,8 +78,6 @@ pub struct Hello {
     /// Interfaces that are up; greetings go out by them.
     interfaces: BTreeSet<InterfaceName>,
     neighbors: BTreeMap<(InterfaceName, Ipv4Addr), Neighbor>,
-    /// What the RIB has of us.
-    routes: BTreeMap<Ipv4Net, Route>,
     /// When the next greeting is due; `None`: there is no socket.
     greet_at: Option<Time>,
     sent: u64,
@@ -125,22 +123,13 @@ impl ProtocolCore for Hello {
             Input::Interface(state) => self.interface(now, &state),
             Input::InterfaceRemoved(name) => self.close(&name),
             Input::RibRestarted => {
-                self.outbox.rib = RibLink::Seen;
-                self.routes.clear();
+                self.outbox.rib_restarted();
                 self.install();
                 self.outbox.rib(RibRequest::EndOfRoutes);
             }
-            Input::Rib(RibUpdate::Refused { prefix, reason }) => {
-                self.outbox.log(Level::Warn, format!("the RIB refuses {prefix}: {reason}"));
-            }
-            Input::Rib(RibUpdate::Unused(routes)) => {
-                for UnusedRoute { prefix, because } in routes {
-                    self.outbox.log(Level::Warn, format!("{prefix} is not used: {because}"));
-                }
-            }
-            // Nothing is asked of the RIB, and there are no connections.
-            Input::Rib(_)
-            | Input::Connected { .. }
+            Input::Rib(update) => self.outbox.warn_of(&update),
+            // There are no connections.
+            Input::Connected { .. }
             | Input::ConnectFailed { .. }
             | Input::Accepted { .. }
             | Input::Received { .. }
@@ -151,7 +140,6 @@ impl ProtocolCore for Hello {
             // The shell takes the routes back.
             | Input::Stop => {}
         }
-        self.outbox.flush_routes();
     }
 
     fn poll_timeout(&self) -> Option<Time> {
@@ -172,11 +160,6 @@ impl ProtocolCore for Hello {
             lives
         });
         self.install();
-        self.outbox.flush_routes();
-    }
-
-    fn command(&mut self, _: Time, words: &[String]) -> Result<(), String> {
-        Err(format!("`{}` is no command of hello", words.join(" ")))
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -246,7 +229,7 @@ impl Hello {
         self.install();
     }
 
-    /// Tells the RIB what is different: each network leads over all who told it.
+    /// Tells the RIB our routes: each network leads over all who told it.
     fn install(&mut self) {
         let mut ways: BTreeMap<Ipv4Net, Vec<NextHop>> = BTreeMap::new();
         for ((interface, address), neighbor) in &self.neighbors {
@@ -254,17 +237,7 @@ impl Hello {
                 ways.entry(*network).or_default().push(NextHop::OnInterface(interface.clone(), (*address).into()));
             }
         }
-        let wanted: BTreeMap<Ipv4Net, Route> =
-            ways.into_iter().map(|(network, hops)| (network, Route::new(network, DISTANCE, 1, hops))).collect();
-        for network in self.routes.keys().filter(|network| !wanted.contains_key(network)) {
-            self.outbox.remove_route(*network);
-        }
-        for (network, route) in &wanted {
-            if self.routes.get(network) != Some(route) {
-                self.outbox.add_route(route.clone());
-            }
-        }
-        self.routes = wanted;
+        self.outbox.install(ways.into_iter().map(|(network, hops)| Route::new(network, DISTANCE, 1, hops)));
     }
 }
 
