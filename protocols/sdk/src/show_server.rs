@@ -9,7 +9,7 @@ use ipc::protocol::Identity;
 use ipc::reactor::{Event, Reactor};
 use ipc::service::{ClientId, ServerEvent, ServiceServer};
 use mio::Token;
-use vr_api::show::{ROWS_PER_REPLY, Row, SCHEMA, ShowReply, ShowRequest, Value};
+use vr_api::show::{MAX_NESTING, ROWS_PER_REPLY, Row, SCHEMA, ShowReply, ShowRequest, Value};
 
 /// Replies to one client in one turn of the loop, so that a client that reads fast does not hold up the protocol.
 const REPLIES_PER_TURN: usize = 8;
@@ -101,8 +101,13 @@ impl<S> ShowServer<S> {
                     return true;
                 }
                 let rows = answer.next(&mut more, &vr);
-                let done = rows.is_empty();
-                let reply = if done { ShowReply::End } else { ShowReply::Rows(rows) };
+                let too_deep = rows.iter().flatten().any(|value| value.nesting() > usize::from(MAX_NESTING));
+                let done = rows.is_empty() || too_deep;
+                let reply = match (too_deep, done) {
+                    (true, _) => ShowReply::Error(format!("a row has values nested deeper than {MAX_NESTING}")),
+                    (false, true) => ShowReply::End,
+                    (false, false) => ShowReply::Rows(rows),
+                };
                 if !server.send(*client, &reply) || done {
                     return false;
                 }

@@ -3,6 +3,8 @@
 //! A process answers the tables that its class declares on its own service (`/2/bgp`); the shell asks every VR's and
 //! prints one table. Column headings are the JSON keys.
 
+mod nesting;
+
 use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
@@ -40,8 +42,10 @@ impl ShowTable {
     }
 }
 
-/// A cell.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub use nesting::MAX_NESTING;
+
+/// A cell. Lists and objects may stand inside each other up to [`MAX_NESTING`] deep.
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub enum Value {
     /// Nothing to say.
     Null,
