@@ -1,4 +1,6 @@
-//! What the fuzz targets share: a channel whose other end is honest until it lies.
+//! What the fuzz targets share: a channel whose other end is honest until it lies, and a RIB with a program.
+
+pub mod rib;
 
 use std::collections::VecDeque;
 use std::os::fd::AsFd;

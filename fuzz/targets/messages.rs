@@ -6,16 +6,19 @@ use ipc::channel::Channel;
 use ipc::message::{MessageChannel, Schema};
 use ipc::protocol::{Notice, Request};
 use libfuzzer_sys::fuzz_target;
+use sdk::rib::{RibRequest, RibUpdate};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use stack_api::datagram::{DatagramReply, DatagramRequest};
 use stack_api::datagram_header::{DatagramHeader, MAX_HEADER};
 use stack_api::socket::{Addresses, ConnectResult, OpenTerms, SocketReply, SocketRequest};
+use vr_api::command::Declaration;
 use vr_api::manager::{LibraryRequest, LibraryUpdate, RibAnswer, RibQuestion};
+use vr_api::show::{ShowReply, ShowRequest};
 
 fuzz_target!(|data: &[u8]| {
     let Some((kind, bytes)) = data.split_first() else { return };
-    match kind % 15 {
+    match kind % 20 {
         0 => reads_back::<Request>(bytes),
         1 => reads_back::<Notice>(bytes),
         2 => reads_back::<LibraryRequest>(bytes),
@@ -33,6 +36,11 @@ fuzz_target!(|data: &[u8]| {
         11 => reads_back::<DatagramRequest>(bytes),
         12 => reads_back::<DatagramReply>(bytes),
         13 => datagram(bytes),
+        14 => reads_back::<RibRequest>(bytes),
+        15 => reads_back::<RibUpdate>(bytes),
+        16 => table(bytes),
+        17 => reads_back::<ShowRequest>(bytes),
+        18 => reads_back::<Declaration>(bytes),
         _ => over_a_channel(bytes),
     }
 });
@@ -41,6 +49,14 @@ fn reads_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(byt
     let Ok(message) = postcard::from_bytes::<T>(bytes) else { return };
     let written = postcard::to_stdvec(&message).expect("what was read can be written");
     assert_eq!(postcard::from_bytes::<T>(&written).as_ref(), Ok(&message));
+}
+
+/// Rows of a table. A number in them may be none, which equals nothing: compared are the bytes.
+fn table(bytes: &[u8]) {
+    let Ok(reply) = postcard::from_bytes::<ShowReply>(bytes) else { return };
+    let written = postcard::to_stdvec(&reply).expect("what was read can be written");
+    let again: ShowReply = postcard::from_bytes(&written).expect("what was written can be read");
+    assert_eq!(postcard::to_stdvec(&again).as_ref(), Ok(&written));
 }
 
 /// A record that claims a length of its own: what was read of its beginning is what stands there.
