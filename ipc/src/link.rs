@@ -22,8 +22,8 @@ use crate::fd;
 use crate::name::{ServiceName, VrName};
 use crate::pathname::Pathname;
 use crate::protocol::{
-    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_REASON, MAX_TERMS, MAX_UNTAKEN, Notice, Order, Question,
-    Refusal, Request, Ticket, VERSION,
+    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_REASON, MAX_TERMS, MAX_UNTAKEN, Notice, Order, Origin,
+    Question, Refusal, Request, Ticket, VERSION,
 };
 use crate::queue::Queue;
 use crate::terms::Salt;
@@ -101,15 +101,20 @@ pub struct Link {
 
 impl Link {
     /// The link that procmgr gave to this process at its start, on descriptor [`LINK_FD`](crate::protocol::LINK_FD).
-    /// Standard input is `/dev/null` from then on, and the process dies with procmgr even while it is stopped.
+    /// Standard input is `/dev/null` from then on. A process that procmgr started dies with it even while it is stopped;
+    /// one that attached has another parent, whose end is not its own.
     pub fn inherited() -> Result<Self, LinkError> {
         let version = std::env::var(LINK_ENV).map_err(|_| LinkError::NotStartedByProcmgr)?;
         if version != VERSION.to_string() {
             return Err(LinkError::Version(version));
         }
         let socket = fd::take_link_descriptor().map_err(LinkError::Socket)?;
-        nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL).map_err(|e| LinkError::Socket(e.into()))?;
-        Self::from_socket(socket)
+        let link = Self::from_socket(socket)?;
+        if link.identity.origin == Origin::Supervised {
+            nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)
+                .map_err(|e| LinkError::Socket(e.into()))?;
+        }
+        Ok(link)
     }
 
     /// Joins a running router: this process becomes one of `vr`'s, or of the router's for `None`.

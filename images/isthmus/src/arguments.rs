@@ -11,7 +11,7 @@ use ipc::VrName;
 use crate::image::Image;
 use crate::new::New;
 use crate::paths::Places;
-use crate::{bench, demo, down, image, new, program, shell, up};
+use crate::{background, bench, demo, down, image, new, program, shell, up};
 
 /// A router operating system's userland: one physical router, many virtual routers.
 ///
@@ -75,6 +75,9 @@ enum Command {
         /// Puts Isthmus behind the socket calls of a program that does not know it.
         #[arg(long)]
         preload: bool,
+        /// Returns once the program has published something (tables, a listener), and leaves it running.
+        #[arg(short, long, conflicts_with = "preload")]
+        detach: bool,
         /// The program and its arguments.
         #[arg(last = true, required = true, num_args = 1.., value_name = "PROGRAM")]
         program: Vec<OsString>,
@@ -106,7 +109,8 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Sh { router, commands, json } => Ok(shell::run(&places(router)?, &commands, json)),
         Command::Down { router } => down::run(&places(router)?),
         Command::Check { file } => Ok(up::check(&file)),
-        Command::Run { router, vr, preload, program } => program::run(&places(router)?, vr, preload, &program),
+        Command::Run { router, vr, detach: true, program, .. } => background::run(&places(router)?, &vr, &program),
+        Command::Run { router, vr, preload, program, .. } => program::run(&places(router)?, vr, preload, &program),
         Command::Bench(options) => bench::run(&options),
         Command::Image(image) => image::run(image),
         Command::New(new) => new::run(new),

@@ -12,6 +12,7 @@
 //! Read first: `classes` (what a router is made of), then `roles`.
 
 mod arguments;
+mod background;
 mod bench;
 mod check;
 mod classes;

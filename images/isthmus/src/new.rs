@@ -208,7 +208,7 @@ fn next_steps(name: &str) -> String {
 
   cargo build --manifest-path {name}/Cargo.toml
   isthmus up {name}/lab.conf -d
-  for vr in red blue; do isthmus run --vr $vr -- {name}/target/debug/{name} & done
+  for vr in red blue; do isthmus run --vr $vr -d -- {name}/target/debug/{name}; done
   isthmus sh -c 'show {name}'"
     )
 }

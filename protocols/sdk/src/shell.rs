@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ipc::Pathname;
 use ipc::link::LinkEvent;
-use ipc::protocol::Ticket;
+use ipc::protocol::{Origin, Ticket};
 use ipc::reactor::Event;
 /// The event loop of a process, around its link to procmgr: what a role begins with.
 pub use ipc::reactor::Reactor;
@@ -58,7 +58,9 @@ struct Shell<C: ProtocolCore> {
     rib: RibClient,
     shows: ShowServer<WholeTable>,
     connections: Connections,
-    published: Ticket,
+    /// The service that answers tables and commands. A program that attached has one once it is ready: that tells
+    /// whoever started it.
+    published: Option<Ticket>,
     configured: bool,
     ready: bool,
     /// Connections that the core wants before the router is ready; `None`: it is.
@@ -76,7 +78,10 @@ impl<C: ProtocolCore> Shell<C> {
         if identity.name != declaration.class {
             return Err(ShellError::Name { class: declaration.class.clone(), name: identity.name });
         }
-        let published = reactor.link.publish(declaration.class.clone())?;
+        let published = match identity.origin {
+            Origin::Supervised => Some(reactor.link.publish(declaration.class.clone())?),
+            Origin::Attached => None,
+        };
         Ok(Self {
             core,
             clock: Clock::start(),
@@ -133,7 +138,7 @@ impl<C: ProtocolCore> Shell<C> {
             Event::Link(LinkEvent::Incoming { pathname, peer, .. }) => {
                 log::warn!("{peer} opened {pathname} for something that is not offered there");
             }
-            Event::Link(LinkEvent::Refused { ticket, refusal }) if ticket == self.published => {
+            Event::Link(LinkEvent::Refused { ticket, refusal }) if Some(ticket) == self.published => {
                 return Err(ShellError::Publish(refusal));
             }
             Event::Link(LinkEvent::Go) => self.go(),
@@ -325,6 +330,10 @@ impl<C: ProtocolCore> Shell<C> {
         if !self.ready && self.configured && self.known.is_complete() && self.connections.listeners_are_settled() {
             self.ready = true;
             self.reactor.link.ready()?;
+            if self.published.is_none() {
+                let class = self.reactor.link.identity().name.clone();
+                self.published = Some(self.reactor.link.publish(class)?);
+            }
         }
         Ok(())
     }
