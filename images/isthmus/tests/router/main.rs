@@ -18,6 +18,7 @@ mod faults;
 mod frr;
 mod garbage;
 mod gates;
+mod guide;
 mod hotplug;
 mod igp;
 mod ipv6;

@@ -137,7 +137,10 @@ impl ProtocolCore for DistanceVector {
 
     fn handle_input(&mut self, now: Time, input: Input<'_>) {
         match input {
-            Input::Bound { .. } => self.update_at = Some(now),
+            Input::Bound { .. } => {
+                self.interfaces.clone().iter().for_each(|name| self.send(name, &[]));
+                self.update_at = Some(now);
+            }
             Input::Datagram { message, .. } => self.receive(now, message),
             Input::Interface(state) => self.interface(now, &state),
             Input::InterfaceRemoved(name) => self.close(now, &name),
@@ -211,6 +214,9 @@ impl DistanceVector {
             self.close(now, &state.name);
         } else if self.interfaces.insert(state.name.clone()) {
             self.outbox.datagram(SOCKET, DatagramCommand::Join { group: GROUP.into(), interface: state.name.clone() });
+            if self.update_at.is_some() {
+                self.send(&state.name, &[]);
+            }
             self.changed(now);
         }
     }
@@ -232,6 +238,9 @@ impl DistanceVector {
             return;
         };
         self.received += 1;
+        if entries.is_empty() {
+            self.update_at = self.update_at.map(|_| now);
+        }
         for entry in entries {
             self.learn(now, interface, neighbor, entry);
         }
@@ -283,22 +292,22 @@ impl DistanceVector {
 
     /// Sends what is known by every interface.
     fn update(&mut self) {
-        for name in &self.interfaces {
+        for name in self.interfaces.clone() {
             let own = self.config.networks.iter().map(|network| Entry { network: *network, metric: 0 });
-            let learned = self
-                .learned
-                .iter()
-                .map(|(network, learned)| Entry { network: *network, metric: self.metric_for(name, learned) });
+            let learned = self.learned.iter();
+            let learned =
+                learned.map(|(network, learned)| Entry { network: *network, metric: self.metric_for(&name, learned) });
             let entries: Vec<Entry> = own.chain(learned).collect();
-            // None at all is said too: the neighbor learns that there is one.
-            for part in entries.chunks(packet::MAX_ENTRIES).chain(entries.is_empty().then_some(&[][..])) {
-                let to = SocketAddr::from((GROUP, PORT));
-                let payload = packet::encode(part);
-                let message = ProcessMessage { interface: Some(name.clone()), ..ProcessMessage::to(to, payload) };
-                self.outbox.datagram(SOCKET, DatagramCommand::Send(message));
-                self.sent += 1;
-            }
+            entries.chunks(packet::MAX_ENTRIES).for_each(|part| self.send(&name, part));
         }
+    }
+
+    /// Sends an update. One without entries asks for everything (RFC 2453 section 3.9.1).
+    fn send(&mut self, interface: &InterfaceName, entries: &[Entry]) {
+        let message = ProcessMessage::to(SocketAddr::from((GROUP, PORT)), packet::encode(entries));
+        let message = ProcessMessage { interface: Some(interface.clone()), ..message };
+        self.outbox.datagram(SOCKET, DatagramCommand::Send(message));
+        self.sent += 1;
     }
 
     /// Tells the RIB our routes.
