@@ -28,6 +28,8 @@ const USER: u64 = 65_532;
 const CREATED: &str = "1970-01-01T00:00:00Z";
 /// Its name, until somebody gives it another one.
 const NAME: &str = "isthmus";
+/// Folders that an engine mounts on: where the image is read-only it cannot make them.
+const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
 /// Where a configuration is mounted.
 const CONFIG: &str = "etc/isthmus/startup.conf";
 
@@ -74,6 +76,7 @@ fn layer(options: &ImageOptions) -> Result<Vec<u8>, ImageError> {
     let config = config.transpose()?;
     let mut tar = Tar::default();
     let add_all = move || -> io::Result<Vec<u8>> {
+        MOUNT_POINTS.into_iter().try_for_each(|path| tar.folder(path, 0o755, 0))?;
         tar.folder("etc/isthmus", 0o755, 0)?;
         tar.folder("tmp", 0o1777, 0)?;
         // The router's own: sockets, and what it keeps.

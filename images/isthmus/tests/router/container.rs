@@ -16,7 +16,7 @@ use crate::support::{TWO_VRS, assert_fails, stderr, wait_until};
 use crate::vm::image_command;
 
 /// What an engine does: mounts, and the entry point as the image's user in the image's root.
-const ENGINE: &str = "cd \"$0\" && mkdir dev proc && mount --rbind /dev dev && mount -t proc proc proc \
+const ENGINE: &str = "cd \"$0\" && mount --rbind /dev dev && mount -t proc proc proc \
     && exec setpriv --no-new-privs chroot --userspec=\"$USER\" . \"$@\"";
 
 /// An unpacked image.
