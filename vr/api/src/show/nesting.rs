@@ -15,7 +15,7 @@ impl Value {
     /// Lists and objects inside each other; 0 for anything else. More than [`MAX_NESTING`] nobody reads.
     ///
     /// ```
-    /// use vr_api::show::Value;
+    /// use isthmus_vr_api::show::Value;
     /// assert_eq!(Value::List(vec![Value::List(Vec::new()), Value::Null]).nesting(), 2);
     /// ```
     pub fn nesting(&self) -> usize {
