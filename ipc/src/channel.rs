@@ -159,6 +159,8 @@ struct Spin {
     yields: u32,
     /// Own CPU as the peer was last told, plus one.
     cpu: u64,
+    /// Position behind what was written when this end last looked out.
+    written: u64,
 }
 
 /// A record that lies in the ring of a [`Channel`]. Unless it is consumed it stays there.
@@ -714,12 +716,19 @@ impl Channel {
         &mut self,
         mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
     ) -> Result<bool, ChannelError> {
+        // Who has written since is answered with a few bytes. A stream's writer would only lose its lines, still unwritten.
+        let written = self.tx.position();
+        let asked = written != self.spin.written;
+        self.spin.written = written;
         let mut start = None;
         loop {
             for _ in 0..SPINS_PER_LOOK {
                 if ready(self)? {
                     self.spin.now = self.spin.bound;
                     return Ok(true);
+                }
+                if asked {
+                    self.rx.prefetch();
                 }
                 std::hint::spin_loop();
             }

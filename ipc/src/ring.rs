@@ -338,6 +338,14 @@ impl Ring {
         }
     }
 
+    /// Asks the CPU for the line of a byte, to be copied out soon.
+    #[inline]
+    fn prefetch(&self, window: usize, position: u64) {
+        let window = window & 3;
+        let (base, size) = (WINDOW_OFFSETS[self.index & 1][window], WINDOW_BYTES[window]);
+        self.memory().prefetch(base + (position as usize & (size - 1)));
+    }
+
     fn punch(&self, window: usize) {
         let window = window & 3;
         let base = WINDOW_OFFSETS[self.index & 1][window];

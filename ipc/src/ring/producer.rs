@@ -191,6 +191,11 @@ impl Producer {
         self.ring.header.state.writer_cpu.store(cpu, Ordering::Relaxed);
     }
 
+    /// Position behind the last byte written.
+    pub(crate) fn position(&self) -> u64 {
+        self.tail()
+    }
+
     /// Position of the first byte that the peer has not consumed: changes with its progress.
     pub(crate) fn progress(&self) -> Result<u64, PeerFault> {
         self.refresh()?;
