@@ -2,8 +2,8 @@
 
 use std::net::Ipv4Addr;
 
-use ipc::InterfaceName;
 use log::Level;
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::config::MtuCheck;

@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::time::Duration;
 
-use ipc::{InterfaceName, ServiceName};
 use ipnet::Ipv4Net;
 use linkstate::{BackoffConfig, SpfDelayConfig};
+use sdk::command::{Command, Declaration, ParameterType, Runs};
+use sdk::config::{NamedLine, Node};
 use sdk::core::ConfigError;
 use sdk::redistribution::{self, PREFIX_SET, PrefixSets, match_words};
 use sdk::rib::Redistribution;
-use vr_api::command::{Command, Declaration, ParameterType, Runs};
-use vr_api::config::{NamedLine, Node};
+use sdk::{InterfaceName, ServiceName};
 
 use crate::auth::{Algorithm, Authentication, Key, MAX_MD5_SECRET, MAX_PASSWORD};
 use crate::fsm::NetworkType;

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ipc::InterfaceName;
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::drops::Drop;

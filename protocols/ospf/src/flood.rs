@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ipc::InterfaceName;
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::config::AreaKind;

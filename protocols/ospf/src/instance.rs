@@ -4,16 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ipc::InterfaceName;
 use ipnet::Ipv4Net;
 use linkstate::{Backoff, SpfDelay, SpfDelayConfig};
 use log::Level;
+use sdk::InterfaceName;
+use sdk::config::Node;
 use sdk::core::{ConfigError, Input, Output, ProtocolCore, Time};
+use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::outbox::{Outbox, RibLink};
 use sdk::rib::{RibRequest, RibUpdate, Route};
-use stack_api::interface::{InterfaceKind, InterfaceState};
-use vr_api::config::Node;
-use vr_api::show::Row;
+use sdk::show::Row;
 
 use crate::area::Area;
 use crate::config::{AreaKind, Config, InstanceConfig, Passive};

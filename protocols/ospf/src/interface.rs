@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
-use ipc::InterfaceName;
 use ipnet::Ipv4Net;
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::auth::Authentication;

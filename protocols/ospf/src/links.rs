@@ -3,11 +3,11 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ipc::{InterfaceName, IpProtocol};
 use log::Level;
 use sdk::core::{DatagramCommand, DatagramSocket, Time};
-use stack_api::datagram::{DatagramProtocol, ProcessMessage};
-use stack_api::interface::InterfaceKind;
+use sdk::datagram::{DatagramProtocol, ProcessMessage};
+use sdk::interface::InterfaceKind;
+use sdk::{InterfaceName, IpProtocol};
 
 use crate::election::{NOBODY, elect};
 use crate::fsm::{self, InterfaceEvent, InterfaceState, InterfaceStep, NeighborEvent, NetworkType};

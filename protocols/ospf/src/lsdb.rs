@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ipc::InterfaceName;
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::packet::{AreaId, Lsa, LsaHeader, LsaKey, MAX_AGE, age_after};

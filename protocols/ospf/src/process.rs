@@ -3,14 +3,14 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use ipc::InterfaceName;
 use ipnet::IpNet;
+use sdk::InterfaceName;
+use sdk::config::Node;
 use sdk::core::{ConfigError, DatagramSocket, Input, Output, ProtocolCore, Time};
+use sdk::interface::InterfaceState;
 use sdk::redistribution::RedistributedRoutes;
 use sdk::rib::{RedistributedChange, Redistribution, RibRequest, RibUpdate, Route, RouteChange};
-use stack_api::interface::InterfaceState;
-use vr_api::config::Node;
-use vr_api::show::Row;
+use sdk::show::Row;
 
 use crate::config::{self, Config, InstanceConfig};
 use crate::instance::Ospf;

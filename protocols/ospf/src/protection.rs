@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use ipc::InterfaceName;
 use log::Level;
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::area::Area;

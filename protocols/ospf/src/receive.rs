@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use ipc::InterfaceName;
 use log::Level;
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::auth::AuthError;

@@ -4,8 +4,8 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use ipc::InterfaceName;
 use ipnet::Ipv4Net;
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::area::Area;

@@ -2,8 +2,8 @@
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use ipc::reactor::Reactor;
 use sdk::error::ShellError;
+use sdk::shell::Reactor;
 
 use crate::config::declaration;
 use crate::process::Process;

@@ -1,7 +1,7 @@
 //! The tables of `show ospf`.
 
 use sdk::core::Time;
-use vr_api::show::{Row, ShowTable, Value};
+use sdk::show::{Row, ShowTable, Value};
 
 use crate::fsm::InterfaceState;
 use crate::instance::Ospf;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use ipc::InterfaceName;
 use linkstate::{Edge, FirstHop, GraphBuilder, Tree, VertexId, VertexKind};
+use sdk::InterfaceName;
 use sdk::core::Time;
 
 use crate::area::Area;

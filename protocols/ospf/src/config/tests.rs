@@ -1,4 +1,4 @@
-use vr_api::config::Node;
+use sdk::config::Node;
 
 use super::*;
 

@@ -25,7 +25,7 @@ fn body_of(kind: PacketKind, hex_body: &str) -> Vec<u8> {
 
 #[test]
 fn appendix_a_1_packets_are_of_protocol_89_with_ttl_1_to_two_groups() {
-    assert_eq!(ipc::IpProtocol::OSPF.number(), 89);
+    assert_eq!(sdk::IpProtocol::OSPF.number(), 89);
     let mut network = Network::default();
     let segment = network.segment();
     for router in 0..3 {
@@ -334,7 +334,7 @@ fn appendix_f_a_second_interface_on_the_same_network_hears_its_own_router_and_sa
     // The network of the tests keeps a router's packets from itself; a wire does not.
     let (_, _, sent) =
         network.sent.iter().find(|(_, _, message)| message.interface == Some(crate::network::name("one"))).unwrap();
-    let heard = stack_api::datagram::ProcessMessage { interface: Some(crate::network::name("two")), ..sent.clone() };
+    let heard = sdk::datagram::ProcessMessage { interface: Some(crate::network::name("two")), ..sent.clone() };
     network.input(0, sdk::core::Input::Datagram { socket: ospf::links::SOCKET, message: &heard });
     let said = format!("WARN neighbor 10.0.0.1 on two refused: its router ID {} is this router's own", id(0));
     assert!(network.routers[0].log.contains(&said), "{:?}", network.routers[0].log);

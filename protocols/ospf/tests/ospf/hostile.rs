@@ -6,7 +6,7 @@ use ospf::auth::{Algorithm, Authentication, Key};
 use ospf::packet::{BACKBONE, Frame, Hello, Options, PacketKind, encode};
 use proptest::prelude::*;
 use sdk::core::ProtocolCore;
-use vr_api::show::Value;
+use sdk::show::Value;
 
 use crate::network::{Network, id, states};
 use crate::peer::{ALL_SPF_ROUTERS, Conversation, OWN, PEER, PEER_ADDRESS, config, router_lsa};
@@ -95,7 +95,7 @@ fn a_packet_that_is_played_again_is_dropped() {
     network.seconds(30);
     let old = network.sent.iter().find(|(_, router, _)| *router == 0).unwrap().2.clone();
     network.seconds(30);
-    let received = stack_api::datagram::ProcessMessage { interface: Some(crate::network::name("link")), ..old };
+    let received = sdk::datagram::ProcessMessage { interface: Some(crate::network::name("link")), ..old };
     let socket = ospf::links::SOCKET;
     network.input(1, sdk::core::Input::Datagram { socket, message: &received });
     let drops = network.routers[1].show(network.now, "ospf drops", &["reason", "count"]);

@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use ipc::VrName;
 use ipnet::IpNet;
 use ospf::{Ospf, Process};
+use sdk::VrName;
 use sdk::core::{DatagramCommand, DatagramSocket, Input, Output, ProtocolCore, Time};
+use sdk::datagram::ProcessMessage;
+use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::rib::{RibRequest, Route, RouteChange};
-use stack_api::datagram::ProcessMessage;
-use stack_api::interface::{InterfaceKind, InterfaceState};
-use vr_api::show::Value;
+use sdk::show::Value;
 
 use crate::network::{Network, id, name, tree};
 

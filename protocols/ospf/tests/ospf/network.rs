@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use ipc::{InterfaceName, VrName};
 use ipnet::{IpNet, Ipv4Net};
 use ospf::Ospf;
+use sdk::config::Node;
 use sdk::core::{DatagramCommand, Input, Output, ProtocolCore, Time};
+use sdk::datagram::ProcessMessage;
+use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::rib::{NextHop, Redistribution, RibRequest, Route, RouteChange};
-use stack_api::datagram::ProcessMessage;
-use stack_api::interface::{InterfaceKind, InterfaceState};
-use vr_api::config::Node;
-use vr_api::show::Value;
+use sdk::show::Value;
+use sdk::{InterfaceName, VrName};
 
 /// How long a packet is on its way.
 const DELAY: Duration = Duration::from_micros(100);

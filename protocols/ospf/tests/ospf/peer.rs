@@ -3,7 +3,6 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use ipc::{InterfaceName, VrName};
 use ipnet::IpNet;
 use ospf::Ospf;
 use ospf::auth::Authentication;
@@ -14,9 +13,10 @@ use ospf::packet::{
     encode,
 };
 use sdk::core::{DatagramCommand, Input, Output, ProtocolCore, Time};
+use sdk::datagram::ProcessMessage;
+use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::rib::{NextHop, RibRequest, RouteChange};
-use stack_api::datagram::ProcessMessage;
-use stack_api::interface::{InterfaceKind, InterfaceState};
+use sdk::{InterfaceName, VrName};
 
 use crate::network::tree;
 
@@ -179,7 +179,7 @@ impl Conversation {
     pub fn state(&self) -> String {
         let rows = self.core.show(self.now, "ospf neighbor", &[]).unwrap();
         rows.first().map_or("none".to_owned(), |row| match &row[3] {
-            vr_api::show::Value::Text(state) => state.clone(),
+            sdk::show::Value::Text(state) => state.clone(),
             other => panic!("{other:?}"),
         })
     }
@@ -189,7 +189,7 @@ impl Conversation {
         let rows = self.core.show(self.now, "ospf drops", &[]).unwrap();
         let row = rows.iter().find(|row| row[0] == reason.into());
         row.map_or(0, |row| match row[1] {
-            vr_api::show::Value::Number(count) => count,
+            sdk::show::Value::Number(count) => count,
             ref other => panic!("{other:?}"),
         })
     }

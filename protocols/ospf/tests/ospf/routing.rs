@@ -8,7 +8,7 @@ use ospf::packet::{
     RouterLinkKind, RouterLsa, SequenceNumber, SummaryLsa,
 };
 use sdk::core::ProtocolCore;
-use vr_api::show::Value;
+use sdk::show::Value;
 
 use crate::areas::{chain, lsas, routes};
 use crate::network::{Network, id};

@@ -32,7 +32,7 @@ fn section_7_2_others_are_told_of_the_link_only_once_databases_are_the_same() {
         conversation.millis(300);
         let rows = sdk::core::ProtocolCore::show(&conversation.core, conversation.now, "ospf database", &[]).unwrap();
         let own = rows.into_iter().find(|row| row[2] == OWN.to_string().as_str().into()).unwrap();
-        let vr_api::show::Value::List(links) = own[8].clone() else { panic!("{own:?}") };
+        let sdk::show::Value::List(links) = own[8].clone() else { panic!("{own:?}") };
         links.len()
     };
     conversation.hello();
@@ -472,7 +472,7 @@ fn section_10_5_each_field_that_does_not_agree_is_said_once_and_by_name() {
         assert_eq!(conversation.state(), "ExStart");
         let rows = sdk::core::ProtocolCore::show(&conversation.core, conversation.now, "ospf interface", &[]).unwrap();
         let because = rows[0].len() - 2;
-        assert_eq!(rows[0][because], vr_api::show::Value::Null);
+        assert_eq!(rows[0][because], sdk::show::Value::Null);
     }
 }
 
