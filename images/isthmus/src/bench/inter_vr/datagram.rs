@@ -14,6 +14,9 @@ use super::transport::{FILLING, Subject};
 /// A receiver that hears nothing for so long has heard all.
 const SILENCE: Duration = Duration::from_millis(200);
 
+/// A receiver that has heard nothing for so long will hear nothing: whoever gave the order was killed.
+const PATIENCE: Duration = Duration::from_secs(30);
+
 /// Datagrams between two looks at the clock: a look costs as much as a small datagram.
 const PER_LOOK: u64 = 64;
 
@@ -98,13 +101,13 @@ impl DatagramEnd {
     /// Receives until it is silent; returns how many came in a second.
     pub fn serve(&self, message_bytes: usize) -> Result<f64> {
         let mut buffer = vec![0; 2 * message_bytes];
-        let (mut received, mut span) = (0_u64, None);
+        let (since, mut received, mut span) = (Instant::now(), 0_u64, None);
         loop {
             match self.receive(&mut buffer) {
                 Ok(length) => ensure!(length == message_bytes, "a datagram of {length} bytes, not {message_bytes}"),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock && received > PER_LOOK => break,
-                // The sender begins when it likes.
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => continue,
+                // The sender begins when it likes, unless it is gone.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock && since.elapsed() < PATIENCE => continue,
                 Err(error) => return Err(error).context("receive a datagram"),
             }
             if received.is_multiple_of(PER_LOOK) {
