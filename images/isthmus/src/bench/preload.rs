@@ -22,6 +22,11 @@ const PRELOAD: &str = "preload";
 const KERNEL: &str = "kernel";
 /// How long a server may take until its client reaches it.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a client may take, in seconds: redis-benchmark, for one, now and then turns for ever, on the kernel's sockets too.
+const CLIENT_SECONDS: &str = "30";
+const LIMIT: [&str; 4] = ["timeout", "-k", "1", CLIENT_SECONDS];
+/// timeout(1) says so that the time was over.
+const TIME_IS_OVER: i32 = 124;
 const PAUSE: Duration = Duration::from_millis(100);
 const PORT: &str = "5201";
 const ROUTER: &str = "bench";
@@ -189,11 +194,15 @@ fn run(case: &Case, subject: &'static str, folder: &Path, seconds: &str) -> Resu
         };
         line.iter().map(|text| word(text)).collect()
     };
-    let mut server = command(&words(case.server), blue, folder, case.one_core)?;
+    let mut server = command(&[], &words(case.server), blue, folder, case.one_core)?;
     let mut server = Server(server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("the server")?);
     let until = Instant::now() + PATIENCE;
     loop {
-        let output = command(&words(case.client), red, folder, case.one_core)?.output().context("the client")?;
+        let client = command(&LIMIT, &words(case.client), red, folder, case.one_core)?.output();
+        let output = client.context("the client")?;
+        if output.status.code() == Some(TIME_IS_OVER) {
+            bail!("{}: has not ended after {CLIENT_SECONDS} s", case.client.join(" "));
+        }
         let text = String::from_utf8_lossy(&output.stdout);
         if let Some(value) = (case.read)(&text).filter(|_| output.status.success()) {
             return Ok(value);
@@ -211,9 +220,9 @@ fn run(case: &Case, subject: &'static str, folder: &Path, seconds: &str) -> Resu
     }
 }
 
-/// A program in a VR, or in none.
-fn command(line: &[String], vr: Option<&str>, folder: &Path, one_core: bool) -> Result<Command> {
-    let mut words: Vec<String> = Vec::new();
+/// A program in a VR, or in none; `under`: what runs it.
+fn command(under: &[&str], line: &[String], vr: Option<&str>, folder: &Path, one_core: bool) -> Result<Command> {
+    let mut words: Vec<String> = under.iter().copied().map(str::to_owned).collect();
     if let Some(vr) = vr {
         let own = std::env::current_exe()?.into_os_string().into_string().ok().context("a path that is not UTF-8")?;
         words.extend([own.as_str(), "run", "--name", ROUTER, "--vr", vr, "--preload", "--"].map(str::to_owned));
