@@ -30,6 +30,7 @@
 //! ```
 
 use std::io;
+use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -159,7 +160,7 @@ struct Spin {
     yields: u32,
     /// Own CPU as the peer was last told, plus one.
     cpu: u64,
-    /// Position behind what was written when this end last looked out.
+    /// Position behind what was written when this end last looked out for bytes.
     written: u64,
 }
 
@@ -559,7 +560,7 @@ impl Channel {
         if self.gate_closed {
             return Ok(false);
         }
-        Ok(self.end_reported || self.in_turn(Self::readable)? || self.spin(Self::readable)?)
+        Ok(self.end_reported || self.in_turn(Self::readable)? || self.look_out_for_bytes()?)
     }
 
     /// The same for room to write `minimum` bytes.
@@ -573,7 +574,7 @@ impl Channel {
         if self.gate_closed {
             return Ok(false);
         }
-        if self.end_reported || self.in_turn(Self::readable)? || self.spin(Self::readable)? {
+        if self.end_reported || self.in_turn(Self::readable)? || self.look_out_for_bytes()? {
             return Ok(true);
         }
         self.sleep_while(timeout, Self::arm_read)
@@ -693,6 +694,20 @@ impl Channel {
         Ok(self.rx.available()? > 0 || self.rx.peer_ended())
     }
 
+    /// Looks out for something to read. Where an answer is awaited, since this side has written, the line of its bytes is
+    /// asked for meanwhile; a stream's writer would only lose its lines, still unwritten.
+    fn look_out_for_bytes(&mut self) -> Result<bool, ChannelError> {
+        let written = self.tx.position();
+        let asked = mem::replace(&mut self.spin.written, written) != written;
+        self.spin(|channel| {
+            let ready = channel.readable()?;
+            if asked && !ready {
+                channel.rx.prefetch();
+            }
+            Ok(ready)
+        })
+    }
+
     /// Looks out for the peer for a while, on another CPU or on this one.
     fn spin(&mut self, ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>) -> Result<bool, ChannelError> {
         if self.spin.bound.is_zero() || self.shared {
@@ -716,19 +731,12 @@ impl Channel {
         &mut self,
         mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
     ) -> Result<bool, ChannelError> {
-        // Who has written since is answered with a few bytes. A stream's writer would only lose its lines, still unwritten.
-        let written = self.tx.position();
-        let asked = written != self.spin.written;
-        self.spin.written = written;
         let mut start = None;
         loop {
             for _ in 0..SPINS_PER_LOOK {
                 if ready(self)? {
                     self.spin.now = self.spin.bound;
                     return Ok(true);
-                }
-                if asked {
-                    self.rx.prefetch();
                 }
                 std::hint::spin_loop();
             }

@@ -190,11 +190,6 @@ impl Consumer {
         self.flags() & FIN != 0
     }
 
-    /// Whether the writer has closed; bytes may still be there.
-    pub fn writer_closed(&self) -> bool {
-        self.flags() & FIN != 0
-    }
-
     /// The code that the writer broke the ring off with.
     #[inline]
     pub fn reset_by_peer(&self) -> Option<u32> {

@@ -100,7 +100,7 @@ impl Pipe {
     /// What is there now. To be called before the connection takes it, and handed to [`arm`](Self::arm) after that.
     pub fn look(&self) -> Found {
         // The end first: who ends has written before.
-        let ended = self.channel.as_ref().is_some_and(|channel| channel.rx.writer_closed());
+        let ended = self.channel.as_ref().is_some_and(|channel| channel.rx.peer_closed());
         let written = self.channel.as_ref().and_then(|channel| channel.rx.available().ok());
         Found { written: written.unwrap_or(0), ended, unread: self.unread() }
     }
@@ -162,7 +162,7 @@ impl SendSource for Source<'_> {
 
     fn finished(&self) -> bool {
         let pipe = self.0.borrow();
-        pipe.channel.as_ref().is_some_and(|channel| channel.rx.writer_closed())
+        pipe.channel.as_ref().is_some_and(|channel| channel.rx.peer_closed())
     }
 }
 
