@@ -7,6 +7,7 @@
 //! of its own. What takes network namespaces takes root.
 
 mod core;
+mod namespaces;
 pub mod peers;
 mod player;
 mod ring;

@@ -16,6 +16,7 @@ use anyhow::{Context, Result, bail};
 use nix::unistd::{User, chown, geteuid};
 use serde_json::Value;
 
+use super::namespaces::{measure_in_child, prepare};
 use super::ring::{Found, until};
 
 /// Names by which this program is started as that child.
@@ -90,27 +91,12 @@ pub fn find(program: &str) -> Option<PathBuf> {
 /// Measures a ring, in a child.
 pub fn measure(kind: Kind) -> Result<Found> {
     let (name, _) = CHILDREN.into_iter().find(|(_, other)| *other == kind).context("no such child")?;
-    let exe = fs::read_link("/proc/self/exe").context("this program's file")?;
-    let output = Command::new("unshare")
-        .args(["--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"])
-        .arg(exe)
-        .args(["bench", name])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("unshare")?;
-    if !output.status.success() {
-        bail!("the ring of {}: {}", kind.subject(), output.status);
-    }
-    serde_json::from_slice(&output.stdout).context("what the ring's child found")
+    measure_in_child(name)
 }
 
 /// The child: builds the ring, measures, prints what it found.
 pub fn child(kind: Kind) -> Result<()> {
-    if std::process::id() != 1 {
-        bail!("`bench igp` starts this in namespaces of its own; outside of them it would change the host");
-    }
-    run("mount", &["-t", "tmpfs", "tmpfs", "/run"])?;
-    fs::create_dir_all("/run/netns")?;
+    prepare()?;
     let ring = Ring::build(kind)?;
     let watch = Watch::start(kind)?;
     let begun = Instant::now();

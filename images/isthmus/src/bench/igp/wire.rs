@@ -21,6 +21,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::core::{NEIGHBOR as LEFT, Network, OWN, external};
+use super::namespaces::{measure_in_child, prepare};
 use super::peers::{Kind, find, ip, run};
 use super::player::Player;
 use super::ring::until;
@@ -81,27 +82,12 @@ pub struct Found {
 /// Measures, in a child.
 pub fn measure(subject: Subject) -> Result<Found> {
     let (name, _) = CHILDREN.into_iter().find(|(_, other)| *other == subject).context("no such child")?;
-    let exe = fs::read_link("/proc/self/exe").context("this program's file")?;
-    let output = Command::new("unshare")
-        .args(["--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc"])
-        .arg(exe)
-        .args(["bench", name])
-        .stderr(Stdio::inherit())
-        .output()
-        .context("unshare")?;
-    if !output.status.success() {
-        bail!("{name}: {}", output.status);
-    }
-    serde_json::from_slice(&output.stdout).context("what the child found")
+    measure_in_child(name)
 }
 
 /// The child: builds the networks, measures, prints what it found.
 pub fn child(subject: Subject) -> Result<()> {
-    if std::process::id() != 1 {
-        bail!("`bench igp` starts this in namespaces of its own; outside of them it would change the host");
-    }
-    run("mount", &["-t", "tmpfs", "tmpfs", "/run"])?;
-    fs::create_dir_all("/run/netns")?;
+    prepare()?;
     let router = Router::start(subject)?;
     let left = within("left", || Player::start(Network::id(0), LEFT, OWN))?;
     let right = within("right", || Player::start(RIGHT_ID, RIGHT, OWN))?;
