@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::endpoint::Place;
-use crate::namespace::Namespace;
-use crate::support::{CABLE, Router};
+use testing::namespace::Namespace;
+use testing::support::{CABLE, Router};
 
 /// Columns of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -144,7 +144,7 @@ impl Network {
             namespace.ip(&format!("address add 2001:db8:1::{own}/128 dev lo"));
             namespace.ip(&format!("route add 2001:db8:1::{other}/128 via 2001:db8::{other}"));
             // Errors come for each packet that causes one, not for some of them.
-            crate::namespace::run(namespace.command("sysctl").args(["-q", "-w", "net.ipv4.icmp_ratelimit=0"]));
+            testing::namespace::run(namespace.command("sysctl").args(["-q", "-w", "net.ipv4.icmp_ratelimit=0"]));
         }
         Network::Namespaces { red, blue }
     }

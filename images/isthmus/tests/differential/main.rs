@@ -33,17 +33,6 @@ mod scene;
 mod scene_datagram;
 mod suite;
 
-// Of what the tests of the whole router share, this suite uses a part; the tests among it need the other harness.
-#[allow(dead_code, unused_imports)]
-#[path = "../router/disk.rs"]
-mod disk;
-#[allow(dead_code)]
-#[path = "../router/namespace.rs"]
-mod namespace;
-#[allow(dead_code)]
-#[path = "../router/support.rs"]
-mod support;
-
 use std::process::ExitCode;
 
 fn main() -> ExitCode {

@@ -16,7 +16,7 @@ use nix::unistd::Pid;
 use crate::column::{Column, Vr};
 use crate::endpoint::{Order, PLACE, Patience, Reply};
 use crate::host::{Errno, Got, Handle, How, PATIENCE, Until, Wanted, Wishes};
-use crate::support::stop;
+use testing::support::stop;
 
 /// The least port that nobody chose: where Linux's ephemeral ports, and those of the stack, begin.
 const FIRST_EPHEMERAL: u16 = 32_768;

@@ -6,9 +6,9 @@ use std::thread;
 
 use crate::cases::{self, Case};
 use crate::column::{Column, Kind};
-use crate::namespace::can_run;
 use crate::report::{self, Transcripts, Verdict};
 use crate::scene::Scene;
+use testing::namespace::can_run;
 
 /// What the kernel's column is skipped as.
 const JUDGE: &str = "differential::kernel_column";

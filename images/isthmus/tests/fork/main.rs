@@ -4,17 +4,6 @@
 //! A process that forks has one thread, so this is a program of its own and not one of the test harness. It plays red's
 //! program itself; blue's is this executable once more, a server that forks for each connection.
 
-// Of what the tests of the whole router share, this one uses a part; the tests among it need the other harness.
-#[allow(dead_code, unused_imports)]
-#[path = "../router/disk.rs"]
-mod disk;
-#[allow(dead_code)]
-#[path = "../router/namespace.rs"]
-mod namespace;
-#[allow(dead_code)]
-#[path = "../router/support.rs"]
-mod support;
-
 use std::io::{BufRead, BufReader, ErrorKind, Read, Write, copy};
 use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -29,7 +18,7 @@ use nix::unistd::Pid;
 use sockets::Shutdown;
 use sockets::blocking::{Process, TcpStream};
 
-use crate::support::{CABLE, Router, stop};
+use testing::support::{CABLE, Router, stop};
 
 /// Control socket of the router, for the program that plays the server.
 const SERVER: &str = "ISTHMUS_TEST_SERVER";

@@ -1,6 +1,6 @@
 //! The real tree: every test starts whole routers of separate processes and looks at them as an operator does.
 //!
-//! `support` starts, asks and stops them. Each router has a folder and a name of its own, so that tests run beside each
+//! `testing::support` starts, asks and stops them. Each router has a folder and a name of its own, so that tests run beside each
 //! other.
 
 mod addresses;
@@ -23,7 +23,6 @@ mod hotplug;
 mod igp;
 mod ipv6;
 mod lab;
-mod namespace;
 mod new_protocol;
 mod nonsense;
 mod ospf;
@@ -37,7 +36,8 @@ mod preload;
 mod program;
 mod restart;
 mod service;
-mod support;
 mod tap;
 mod topology;
 mod vm;
+
+use testing::{namespace, support};

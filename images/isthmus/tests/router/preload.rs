@@ -4,62 +4,11 @@ use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
-use std::sync::Once;
+use std::process::{Command, Output, Stdio};
 
-use crate::namespace::{can_run, find};
-use crate::support::{Router, TWO_VRS, assert_fails, stderr, sum, wait_until};
-
-/// Makes the library, beside the executable: cargo builds no other package's for a test.
-fn build_library() {
-    static ONCE: Once = Once::new();
-    ONCE.call_once(|| {
-        let mut cargo = Command::new(env!("CARGO"));
-        cargo.args(["build", "--quiet", "--offline", "-p", "isthmus-preload"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-        if Path::new(env!("CARGO_BIN_EXE_isthmus")).parent().is_some_and(|folder| folder.ends_with("release")) {
-            cargo.arg("--release");
-        }
-        let output = cargo.output().unwrap();
-        assert!(output.status.success(), "{}", stderr(&output));
-    });
-}
-
-/// Whether the programs are installed; else says which test does not run.
-fn has(test: &str, programs: &[&str]) -> bool {
-    build_library();
-    match programs.iter().find(|program| find(program).is_none()) {
-        Some(missing) => {
-            // Not `eprintln`: the test harness swallows what a passing test prints with it.
-            let mut terminal = std::io::stderr();
-            writeln!(terminal, "SKIPPED {test}: {missing} is not installed").unwrap();
-            false
-        }
-        None => true,
-    }
-}
-
-/// A program in a VR.
-fn program<S: AsRef<OsStr>>(router: &Router, vr: &str, line: &[S]) -> Command {
-    let mut command = router.command(["run", "--name", router.name(), "--vr", vr, "--preload", "--"]);
-    command.args(line);
-    command
-}
-
-/// One that serves until it is dropped.
-struct Server(Child);
-
-impl Server {
-    fn start(mut command: Command) -> Self {
-        Self(command.stdout(Stdio::piped()).spawn().unwrap())
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+use testing::namespace::{can_run, find};
+use testing::preload::{Server, build_library, has, program};
+use testing::support::{Router, TWO_VRS, assert_fails, stderr, sum, wait_until};
 
 #[test]
 fn a_web_server_and_its_client_talk_over_the_channel() {

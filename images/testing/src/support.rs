@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::disk::SmallDisk;
+use crate::SmallDisk;
 
 /// How long a condition may take to come true. Only a broken router needs it.
 pub const PATIENCE: Duration = Duration::from_secs(30);
@@ -39,7 +39,14 @@ vr blue
 ";
 
 /// The two virtual routers of the demo.
-pub const TWO_VRS: &str = include_str!("../../../examples/two-vrs.conf");
+pub const TWO_VRS: &str = include_str!("../../examples/two-vrs.conf");
+
+/// The executable, which cargo has built beside the folder of the test that runs.
+pub fn executable() -> PathBuf {
+    let test = std::env::current_exe().expect("a test has a path");
+    let folder = test.parent().and_then(Path::parent).expect("it lies in a folder of the folder of executables");
+    folder.join("isthmus")
+}
 
 /// A router, stopped when it is dropped.
 #[derive(Debug)]
@@ -132,7 +139,7 @@ impl Router {
 
     /// `isthmus` with arguments, in this router's folder.
     pub fn command<S: AsRef<OsStr>>(&self, args: impl IntoIterator<Item = S>) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_isthmus"));
+        let mut command = Command::new(executable());
         command.args(args).env("ISTHMUS_DIR", self.home()).stdin(Stdio::null());
         command
     }

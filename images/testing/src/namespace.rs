@@ -46,6 +46,7 @@ pub struct Namespace {
 
 impl Namespace {
     /// A network with nothing but a loopback device.
+    #[expect(clippy::new_without_default, reason = "it is made in the kernel, which a default would not tell")]
     pub fn new() -> Self {
         let name = format!("isthmus-{}-{}", std::process::id(), MADE.fetch_add(1, Ordering::Relaxed));
         run(Command::new("ip").args(["netns", "add", &name]));
