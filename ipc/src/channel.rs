@@ -30,15 +30,12 @@
 //! ```
 
 use std::io;
-use std::mem;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use crate::doorbell::{Doorbell, MOST_RINGS, make_bell};
 use crate::error::{ChannelError, PeerFault};
@@ -46,19 +43,13 @@ use crate::memory::{self, Memory, Slot};
 use crate::ring::{self, CHANNEL_BYTES, Consumer, EndCursors, Producer};
 
 mod share;
+mod wait;
+
+use self::wait::Spin;
 
 /// Rings without any progress after which the peer is taken to be hostile. A correct peer rings only when it has
 /// written, read or closed; the margin is for what a later version may ring for.
 const MAX_FRUITLESS_RINGS: u32 = 4096;
-
-/// Looks at the ring between two looks at the clock, while spinning.
-const SPINS_PER_LOOK: u32 = 64;
-
-/// How often a side makes way for a peer on the same CPU before it sleeps.
-const MAX_YIELDS: u32 = 4;
-
-/// What the header says of a peer that has not waited yet.
-const UNKNOWN_CPU: u64 = 0;
 
 /// Which end of a channel: who opened it, or who was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,20 +139,6 @@ struct Progress {
     /// All flags that it ever showed: one that comes and goes is progress once.
     writer_flags: u64,
     reader_flags: u64,
-}
-
-/// How long to look out for the peer before going to sleep.
-#[derive(Debug, Default, Clone, Copy)]
-struct Spin {
-    bound: Duration,
-    /// Present length: halved when spinning was in vain, back at the bound when it was not.
-    now: Duration,
-    /// How often to make way for the peer; halved and set back likewise.
-    yields: u32,
-    /// Own CPU as the peer was last told, plus one.
-    cpu: u64,
-    /// Position behind what was written when this end last looked out for bytes.
-    written: u64,
 }
 
 /// A record that lies in the ring of a [`Channel`]. Unless it is consumed it stays there.
@@ -546,82 +523,6 @@ impl Channel {
         self.in_turn(|channel| Ok(channel.tx.arm_record(length)?))
     }
 
-    /// Lets [`wait_readable`](Self::wait_readable) and [`wait_writable`](Self::wait_writable) look out for the peer before
-    /// they sleep: for at most this long if it last waited on another CPU; if it did on this one, where looking would
-    /// only keep it from working, by making way for it a few times. Both are done less where they were in vain. Zero,
-    /// the default: not at all.
-    pub fn set_spin(&mut self, bound: Duration) {
-        self.spin = Spin { bound, now: bound, yields: MAX_YIELDS, ..self.spin };
-    }
-
-    /// Looks out for something to read, as long as [`set_spin`](Self::set_spin) allows, and never sleeps: for a reader
-    /// that waits for others too. `false`: there is nothing; the bell is not armed.
-    pub fn look_out_readable(&mut self) -> Result<bool, ChannelError> {
-        if self.gate_closed {
-            return Ok(false);
-        }
-        Ok(self.end_reported || self.in_turn(Self::readable)? || self.look_out_for_bytes()?)
-    }
-
-    /// The same for room to write `minimum` bytes.
-    pub fn look_out_writable(&mut self, minimum: usize) -> Result<bool, ChannelError> {
-        Ok(self.check_writable().is_err() || self.spin(|channel| Ok(channel.tx.free()? >= minimum))?)
-    }
-
-    /// Blocks until something can be read: bytes, the end, or an error. `false`: the time is over, or the gate is
-    /// closed.
-    pub fn wait_readable(&mut self, timeout: Option<Duration>) -> Result<bool, ChannelError> {
-        if self.gate_closed {
-            return Ok(false);
-        }
-        if self.end_reported || self.in_turn(Self::readable)? || self.look_out_for_bytes()? {
-            return Ok(true);
-        }
-        self.sleep_while(timeout, Self::arm_read)
-    }
-
-    /// Blocks until `minimum` bytes can be written, or writing fails. `false`: the time is over.
-    pub fn wait_writable(&mut self, minimum: usize, timeout: Option<Duration>) -> Result<bool, ChannelError> {
-        if self.look_out_writable(minimum)? {
-            return Ok(true);
-        }
-        self.sleep_while(timeout, |channel| Ok(channel.check_writable().is_ok() && channel.arm_write(minimum)?))
-    }
-
-    /// Blocks until the bell rings, for whatever was armed, and silences it. `false`: it did not, in time or for a
-    /// signal.
-    pub fn wait_bell(&mut self, timeout: Option<Duration>) -> Result<bool, ChannelError> {
-        let events = self.listen(timeout)?;
-        if events.contains(PollFlags::POLLIN) {
-            self.silence()?;
-        }
-        Ok(!events.is_empty())
-    }
-
-    /// Waits for the bell, and lets it ring.
-    fn listen(&mut self, timeout: Option<Duration>) -> Result<PollFlags, ChannelError> {
-        let mut bells = [PollFd::new(self.doorbell.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut bells, poll_timeout(timeout)) {
-            Ok(_) => {}
-            Err(nix::Error::EINTR) => return Ok(PollFlags::empty()),
-            Err(error) => return Err(ChannelError::Kernel { what: "wait for a doorbell", error: error.into() }),
-        }
-        let events = bells.first().and_then(PollFd::revents).unwrap_or(PollFlags::empty());
-        if events.contains(PollFlags::POLLHUP) {
-            self.doorbell.note_peer_gone();
-        }
-        Ok(events)
-    }
-
-    /// Silences the bell, which poll(2) heard.
-    fn silence(&mut self) -> Result<(), ChannelError> {
-        let kernel = |error| ChannelError::Kernel { what: "silence a doorbell", error };
-        if self.doorbell.drain_once().map_err(kernel)? > 0 {
-            self.in_turn(Self::count_ring)?;
-        }
-        Ok(())
-    }
-
     #[inline]
     fn check_writable(&self) -> Result<(), ChannelError> {
         if self.tx.is_closed() {
@@ -689,111 +590,6 @@ impl Channel {
         }
         Ok(())
     }
-
-    fn readable(&mut self) -> Result<bool, ChannelError> {
-        Ok(self.rx.available()? > 0 || self.rx.peer_ended())
-    }
-
-    /// Looks out for something to read. Where an answer is awaited, since this side has written, the line of its bytes is
-    /// asked for meanwhile; a stream's writer would only lose its lines, still unwritten.
-    fn look_out_for_bytes(&mut self) -> Result<bool, ChannelError> {
-        let written = self.tx.position();
-        let asked = mem::replace(&mut self.spin.written, written) != written;
-        self.spin(|channel| {
-            let ready = channel.readable()?;
-            if asked && !ready {
-                channel.rx.prefetch();
-            }
-            Ok(ready)
-        })
-    }
-
-    /// Looks out for the peer for a while, on another CPU or on this one.
-    fn spin(&mut self, ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>) -> Result<bool, ChannelError> {
-        if self.spin.bound.is_zero() || self.shared {
-            return Ok(false);
-        }
-        let cpu = nix::sched::sched_getcpu().map_or(UNKNOWN_CPU, |cpu| cpu as u64 + 1);
-        if self.spin.cpu != cpu {
-            // Only then: the peer looks at that line with every write and read.
-            self.spin.cpu = cpu;
-            self.tx.note_cpu(cpu);
-        }
-        match self.rx.peer_cpu() {
-            UNKNOWN_CPU => Ok(false),
-            same if same == cpu => self.make_way(ready),
-            _ => self.look_out(ready),
-        }
-    }
-
-    /// The peer runs elsewhere: looks at the ring.
-    fn look_out(
-        &mut self,
-        mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
-    ) -> Result<bool, ChannelError> {
-        let mut start = None;
-        loop {
-            for _ in 0..SPINS_PER_LOOK {
-                if ready(self)? {
-                    self.spin.now = self.spin.bound;
-                    return Ok(true);
-                }
-                std::hint::spin_loop();
-            }
-            // What comes soon is met before there was a look at the clock.
-            let start = *start.get_or_insert_with(Instant::now);
-            if start.elapsed() >= self.spin.now {
-                self.spin.now = (self.spin.now / 2).max(self.spin.bound / 16);
-                return Ok(false);
-            }
-        }
-    }
-
-    /// The peer needs this CPU: lets it run, if it is awake. That costs a switch of processes, and no waking.
-    fn make_way(
-        &mut self,
-        mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
-    ) -> Result<bool, ChannelError> {
-        for _ in 0..self.spin.yields {
-            std::thread::yield_now();
-            if ready(self)? {
-                self.spin.yields = MAX_YIELDS;
-                return Ok(true);
-            }
-        }
-        self.spin.yields = (self.spin.yields / 2).max(1);
-        Ok(false)
-    }
-
-    /// Sleeps as long as `arm` says that it may.
-    fn sleep_while(
-        &mut self,
-        timeout: Option<Duration>,
-        mut arm: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
-    ) -> Result<bool, ChannelError> {
-        if self.shared {
-            return self.sleep_beside_siblings(timeout, arm);
-        }
-        let until = timeout.map(|timeout| Instant::now() + timeout);
-        loop {
-            if !arm(self)? {
-                return Ok(true);
-            }
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let rung = self.wait_bell(left)?;
-            if left.is_some_and(|left| left.is_zero()) {
-                // The last look: a peer that rings on does not stretch the time.
-                return Ok(rung && !arm(self)?);
-            }
-        }
-    }
-}
-
-/// poll(2) counts in milliseconds: rounded up, so that a wait is never too short.
-fn poll_timeout(left: Option<Duration>) -> PollTimeout {
-    let Some(left) = left else { return PollTimeout::NONE };
-    let milliseconds = left.as_nanos().div_ceil(1_000_000);
-    i32::try_from(milliseconds).ok().and_then(|ms| PollTimeout::try_from(ms).ok()).unwrap_or(PollTimeout::MAX)
 }
 
 impl AsFd for Channel {

@@ -1,5 +1,6 @@
 use std::os::fd::AsRawFd;
 use std::thread;
+use std::time::Duration;
 
 use mio::{Events, Poll};
 
