@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::Command;
 
 use serde_json::Value;
+use testing::preload::has;
 
 /// Runs a benchmark shortly; what it leaves behind is an error.
 fn bench(name: &str) -> Value {
@@ -109,6 +110,22 @@ fn bench_igp_measures_the_core_and_a_ring_of_vrs() {
         assert!(row(&report, case, "bird")["skipped"].is_string(), "{case}");
     }
     assert_eq!(row(&report, "reconverge_40", "bound")["median"], 0.05);
+}
+
+#[test]
+fn bench_preload_measures_each_program_on_both_sides_and_costs_the_stack_no_packet() {
+    let test = "bench_preload_measures_each_program_on_both_sides_and_costs_the_stack_no_packet";
+    if !has(test, &["iperf3", "sockperf", "redis-server", "redis-benchmark", "setpriv", "timeout"]) {
+        return;
+    }
+    let report = bench("preload");
+    for case in ["iperf3_bulk", "iperf3_64B", "sockperf_tcp", "sockperf_tcp_one_core", "sockperf_udp", "redis_ops"] {
+        for subject in ["preload", "kernel"] {
+            let row = row(&report, case, subject);
+            assert!(row["median"].as_f64().is_some_and(|median| median > 0.0), "{row}");
+        }
+    }
+    assert_eq!(row(&report, "stack_packets", "preload")["max"], 0.0);
 }
 
 /// `check` counts the lines that say why a test cannot run.

@@ -48,6 +48,9 @@ pub fn executable() -> PathBuf {
     folder.join("isthmus")
 }
 
+/// Two VRs that are joined, without routing processes.
+pub const JOINED: &str = include_str!("../../isthmus/src/bench/joined.conf");
+
 /// A router, stopped when it is dropped.
 #[derive(Debug)]
 pub struct Router {

@@ -11,6 +11,9 @@ use serde_json::Value;
 use crate::launch::Launch;
 use crate::paths::Places;
 
+/// The configuration of two virtual routers that are joined, `red` at 10.0.0.0 and `blue` at 10.0.0.1, and nothing else.
+pub const JOINED: &str = include_str!("joined.conf");
+
 /// What of a router is kept on files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kept {

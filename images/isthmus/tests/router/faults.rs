@@ -10,7 +10,7 @@ use sockets::{LibraryEvent, Received, SocketError, SocketId};
 
 use crate::peer::{Peer, Role};
 use crate::program::{Program, connect, until};
-use crate::support::{Router, stop, sum};
+use crate::support::{JOINED, Router, stop, sum};
 
 const NOTHING: Result<Received, SocketError> = Ok(Received::NothingYet);
 const END: Result<Received, SocketError> = Ok(Received::EndOfFile);
@@ -18,26 +18,6 @@ const AT_BLUE: &str = "10.0.0.1:7000";
 
 /// Longer than what a network would make of a call that should fail; short for a test.
 const IMPATIENT: Duration = Duration::from_millis(200);
-
-/// Two VRs without routing processes: what is tested needs none.
-const JOINED: &str = "
-vr red
-!
-vr blue
-!
-connect red blue
-!
-vr red
- interface blue
-  ipv4 address 10.0.0.0/31
- !
-!
-vr blue
- interface red
-  ipv4 address 10.0.0.1/31
- !
-!
-";
 
 /// A servant of the router that stands still until this is dropped, also by a test that fails.
 struct Stopped(Pid);

@@ -8,7 +8,7 @@ use std::process::{Command, Output, Stdio};
 
 use testing::namespace::{can_run, find};
 use testing::preload::{Server, build_library, has, program};
-use testing::support::{Router, TWO_VRS, assert_fails, stderr, sum, wait_until};
+use testing::support::{JOINED, Router, TWO_VRS, assert_fails, stderr, sum, wait_until};
 
 #[test]
 fn a_web_server_and_its_client_talk_over_the_channel() {
@@ -112,6 +112,41 @@ fn programs_see_the_interfaces_of_the_vr_and_nothing_of_the_host() {
     assert_fails(&refused, "Operation not permitted");
 }
 
+/// Asks by ioctl as netdevice(7) has it, and prints what is told of the interface `blue`.
+const IOCTLS: &str = "
+import array, fcntl, socket, struct
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+def ask(request, name=b'blue'):
+    try:
+        return fcntl.ioctl(s, request, struct.pack('16s24x', name))[16:]
+    except OSError as error:
+        return error.strerror
+address = lambda answer: socket.inet_ntoa(answer[4:8])
+print('address', address(ask(0x8915)), address(ask(0x891b)))
+print('up', struct.unpack('h', ask(0x8913)[:2])[0] & 1)
+number = struct.unpack('i', ask(0x8933)[:4])[0]
+print('name', fcntl.ioctl(s, 0x8910, struct.pack('16xi20x', number))[:16].rstrip(bytes(1)).decode())
+print('host', ask(0x8913, b'lo'), '|', ask(0x8915, b'eth0'))
+print('change', ask(0x8916))
+room = array.array('B', bytes(4096))
+used = struct.unpack('iP', fcntl.ioctl(s, 0x8912, struct.pack('iP', 4096, room.buffer_info()[0])))[0]
+entries = [room[at:at + 40].tobytes() for at in range(0, used, 40)]
+print('all', *((entry[:16].rstrip(bytes(1)).decode(), address(entry[16:])) for entry in entries))
+";
+
+#[test]
+fn programs_ask_for_the_interfaces_of_the_vr_by_ioctl() {
+    if !has("programs_ask_for_the_interfaces_of_the_vr_by_ioctl", &["python3"]) {
+        return;
+    }
+    let router = Router::up("preload-ioctl", TWO_VRS);
+    let output = program(&router, "red", &["python3", "-c", IOCTLS]).output().unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    let wanted = "address 10.0.0.0 255.255.255.254\nup 1\nname blue\nhost No such device | No such device\n\
+                  change Operation not permitted\nall ('Loopback0', '192.0.2.1') ('blue', '10.0.0.0')\n";
+    assert_eq!(told, wanted, "{}", stderr(&output));
+}
+
 #[test]
 fn a_server_with_an_event_loop_serves_a_large_page() {
     if !has("a_server_with_an_event_loop_serves_a_large_page", &["nginx", "curl"]) {
@@ -169,26 +204,6 @@ fn a_database_is_used_by_many_at_once() {
     assert_eq!(packets(), before);
 }
 
-/// Two VRs joined, and nothing in them.
-const PLAIN: &str = "\
-vr red
-!
-vr blue
-!
-connect red blue
-!
-vr red
- interface blue
-  ipv4 address 10.0.0.0/31
- !
-!
-vr blue
- interface red
-  ipv4 address 10.0.0.1/31
- !
-!
-";
-
 /// Of each VR: its name, AS and network, and the other's address, AS and network.
 const SIDES: [[&str; 6]; 2] = [
     ["red", "64501", "198.51.100.0/24", "10.0.0.1", "64502", "203.0.113.0/24"],
@@ -200,7 +215,7 @@ fn bird_peers_with_bird_between_two_vrs() {
     if !has("bird_peers_with_bird_between_two_vrs", &["bird", "birdc"]) {
         return;
     }
-    let router = Router::up("preload-bird", PLAIN);
+    let router = Router::up("preload-bird", JOINED);
     let control = |vr: &str| router.folder().join(format!("{vr}.ctl"));
     let _daemons = SIDES.map(|[vr, own_as, network, peer, peer_as, _]| {
         let config = format!(
@@ -240,7 +255,7 @@ fn frrs_bgpd_peers_with_itself_between_two_vrs() {
     {
         return;
     }
-    let router = Router::up("preload-frr", PLAIN);
+    let router = Router::up("preload-frr", JOINED);
     std::fs::set_permissions(router.folder(), PermissionsExt::from_mode(0o755)).unwrap();
     let _daemons = SIDES.map(|[vr, own_as, network, peer, peer_as, _]| {
         let config = format!(

@@ -3,16 +3,17 @@
 //! The server and the client of each case are started anew for each round, with `isthmus run --preload` in two VRs of a
 //! router of the benchmark's own, or as they are. VPP's preload library, the only peer, is quoted in docs/benchmarks.md.
 
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::thread;
-use std::time::{Duration, Instant};
+mod program;
 
-use anyhow::{Context, Result, anyhow, bail};
+use std::net::{TcpListener, UdpSocket};
+use std::path::Path;
+
+use anyhow::{Context, Result};
 use serde_json::Value;
 
+use self::program::{Server, client};
 use super::machine;
-use super::own_router::{Kept, OwnRouter};
+use super::own_router::{JOINED, Kept, OwnRouter};
 use super::report::{Better, Report, Unit};
 
 /// The benchmark's name.
@@ -20,40 +21,18 @@ pub const NAME: &str = "preload";
 
 const PRELOAD: &str = "preload";
 const KERNEL: &str = "kernel";
-/// How long a server may take until its client reaches it.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// How long a client may take, in seconds: redis-benchmark, for one, now and then turns for ever, on the kernel's sockets too.
-const CLIENT_SECONDS: &str = "30";
-const LIMIT: [&str; 4] = ["timeout", "-k", "1", CLIENT_SECONDS];
-/// timeout(1) says so that the time was over.
-const TIME_IS_OVER: i32 = 124;
-const PAUSE: Duration = Duration::from_millis(100);
-const PORT: &str = "5201";
 const ROUTER: &str = "bench";
-
-const CONFIGURATION: &str = "\
-vr red
-!
-vr blue
-!
-connect red blue
-!
-vr red
- interface blue
-  ipv4 address 10.0.0.0/31
- !
-!
-vr blue
- interface red
-  ipv4 address 10.0.0.1/31
- !
-!
-";
+/// How often a round is tried, whose programs do not come to an end or fail.
+const ATTEMPTS: usize = 3;
+/// Servers listen on the next one each: below the kernel's ephemeral ports, of which clients get theirs.
+const FIRST_PORT: u16 = 5201;
 
 /// Which programs, and what their client's output says.
 struct Case {
     name: &'static str,
     server: &'static [&'static str],
+    /// Stands in the line with which the server says that it serves.
+    ready: &'static str,
     client: &'static [&'static str],
     read: fn(&str) -> Option<f64>,
     unit: Unit,
@@ -65,18 +44,24 @@ struct Case {
 
 /// In a command: where the server is, and how long the client works.
 const ADDRESS: &str = "ADDRESS";
+const PORT: &str = "PORT";
 const SECONDS: &str = "SECONDS";
 
-const IPERF3_SERVER: &[&str] = &["iperf3", "-s", "-1", "-p", PORT];
+const IPERF3_SERVER: &[&str] = &["iperf3", "-s", "-1", "-p", PORT, "--forceflush"];
+const IPERF3_SERVES: &str = "Server listening";
 const SOCKPERF_TCP: [&[&str]; 2] = [
     &["sockperf", "server", "--tcp", "-i", ADDRESS, "-p", PORT],
-    &["sockperf", "ping-pong", "--tcp", "-i", ADDRESS, "-p", PORT, "-t", SECONDS, "-m", "64"],
+    &["sockperf", "ping-pong", "--tcp", "-i", ADDRESS, "-p", PORT, "-t", SECONDS, "-m", "64", "--mps", MOST_TRIPS],
 ];
+const SOCKPERF_SERVES: &str = "using recvfrom() to block";
+/// Round trips a second at most: of more than 600,000 sockperf runs out of numbers.
+const MOST_TRIPS: &str = "500000";
 
 const CASES: [Case; 6] = [
     Case {
         name: "iperf3_bulk",
         server: IPERF3_SERVER,
+        ready: IPERF3_SERVES,
         client: &["iperf3", "-c", ADDRESS, "-p", PORT, "-t", SECONDS, "-J"],
         read: received_by_iperf3,
         unit: Unit::BytesPerSecond,
@@ -87,6 +72,7 @@ const CASES: [Case; 6] = [
     Case {
         name: "iperf3_64B",
         server: IPERF3_SERVER,
+        ready: IPERF3_SERVES,
         client: &["iperf3", "-c", ADDRESS, "-p", PORT, "-t", SECONDS, "-J", "-l", "64"],
         read: received_by_iperf3,
         unit: Unit::BytesPerSecond,
@@ -97,6 +83,7 @@ const CASES: [Case; 6] = [
     Case {
         name: "sockperf_tcp",
         server: SOCKPERF_TCP[0],
+        ready: SOCKPERF_SERVES,
         client: SOCKPERF_TCP[1],
         read: median_of_sockperf,
         unit: Unit::Seconds,
@@ -107,6 +94,7 @@ const CASES: [Case; 6] = [
     Case {
         name: "sockperf_tcp_one_core",
         server: SOCKPERF_TCP[0],
+        ready: SOCKPERF_SERVES,
         client: SOCKPERF_TCP[1],
         read: median_of_sockperf,
         unit: Unit::Seconds,
@@ -117,7 +105,8 @@ const CASES: [Case; 6] = [
     Case {
         name: "sockperf_udp",
         server: &["sockperf", "server", "-i", ADDRESS, "-p", PORT],
-        client: &["sockperf", "ping-pong", "-i", ADDRESS, "-p", PORT, "-t", SECONDS, "-m", "64"],
+        ready: SOCKPERF_SERVES,
+        client: &["sockperf", "ping-pong", "-i", ADDRESS, "-p", PORT, "-t", SECONDS, "-m", "64", "--mps", MOST_TRIPS],
         read: median_of_sockperf,
         unit: Unit::Seconds,
         better: Better::Lower,
@@ -127,6 +116,7 @@ const CASES: [Case; 6] = [
     Case {
         name: "redis_ops",
         server: &["redis-server", "--port", PORT, "--bind", ADDRESS, "--save", "", "--protected-mode", "no"],
+        ready: "Ready to accept connections",
         client: &["redis-benchmark", "-h", ADDRESS, "-p", PORT, "-t", "get", "-n", "200000", "--csv"],
         read: requests_of_redis,
         unit: Unit::PerSecond,
@@ -141,25 +131,25 @@ pub fn measure(quick: bool) -> Result<Report> {
     let (rounds, seconds) = if quick { (1, "1") } else { (5, "3") };
     let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
     super::interrupt::remove_when_interrupted(folder.path())?;
-    let router = OwnRouter::start(folder.path(), ROUTER, CONFIGURATION, Kept::Nothing)?;
+    let router = OwnRouter::start(folder.path(), ROUTER, JOINED, Kept::Nothing)?;
     let cores = machine::own_cpus()?.len();
     let mut report = Report { bench: NAME, cores, rounds, rows: Vec::new(), ratios: Vec::new() };
+    let mut bench = Bench { folder: folder.path(), seconds, port: FIRST_PORT };
     for case in &CASES {
         let mut values = [Vec::new(), Vec::new()];
-        let mut skipped = String::new();
-        'rounds: for _ in 0..rounds {
-            for (subject, values) in [PRELOAD, KERNEL].into_iter().zip(&mut values) {
-                match run(case, subject, folder.path(), seconds) {
-                    Ok(value) => values.push(value),
-                    Err(error) => {
-                        skipped = format!("{error:#}");
-                        break 'rounds;
-                    }
+        let mut skipped = [None, None];
+        for _ in 0..rounds {
+            for (subject, (values, skipped)) in [PRELOAD, KERNEL].into_iter().zip(values.iter_mut().zip(&mut skipped)) {
+                // What fails three times fails in the next round, too.
+                if skipped.is_none() {
+                    bench.round(case, subject).map_or_else(|error| *skipped = Some(error), |value| values.push(value));
                 }
             }
         }
-        for (subject, values) in [PRELOAD, KERNEL].into_iter().zip(&values) {
-            report.row(case.name, subject, case.unit, values, &skipped);
+        for (subject, (values, skipped)) in [PRELOAD, KERNEL].into_iter().zip(values.iter().zip(skipped)) {
+            let skipped = skipped.map(|error| format!("{error:#}"));
+            let values = if skipped.is_none() { values.as_slice() } else { &[] };
+            report.row(case.name, subject, case.unit, values, &skipped.unwrap_or_default());
         }
         report.compare(case.name, PRELOAD, KERNEL, case.better, Some(case.wanted));
     }
@@ -169,72 +159,72 @@ pub fn measure(quick: bool) -> Result<Report> {
     Ok(report)
 }
 
-/// A server that ends with the round.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        // One that has served its only client is gone already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+/// What all rounds have in common.
+struct Bench<'a> {
+    folder: &'a Path,
+    seconds: &'static str,
+    /// The next one to be tried.
+    port: u16,
 }
 
-/// One round of one subject.
-fn run(case: &Case, subject: &'static str, folder: &Path, seconds: &str) -> Result<f64> {
-    let (address, red, blue) = match subject {
-        PRELOAD => ("10.0.0.1", Some("red"), Some("blue")),
-        _ => ("127.0.0.1", None, None),
-    };
-    let words = |line: &[&'static str]| -> Vec<String> {
-        let word = |word: &str| match word {
-            ADDRESS => address.to_owned(),
-            SECONDS => seconds.to_owned(),
-            other => other.to_owned(),
+impl Bench<'_> {
+    /// One round of one subject.
+    fn round(&mut self, case: &Case, subject: &'static str) -> Result<f64> {
+        let mut attempt = 1;
+        loop {
+            match self.attempt(case, subject) {
+                Err(error) if attempt < ATTEMPTS => {
+                    eprintln!("isthmus: bench preload: {}, {subject}, once more: {error:#}", case.name);
+                    attempt += 1;
+                }
+                outcome => return outcome,
+            }
+        }
+    }
+
+    fn attempt(&mut self, case: &Case, subject: &'static str) -> Result<f64> {
+        let port = self.free_port()?.to_string();
+        let (address, red, blue) = match subject {
+            PRELOAD => ("10.0.0.1", Some("red"), Some("blue")),
+            _ => ("127.0.0.1", None, None),
         };
-        line.iter().map(|text| word(text)).collect()
-    };
-    let mut server = command(&[], &words(case.server), blue, folder, case.one_core)?;
-    let mut server = Server(server.stdout(Stdio::null()).stderr(Stdio::null()).spawn().context("the server")?);
-    let until = Instant::now() + PATIENCE;
-    loop {
-        let client = command(&LIMIT, &words(case.client), red, folder, case.one_core)?.output();
-        let output = client.context("the client")?;
-        if output.status.code() == Some(TIME_IS_OVER) {
-            bail!("{}: has not ended after {CLIENT_SECONDS} s", case.client.join(" "));
-        }
-        let text = String::from_utf8_lossy(&output.stdout);
-        if let Some(value) = (case.read)(&text).filter(|_| output.status.success()) {
-            return Ok(value);
-        }
-        if let Some(status) = server.0.try_wait()? {
-            bail!("{}: the server ended ({status})", case.server.join(" "));
-        }
-        if Instant::now() > until {
-            let error = String::from_utf8_lossy(&output.stderr);
-            let said = error.lines().chain(text.lines()).next_back().unwrap_or("it says nothing").to_owned();
-            return Err(anyhow!(said)).context(case.client.join(" "));
-        }
-        // It does not listen yet, which nothing tells.
-        thread::sleep(PAUSE);
+        let words = |line: &[&str], vr: Option<&str>| -> Result<Vec<String>> {
+            let mut words = self.under(vr)?;
+            if case.one_core {
+                words.extend(["taskset", "-c", "0"].map(str::to_owned));
+            }
+            words.extend(line.iter().map(|word| match *word {
+                ADDRESS => address.to_owned(),
+                PORT => port.clone(),
+                SECONDS => self.seconds.to_owned(),
+                other => other.to_owned(),
+            }));
+            Ok(words)
+        };
+        let _server = Server::start(&words(case.server, blue)?, case.ready)?;
+        let said = client(&words(case.client, red)?)?;
+        (case.read)(&said).with_context(|| format!("{}: no result in what it says: {said}", case.client.join(" ")))
     }
-}
 
-/// A program in a VR, or in none; `under`: what runs it.
-fn command(under: &[&str], line: &[String], vr: Option<&str>, folder: &Path, one_core: bool) -> Result<Command> {
-    let mut words: Vec<String> = under.iter().copied().map(str::to_owned).collect();
-    if let Some(vr) = vr {
-        let own = std::env::current_exe()?.into_os_string().into_string().ok().context("a path that is not UTF-8")?;
-        words.extend([own.as_str(), "run", "--name", ROUTER, "--vr", vr, "--preload", "--"].map(str::to_owned));
+    /// One that nothing on this host listens on. A virtual router of the benchmark's own has all of them to itself.
+    fn free_port(&mut self) -> Result<u16> {
+        loop {
+            let port = self.port;
+            self.port = port.checked_add(1).context("no free port")?;
+            if TcpListener::bind(("127.0.0.1", port)).and_then(|_| UdpSocket::bind(("127.0.0.1", port))).is_ok() {
+                return Ok(port);
+            }
+        }
     }
-    if one_core {
-        words.extend(["taskset", "-c", "0"].map(str::to_owned));
+
+    /// What runs a program in a VR, or in none.
+    fn under(&self, vr: Option<&str>) -> Result<Vec<String>> {
+        let Some(vr) = vr else { return Ok(Vec::new()) };
+        let utf8 = |path: &Path| path.to_str().map(str::to_owned).context("a path that is not UTF-8");
+        let folder = format!("ISTHMUS_DIR={}", utf8(self.folder)?);
+        let own = utf8(&std::env::current_exe()?)?;
+        Ok(["env", &folder, &own, "run", "--name", ROUTER, "--vr", vr, "--preload", "--"].map(str::to_owned).to_vec())
     }
-    words.extend_from_slice(line);
-    let [program, args @ ..] = words.as_slice() else { bail!("no program") };
-    let mut command = Command::new(program);
-    command.args(args).env("ISTHMUS_DIR", folder).stdin(Stdio::null());
-    Ok(command)
 }
 
 /// Bytes a second that arrived.
