@@ -129,11 +129,43 @@ pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_voi
         })),
         // SAFETY: As the caller says; the kernel knows how to set close-on-exec.
         libc::FIOCLEX | libc::FIONCLEX => unsafe { original::ioctl(fd, request, argument) },
+        // SAFETY: As the caller says, it leads to an `ifconf`.
+        libc::SIOCGIFCONF => success(unsafe { configuration(argument.cast()) }),
+        about if ioctl::is_about_interface(about) => {
+            // SAFETY: As the caller says, it leads to an `ifreq`, which has no alignment as bytes.
+            let asked = unsafe { argument.cast::<[u8; ioctl::REQUEST_BYTES]>().as_mut() };
+            success(asked.ok_or(Errno::EFAULT).and_then(|asked| ioctl::interface(request, asked)))
+        }
         _ => {
             crate::log::not_covered(&format!("ioctl {request:#x}"));
             success(Err(Errno::ENOTTY))
         }
     }
+}
+
+/// `ifconf` of netdevice(7): room for entries, of which it is told how much was needed or used.
+#[repr(C)]
+struct InterfaceConfiguration {
+    bytes: c_int,
+    entries: *mut [u8; ioctl::REQUEST_BYTES],
+}
+
+/// # Safety
+/// `asked` is null or leads to an `ifconf`, whose entries are null or lead to as many bytes as it says.
+unsafe fn configuration(asked: *mut InterfaceConfiguration) -> Result<(), Errno> {
+    // SAFETY: As the caller says.
+    let asked = unsafe { asked.as_mut() }.ok_or(Errno::EFAULT)?;
+    let found = ioctl::configuration()?;
+    let room = usize::try_from(asked.bytes).map_err(|_| Errno::EINVAL)? / ioctl::REQUEST_BYTES;
+    let told = if asked.entries.is_null() { found.len() } else { found.len().min(room) };
+    if !asked.entries.is_null() {
+        for (at, entry) in found.iter().take(told).enumerate() {
+            // SAFETY: There is room for `told` of them, as the caller says.
+            unsafe { asked.entries.add(at).write(*entry) };
+        }
+    }
+    asked.bytes = c_int::try_from(told * ioctl::REQUEST_BYTES).map_err(|_| Errno::EINVAL)?;
+    Ok(())
 }
 
 /// # Safety
