@@ -129,15 +129,19 @@ pub fn handlers_restart() -> bool {
 pub fn without_sigpipe<T>(what: impl FnOnce() -> T) -> T {
     // SAFETY: Zeros are a set of signals.
     let (mut pipe, mut before, mut pending) = unsafe { mem::zeroed::<[sigset_t; 3]>() }.into();
-    // SAFETY: All three may be written.
-    let was_pending = unsafe {
+    // SAFETY: `pipe` may be written.
+    unsafe {
         libc::sigemptyset(&raw mut pipe);
         libc::sigaddset(&raw mut pipe, libc::SIGPIPE);
-        libc::sigpending(&raw mut pending);
-        libc::sigismember(&raw const pending, libc::SIGPIPE) == 1
+    }
+    // SAFETY: All sets live as long as the calls, and two of them may be written.
+    let (was_blocked, was_pending) = unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const pipe, &raw mut before);
+        let was_blocked = libc::sigismember(&raw const before, libc::SIGPIPE) == 1;
+        // One that was not blocked was not pending either: it would have been delivered.
+        was_blocked.then(|| libc::sigpending(&raw mut pending));
+        (was_blocked, was_blocked && libc::sigismember(&raw const pending, libc::SIGPIPE) == 1)
     };
-    // SAFETY: Both sets live as long as the call.
-    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const pipe, &raw mut before) };
     let result = what();
     let error = Errno::last();
     if error == Errno::EPIPE && !was_pending {
@@ -145,8 +149,10 @@ pub fn without_sigpipe<T>(what: impl FnOnce() -> T) -> T {
         // SAFETY: `pipe` and `now` live as long as the call.
         while unsafe { libc::sigtimedwait(&raw const pipe, ptr::null_mut(), &raw const now) } == libc::SIGPIPE {}
     }
-    // SAFETY: `before` was written above.
-    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    if !was_blocked {
+        // SAFETY: `before` was written above.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &raw const before, ptr::null_mut()) };
+    }
     error.set();
     result
 }
