@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use sockets::{Destination, LibraryEvent, Options, Readiness, Shutdown, SocketError, SocketId, SocketKind, errno};
 
 use crate::description::{Description, Direction, Held, Kind};
-use crate::process::{self, Process};
+use crate::process::{self, Listener, Process};
 use crate::table::{self, DESCRIPTIONS};
 use crate::{datagram, fork, kernel, netlink, wait};
 
@@ -384,14 +384,21 @@ pub fn wait_for<T>(
         }
         let left = wait::left(until)?;
         let (mut found, mut error) = (None, None);
+        let listener = Listener::new();
+        let mut fds: Vec<_> = listener.iter().map(|listener| wait::watch(listener.as_raw_fd())).collect();
         // Looked at once more when whoever finds something knows whom to tell.
-        let slept = wait::sleep(&[held.description()], &mut Vec::new(), left, None, |_| {
+        let slept = wait::sleep(&[held.description()], &mut fds, left, None, |_| {
             match process::with(&mut look) {
                 Ok(looked) => found = looked,
                 Err(why) => error = Some(why),
             }
             found.is_none() && error.is_none()
         });
+        if fds.iter().any(|polled| polled.revents != 0)
+            && let Some(listener) = &listener
+        {
+            listener.turn();
+        }
         match (found, error, slept) {
             (Some(found), _, _) => return Ok(found),
             (None, Some(error), _) => return Err(error),
@@ -455,6 +462,7 @@ fn disconnect(held: Held) -> Result<(), Errno> {
         let sockets = control.library_sockets();
         control.phase = Phase::Idle;
         process.close_all(&sockets);
+        held.description().kick(None);
         Ok(())
     })
 }

@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use sockets::{Borrower, Stream};
+use sockets::{Borrower, Readiness, Stream};
 
 use crate::readiness::epoll::EpollSet;
 use crate::wait;
@@ -55,6 +55,8 @@ pub struct Description {
     pub nonblocking: AtomicBool,
     /// A send has found no room: an edge is due once there is some.
     pub was_full: AtomicBool,
+    /// What it allows, of a socket without a connection that has nothing to fetch: true until somebody is told of something.
+    calm: AtomicU8,
     /// SO_RCVTIMEO in nanoseconds; 0: none.
     receive_timeout: AtomicU64,
     /// SO_SNDTIMEO.
@@ -63,6 +65,11 @@ pub struct Description {
     stream: Mutex<Option<Stream>>,
     waiters: Mutex<Waiters>,
 }
+
+/// Values of [`Description::calm`].
+const UNKNOWN: u8 = 0;
+const CALM: u8 = 1;
+const CALM_WRITABLE: u8 = 2;
 
 /// A socket that was looked up.
 #[derive(Debug, Clone, Copy)]
@@ -87,6 +94,7 @@ impl Description {
         self.kind.store(kind as u8, Ordering::Relaxed);
         self.nonblocking.store(nonblocking, Ordering::Relaxed);
         self.was_full.store(false, Ordering::Relaxed);
+        self.calm.store(UNKNOWN, Ordering::Relaxed);
         self.receive_timeout.store(0, Ordering::Relaxed);
         self.send_timeout.store(0, Ordering::Relaxed);
         self.references.store(1, Ordering::Release);
@@ -135,6 +143,7 @@ impl Description {
 
     /// Tells all who wait, but one thread that knows.
     pub fn kick(&self, but: Option<RawFd>) {
+        self.calm.store(UNKNOWN, Ordering::Release);
         for waiter in &self.waiters().0 {
             match *waiter {
                 Waiter::Thread(bell) if Some(bell) == but => {}
@@ -142,6 +151,27 @@ impl Description {
                 Waiter::Epoll(set, fd) => set.heat(fd),
             }
         }
+    }
+
+    /// What it allows, if it was found to have nothing to fetch and nothing has happened to it since. Asked for often, by
+    /// programs that wait for a listener or a datagram socket beside connections; what is new comes with a [kick](Self::kick).
+    #[inline]
+    pub fn calm(&self) -> Option<Readiness> {
+        let calm = self.calm.load(Ordering::Acquire);
+        (calm & CALM != 0).then(|| Readiness { writable: calm & CALM_WRITABLE != 0, ..Readiness::default() })
+    }
+
+    /// Notes what it allows. By whoever has the process's lock, under which all are kicked who are told by the library.
+    pub fn set_calm(&self, seen: Readiness) {
+        let Readiness { readable, writable, read_closed, hung_up, failed } = seen;
+        if !(readable || read_closed || hung_up || failed) {
+            self.calm.store(CALM | if writable { CALM_WRITABLE } else { 0 }, Ordering::Release);
+        }
+    }
+
+    /// In a forked child, which has yet to become a process that is told of anything.
+    pub fn forget_calm(&self) {
+        self.calm.store(UNKNOWN, Ordering::Relaxed);
     }
 
     /// A send has found no room: epoll instances that have seen some look again, and wait for more.

@@ -69,10 +69,11 @@ extern "C" fn in_child() {
     let Some(mut locked) = LOCKED.take() else { return };
     // Other threads are the parent's.
     locked.waiters.iter_mut().for_each(|waiters| waiters.forget_threads());
-    for (_, stream) in &mut locked.streams {
+    for (description, stream) in &mut locked.streams {
         if let Some(stream) = stream.as_mut() {
             stream.adopt();
         }
+        description.forget_calm();
     }
     locked.state.become_orphan();
     let sets = locked.sets.iter_mut().map(epoll::Locked::renew).collect::<Result<Vec<()>, Errno>>();

@@ -6,9 +6,10 @@
 
 use std::collections::HashMap;
 use std::env;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -18,7 +19,7 @@ use ipc::{ServiceName, VrName};
 use nix::errno::Errno;
 use sockets::{Library, LibraryEvent, Readiness, SocketId};
 
-use crate::control::Control;
+use crate::control::{Control, Phase};
 use crate::interfaces::Interfaces;
 use crate::table::{DESCRIPTIONS, Inside};
 use crate::{datagram, descriptors, fork, kernel, log, wait};
@@ -47,6 +48,49 @@ pub struct Process {
     alarm: OwnedFd,
     /// Until when the service thread sleeps at most.
     sleeps_until: Option<Instant>,
+}
+
+/// The loop's descriptor, and whether a thread listens to it beside the service thread.
+static LOOP: AtomicI32 = AtomicI32::new(-1);
+static LISTENED_TO: AtomicBool = AtomicBool::new(false);
+
+/// A thread that waits for what the loop brings (a datagram, a connection, the end of a handshake) listens to it itself.
+/// Woken by the service thread it would come a second waking later, which is longer than a peer looks out for an answer:
+/// both sides of a conversation would fall asleep again and again. One thread at a time: a loop wakes all that listen.
+#[derive(Debug)]
+pub struct Listener(RawFd);
+
+impl Listener {
+    /// `None`: another thread listens, or there is no loop.
+    pub fn new() -> Option<Self> {
+        let is_free = !LISTENED_TO.swap(true, Ordering::AcqRel);
+        is_free.then(|| Self(LOOP.load(Ordering::Acquire)))
+    }
+
+    /// What it polls.
+    pub fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+
+    /// Turns the loop, which has something.
+    pub fn turn(&self) {
+        let _inside = Inside::enter();
+        let mut state = state();
+        let State::Attached(process) = &mut *state else { return };
+        let turned = process.turn_within(Duration::ZERO);
+        process.set_alarm();
+        drop(state);
+        if let Err(why) = turned {
+            log::warn!("{why}");
+            kernel::terminate();
+        }
+    }
+}
+
+impl Drop for Listener {
+    fn drop(&mut self) {
+        LISTENED_TO.store(false, Ordering::Release);
+    }
 }
 
 /// How this process stands to the router.
@@ -87,7 +131,9 @@ fn attach(state: &mut State) -> Result<(), Errno> {
     log::start();
     fork::watch();
     watch_end();
-    let link = open_link().inspect_err(|why| log::error!("not attached to a router: {why}"));
+    // Said once: a program may try for ever.
+    static SAID: Once = Once::new();
+    let link = open_link().inspect_err(|why| SAID.call_once(|| log::error!("not attached to a router: {why}")));
     let reactor = link.and_then(|link| Reactor::new(link).map_err(|error| error.to_string()));
     let mut reactor = reactor.map_err(|_| Errno::ENETDOWN)?;
     let alarm = wait::make_bell()?;
@@ -120,6 +166,8 @@ fn attach(state: &mut State) -> Result<(), Errno> {
         }
     };
     let (loop_fd, alarm) = (process.reactor.as_raw_fd(), process.alarm.as_raw_fd());
+    LOOP.store(loop_fd, Ordering::Release);
+    LISTENED_TO.store(false, Ordering::Release);
     *state = State::Attached(process);
     // The program's signals are for the program's threads.
     let mask = kernel::block_signals();
@@ -129,11 +177,23 @@ fn attach(state: &mut State) -> Result<(), Errno> {
     started.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)))
 }
 
-fn open_link() -> Result<Link, String> {
+/// Where the router is, and the VR: as the environment said when the process first asked. Programs clear theirs, and a
+/// child that they fork after that has sockets too.
+static PLACE: OnceLock<(PathBuf, VrName)> = OnceLock::new();
+
+fn place() -> Result<&'static (PathBuf, VrName), String> {
+    if let Some(known) = PLACE.get() {
+        return Ok(known);
+    }
     let variable = |key: &str| env::var_os(key).ok_or_else(|| format!("{key} is not set: use `isthmus run --preload`"));
     let (control_socket, vr) = (PathBuf::from(variable(SOCKET_ENV)?), variable(VR_ENV)?);
     let vr = VrName::new(&vr.to_string_lossy()).map_err(|error| error.to_string())?;
-    Link::attach(&control_socket, Some(vr), own_name()).map_err(|error| error.to_string())
+    Ok(PLACE.get_or_init(|| (control_socket, vr)))
+}
+
+fn open_link() -> Result<Link, String> {
+    let (control_socket, vr) = place()?;
+    Link::attach(control_socket, Some(vr.clone()), own_name()).map_err(|error| error.to_string())
 }
 
 /// Says the last words of a program that ends without closing its sockets.
@@ -206,6 +266,7 @@ impl Process {
     /// One turn of the loop, without waiting; how long until the next one at most.
     fn turn(&mut self) -> Result<Option<Duration>, String> {
         self.turn_within(Duration::ZERO)?;
+        self.sleeps_until = self.library.poll_timeout();
         let left = |due: Instant| due.saturating_duration_since(Instant::now());
         Ok(self.sleeps_until.map(left))
     }
@@ -220,7 +281,6 @@ impl Process {
         }
         self.library.handle_timeout(&mut self.reactor, Instant::now());
         self.take_news();
-        self.sleeps_until = self.library.poll_timeout();
         if stopping { Err("the router stops".to_owned()) } else { Ok(()) }
     }
 
@@ -268,6 +328,14 @@ impl Process {
             all.read_closed |= one.read_closed;
             all.hung_up |= one.hung_up;
         }
-        Ok(self.control(index)?.adjust(all))
+        let control = self.control(index)?;
+        let all = control.adjust(all);
+        // The phases that end by what the library tells, or by a call that kicks.
+        if matches!(control.phase, Phase::Listening(_, 0) | Phase::Datagram(_, 0))
+            && let Some(description) = DESCRIPTIONS.get(index)
+        {
+            description.set_calm(all);
+        }
+        Ok(all)
     }
 }

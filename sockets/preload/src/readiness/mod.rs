@@ -35,6 +35,9 @@ fn look_at(held: Held, how: Look) -> Readiness {
             return if how == Look::Glance { seen } else { stream.readiness() };
         }
     }
+    if let Some(calm) = held.description().calm() {
+        return if held.check().is_ok() { calm } else { closed };
+    }
     process::with(|process| process.readiness(held.index())).unwrap_or(closed)
 }
 

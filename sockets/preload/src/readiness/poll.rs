@@ -3,12 +3,13 @@
 use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
-use libc::{pollfd, sigset_t};
+use libc::{c_short, pollfd, sigset_t};
 use nix::errno::Errno;
 use sockets::{SPIN, Stream};
 
 use super::{Look, look_at, poll_events};
 use crate::description::{Description, Held, Kind};
+use crate::process::Listener;
 use crate::{kernel, stream, table, wait};
 
 /// One of our sockets among what is waited for.
@@ -27,6 +28,9 @@ pub fn has_ours(fds: &[pollfd]) -> bool {
 
 /// Waits for descriptors: how many have something to say.
 pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<usize, Errno> {
+    if let Some(found) = glance(fds) {
+        return Ok(found);
+    }
     let until = timeout.map(|timeout| Instant::now() + timeout);
     let mut ours = Vec::with_capacity(fds.len());
     let mut kernels = Vec::with_capacity(fds.len() + 2);
@@ -53,6 +57,9 @@ pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
         let left = until.map(|until| until.saturating_duration_since(Instant::now()));
         let descriptions: Vec<&'static Description> = ours.iter().map(|ours| ours.held.description()).collect();
         let count = kernels.len();
+        // What has no bell of its own is told by the loop.
+        let by_loop = ours.iter().any(|one| one.held.kind() == Kind::Datagram);
+        let listener = if by_loop { Listener::new() } else { None };
         let slept = wait::sleep(&descriptions, &mut kernels, cap(left, &ours), mask, |all| {
             found = look(fds, &mut ours, Look::Arm);
             if found == 0 {
@@ -60,6 +67,7 @@ pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
                     one.bell = bell_of(one.held);
                     all.extend(one.bell.map(wait::watch));
                 }
+                all.extend(listener.iter().map(|listener| wait::watch(listener.as_raw_fd())));
             }
             found == 0
         });
@@ -74,6 +82,11 @@ pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
                 stream::silence(one.held);
             }
         }
+        if let (Some(listener), Some(polled)) = (&listener, bells.last())
+            && polled.revents != 0
+        {
+            listener.turn();
+        }
         found = look(fds, &mut ours, Look::Arm) + take(fds, &kernels, &places);
         if found > 0 {
             return Ok(found);
@@ -84,13 +97,33 @@ pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
     }
 }
 
+/// Looks once, where all that is waited for is ours: most calls of a busy program find something, and need no lists.
+/// `None`: to be looked at thoroughly.
+fn glance(fds: &mut [pollfd]) -> Option<usize> {
+    let mut found = 0;
+    for fd in fds.iter_mut() {
+        // A negative number is left out.
+        fd.revents = match table::socket(fd.fd) {
+            Some(held) => said(held, fd.events, Look::Glance),
+            None if fd.fd < 0 => 0,
+            None => return None,
+        };
+        found += usize::from(fd.revents != 0);
+    }
+    (found > 0).then_some(found)
+}
+
+/// What a socket says of what is asked, and of what is told unasked.
+fn said(held: Held, asked: c_short, how: Look) -> c_short {
+    poll_events(look_at(held, how)) & (asked | libc::POLLERR | libc::POLLHUP | libc::POLLNVAL)
+}
+
 /// What our sockets say now.
 fn look(fds: &mut [pollfd], ours: &mut [Ours], how: Look) -> usize {
     let mut found = 0;
     for one in ours {
         let Some(fd) = fds.get_mut(one.at) else { continue };
-        let always = libc::POLLERR | libc::POLLHUP | libc::POLLNVAL;
-        fd.revents = poll_events(look_at(one.held, how)) & (fd.events | always);
+        fd.revents = said(one.held, fd.events, how);
         found += usize::from(fd.revents != 0);
     }
     found
