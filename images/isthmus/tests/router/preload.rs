@@ -149,10 +149,21 @@ fn programs_ask_for_the_interfaces_of_the_vr_by_ioctl() {
 
 #[test]
 fn a_server_with_an_event_loop_serves_a_large_page() {
-    if !has("a_server_with_an_event_loop_serves_a_large_page", &["nginx", "curl"]) {
+    nginx_serves("a_server_with_an_event_loop_serves_a_large_page", "preload-nginx", "master_process off;");
+}
+
+/// They accept from their parent's listener, and have cleared their environment.
+#[test]
+fn workers_that_a_master_has_forked_serve_a_large_page() {
+    let workers = "worker_processes 2; user root;";
+    nginx_serves("workers_that_a_master_has_forked_serve_a_large_page", "preload-workers", workers);
+}
+
+fn nginx_serves(test: &str, name: &str, processes: &str) {
+    if !has(test, &["nginx", "curl"]) {
         return;
     }
-    let router = Router::up("preload-nginx", TWO_VRS);
+    let router = Router::up(name, TWO_VRS);
     let page: Vec<u8> = (0..750_000u32).flat_map(u32::to_ne_bytes).collect();
     std::fs::write(router.folder().join("page"), &page).unwrap();
     let folder = router.folder().display();
@@ -160,20 +171,21 @@ fn a_server_with_an_event_loop_serves_a_large_page() {
         .iter()
         .map(|what| format!("{what}_temp_path {folder};\n"))
         .collect();
-    // Without a master: workers that accept from a socket of their parent's are another matter.
     let config = format!(
-        "daemon off; master_process off; pid {folder}/pid; error_log {folder}/error;\nevents {{}}\n\
+        "daemon off; {processes} pid {folder}/pid; error_log {folder}/error;\nevents {{}}\n\
          http {{ access_log off; sendfile on; {temporary} server {{ listen 80; root {folder}; }} }}\n"
     );
     let config = router.write("nginx.conf", &config).into_os_string();
     let nginx = find("nginx").unwrap().into_os_string();
     let log = router.folder().join("error").into_os_string();
     let _server = Server::start(program(&router, "blue", &[&nginx, OsStr::new("-e"), &log, OsStr::new("-c"), &config]));
-    let got = wait_until(|| {
-        let output = program(&router, "red", &["curl", "-sS", "http://10.0.0.1/page"]).output().unwrap();
-        output.status.success().then_some(output.stdout)
-    });
-    assert!(got.is_some_and(|got| got == page));
+    let get = || program(&router, "red", &["curl", "-sS", "-m", "10", "http://10.0.0.1/page"]).output().unwrap();
+    let got = wait_until(|| Some(get()).filter(|output| output.status.success()));
+    assert!(got.is_some_and(|got| got.stdout == page));
+    for _ in 0..8 {
+        let output = get();
+        assert!(output.stdout == page, "{}", stderr(&output));
+    }
 }
 
 #[test]
