@@ -10,8 +10,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{
-    addrinfo, epoll_event, fd_set, iovec, mmsghdr, msghdr, off_t, pollfd, sigset_t, size_t, sockaddr, socklen_t,
-    ssize_t, timespec, timeval,
+    addrinfo, epoll_event, fd_set, iovec, mmsghdr, msghdr, off_t, off64_t, pollfd, sigset_t, size_t, sockaddr,
+    socklen_t, ssize_t, timespec, timeval, uid_t,
 };
 
 /// The address of the next definition of a function.
@@ -102,8 +102,19 @@ originals! {
     fn recvmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int, timeout: *mut timespec) -> c_int;
     /// Sends several messages.
     fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
+    /// Moves from or to a pipe.
+    fn splice(from: c_int, offset: *mut off64_t, to: c_int, to_offset: *mut off64_t, count: size_t, flags: c_uint) -> ssize_t;
     /// Copies from a file.
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
+
+    /// Becomes another user.
+    fn setuid(user: uid_t) -> c_int;
+    /// Becomes another user for what is done.
+    fn seteuid(user: uid_t) -> c_int;
+    /// Becomes another user.
+    fn setreuid(real: uid_t, effective: uid_t) -> c_int;
+    /// Becomes another user.
+    fn setresuid(real: uid_t, effective: uid_t, saved: uid_t) -> c_int;
 
     /// Executes a program.
     fn execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;

@@ -196,6 +196,14 @@ fn open_link() -> Result<Link, String> {
     Link::attach(control_socket, Some(vr.clone()), own_name()).map_err(|error| error.to_string())
 }
 
+/// Attaches while the process still is a user that the router takes, if a router was named. (A child that its parent's
+/// user forks, and that becomes another one, is such a process too.) Where that fails the first socket says so.
+pub fn attach_as_this_user() {
+    if !Inside::is_here() && place().is_ok() {
+        let _ = with(|_| Ok(()));
+    }
+}
+
 /// Says the last words of a program that ends without closing its sockets.
 fn watch_end() {
     static ONCE: Once = Once::new();

@@ -112,6 +112,50 @@ fn programs_see_the_interfaces_of_the_vr_and_nothing_of_the_host() {
     assert_fails(&refused, "Operation not permitted");
 }
 
+/// Does what is not covered.
+const NOT_COVERED: &str = "
+import os, select, socket
+s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+ends = socket.socketpair()
+def tried(call, *arguments):
+    try:
+        call(*arguments)
+    except OSError as error:
+        return error.strerror
+for _ in range(2):
+    print(tried(socket.send_fds, ends[0], [b'x'], [s.fileno()]))
+    print(tried(os.splice, os.pipe()[0], s.fileno(), 1))
+print(tried(socket.send_fds, ends[0], [b'x'], [0]))
+inner, outer = select.epoll(), select.epoll()
+inner.register(s)
+print(tried(outer.register, inner))
+";
+
+#[test]
+fn what_is_not_covered_is_refused_and_named_once() {
+    if !has("what_is_not_covered_is_refused_and_named_once", &["python3"]) {
+        return;
+    }
+    let router = Router::up("preload-refuses", TWO_VRS);
+    let output = program(&router, "red", &["python3", "-c", NOT_COVERED]).output().unwrap();
+    let refused = "Operation not supported\nInvalid argument\n";
+    assert_eq!(
+        String::from_utf8_lossy(&output.stdout),
+        format!("{refused}{refused}None\nNone\n"),
+        "{}",
+        stderr(&output)
+    );
+    let said = stderr(&output);
+    let named = [
+        "sendmsg with a socket of IP in SCM_RIGHTS",
+        "splice",
+        "epoll_ctl with an epoll instance that has sockets of IP",
+    ];
+    for call in named {
+        assert_eq!(said.matches(&format!("{call} is not covered")).count(), 1, "{said}");
+    }
+}
+
 /// Asks by ioctl as netdevice(7) has it, and prints what is told of the interface `blue`.
 const IOCTLS: &str = "
 import array, fcntl, socket, struct
@@ -152,11 +196,10 @@ fn a_server_with_an_event_loop_serves_a_large_page() {
     nginx_serves("a_server_with_an_event_loop_serves_a_large_page", "preload-nginx", "master_process off;");
 }
 
-/// They accept from their parent's listener, and have cleared their environment.
+/// They accept from their parent's listener, have cleared their environment and, where root runs this, are another user.
 #[test]
 fn workers_that_a_master_has_forked_serve_a_large_page() {
-    let workers = "worker_processes 2; user root;";
-    nginx_serves("workers_that_a_master_has_forked_serve_a_large_page", "preload-workers", workers);
+    nginx_serves("workers_that_a_master_has_forked_serve_a_large_page", "preload-workers", "worker_processes 2;");
 }
 
 fn nginx_serves(test: &str, name: &str, processes: &str) {
@@ -164,6 +207,7 @@ fn nginx_serves(test: &str, name: &str, processes: &str) {
         return;
     }
     let router = Router::up(name, TWO_VRS);
+    std::fs::set_permissions(router.folder(), PermissionsExt::from_mode(0o755)).unwrap();
     let page: Vec<u8> = (0..750_000u32).flat_map(u32::to_ne_bytes).collect();
     std::fs::write(router.folder().join("page"), &page).unwrap();
     let folder = router.folder().display();
@@ -261,40 +305,79 @@ fn bird_peers_with_bird_between_two_vrs() {
 
 #[test]
 fn frrs_bgpd_peers_with_itself_between_two_vrs() {
-    // It writes into folders of root's.
-    if !has("frrs_bgpd_peers_with_itself_between_two_vrs", &["bgpd", "vtysh"])
-        || !can_run("frrs_bgpd_peers_with_itself_between_two_vrs", &["bgpd"])
-    {
+    let Some(router) = frr_router("frrs_bgpd_peers_with_itself_between_two_vrs", "preload-frr", &["bgpd", "vtysh"])
+    else {
         return;
-    }
-    let router = Router::up("preload-frr", JOINED);
-    std::fs::set_permissions(router.folder(), PermissionsExt::from_mode(0o755)).unwrap();
-    let _daemons = SIDES.map(|[vr, own_as, network, peer, peer_as, _]| {
-        let config = format!(
-            "router bgp {own_as}\n bgp router-id {peer}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
-             neighbor {peer} remote-as {peer_as}\n neighbor {peer} timers connect 1\n \
-             address-family ipv4 unicast\n  network {network}\n exit-address-family\n"
-        );
-        let config = router.write(&format!("{vr}.conf"), &config);
-        std::fs::create_dir(router.folder().join(vr)).unwrap();
-        let mut command =
-            program(&router, vr, &[find("bgpd").unwrap().as_os_str(), OsStr::new("-n"), OsStr::new("-S")]);
-        command.args(["-P", "0", "-f"]).arg(config).arg("--vty_socket").arg(router.folder().join(vr));
-        Server::start({
-            command.arg("-i").arg(router.folder().join(vr).join("pid")).stderr(Stdio::null());
-            command
-        })
+    };
+    let _daemons = SIDES.map(|side| bgpd(&router, side, &["-n", "-S"]));
+    SIDES.iter().for_each(|side| assert_learned(&router, side));
+}
+
+/// Both become another user before they make a socket.
+#[test]
+fn frrs_zebra_and_bgpd_take_a_vr_for_their_machine() {
+    let test = "frrs_zebra_and_bgpd_take_a_vr_for_their_machine";
+    let Some(router) = frr_router(test, "preload-zebra", &["zebra", "bgpd", "vtysh"]) else { return };
+    let _daemons = SIDES.map(|side| {
+        let folder = router.folder().join(side[0]);
+        std::fs::create_dir(&folder).unwrap();
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o777)).unwrap();
+        let api = folder.join("zserv.api");
+        let mut zebra = program(&router, side[0], &[find("zebra").unwrap()]);
+        zebra.args(["-P", "0", "-f", "/dev/null", "-z"]).arg(&api).arg("--vty_socket").arg(&folder);
+        zebra.arg("-i").arg(folder.join("zebra.pid")).stderr(Stdio::null());
+        let zebra = Server::start(zebra);
+        [zebra, bgpd(&router, side, &["-z", api.to_str().unwrap()])]
     });
-    for [vr, _, _, _, peer_as, network] in SIDES {
-        let ask = || {
-            let mut vtysh = Command::new(find("vtysh").unwrap());
-            vtysh.arg("--vty_socket").arg(router.folder().join(vr)).args(["-d", "bgpd", "-c"]);
-            let output = vtysh.arg(format!("show bgp ipv4 unicast {network}")).output().unwrap();
-            String::from_utf8_lossy(&output.stdout).into_owned()
-        };
-        let learned = wait_until(|| Some(ask()).filter(|route| route.contains(peer_as)));
-        assert!(learned.is_some(), "{vr}: {}", ask());
+    for side in &SIDES {
+        assert_learned(&router, side);
+        let [vr, _, _, peer, _, network] = *side;
+        let interface = if vr == "red" { "blue" } else { "red" };
+        let brief = vtysh(&router, vr, "zebra", "show interface brief");
+        // Its own, and two lines of heading.
+        assert!(brief.trim().lines().count() == 3 && brief.contains(&format!("\n{interface} ")), "{brief}");
+        let route = format!("{network} [20/0] via {peer}, {interface}");
+        let seen = wait_until(|| Some(vtysh(&router, vr, "zebra", "show ip route")).filter(|all| all.contains(&route)));
+        assert!(seen.is_some(), "{}", vtysh(&router, vr, "zebra", "show ip route"));
     }
+}
+
+/// A router whose folder FRR's own user may use; `None`: it cannot run here.
+fn frr_router(test: &str, name: &str, programs: &[&str]) -> Option<Router> {
+    // It writes into folders of root's.
+    if !has(test, programs) || !can_run(test, &["bgpd"]) {
+        return None;
+    }
+    let router = Router::up(name, JOINED);
+    std::fs::set_permissions(router.folder(), PermissionsExt::from_mode(0o755)).unwrap();
+    Some(router)
+}
+
+fn bgpd(router: &Router, [vr, own_as, network, peer, peer_as, _]: [&str; 6], args: &[&str]) -> Server {
+    let config = format!(
+        "router bgp {own_as}\n bgp router-id {peer}\n no bgp ebgp-requires-policy\n no bgp network import-check\n \
+         neighbor {peer} remote-as {peer_as}\n neighbor {peer} timers connect 1\n \
+         address-family ipv4 unicast\n  network {network}\n exit-address-family\n"
+    );
+    let config = router.write(&format!("{vr}.conf"), &config);
+    let folder = router.folder().join(vr);
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut command = program(router, vr, &[find("bgpd").unwrap()]);
+    command.args(args).args(["-P", "0", "-f"]).arg(config).arg("--vty_socket").arg(&folder);
+    command.arg("-i").arg(folder.join("pid")).stderr(Stdio::null());
+    Server::start(command)
+}
+
+fn vtysh(router: &Router, vr: &str, daemon: &str, question: &str) -> String {
+    let mut vtysh = Command::new(find("vtysh").unwrap());
+    vtysh.arg("--vty_socket").arg(router.folder().join(vr)).args(["-d", daemon, "-c", question]);
+    String::from_utf8_lossy(&vtysh.output().unwrap().stdout).into_owned()
+}
+
+fn assert_learned(router: &Router, [vr, _, _, _, peer_as, network]: &[&str; 6]) {
+    let ask = || vtysh(router, vr, "bgpd", &format!("show bgp ipv4 unicast {network}"));
+    let learned = wait_until(|| Some(ask()).filter(|route| route.contains(peer_as)));
+    assert!(learned.is_some(), "{vr}: {}", ask());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::net::SocketAddr;
 use std::slice;
 
-use libc::{iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{iovec, mmsghdr, msghdr, off_t, off64_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use nix::errno::Errno;
 
 use super::{bytes, bytes_mut, given, number, size, tell, tell_bytes};
@@ -479,12 +479,42 @@ unsafe fn move_passed(message: *mut msghdr) {
 pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
+        if unsafe { message.as_ref() }.is_some_and(|message| unsafe { passes_ours(message) }) {
+            crate::log::not_covered("sendmsg with a socket of IP in SCM_RIGHTS");
+            return size(Err(Errno::EOPNOTSUPP));
+        }
+        // SAFETY: As the caller says.
         return unsafe { original::sendmsg(fd, message, flags) };
     };
     // SAFETY: As the caller says.
     let Some(message) = (unsafe { message.as_ref() }) else { return size(Err(Errno::EFAULT)) };
     // SAFETY: As the caller says.
     size(unsafe { send_message(held, message, flags) })
+}
+
+/// Whether a message passes one of our sockets to another process, for which its number would mean nothing.
+///
+/// # Safety
+/// As sendmsg(2).
+unsafe fn passes_ours(message: &msghdr) -> bool {
+    // SAFETY: As the caller says.
+    let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
+    // SAFETY: `next` is null or leads to a header within the control buffer.
+    while let Some(header) = unsafe { next.as_ref() } {
+        if (header.cmsg_level, header.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: Only computes a length.
+            let header_bytes = unsafe { libc::CMSG_LEN(0) } as usize;
+            let count = header.cmsg_len.saturating_sub(header_bytes) / size_of::<c_int>();
+            // SAFETY: The data lie behind the header; they need not be aligned.
+            let passed = |at| unsafe { libc::CMSG_DATA(next).cast::<c_int>().add(at).read_unaligned() };
+            if (0..count).any(|at| table::socket(passed(at)).is_some()) {
+                return true;
+            }
+        }
+        // SAFETY: Both belong together.
+        next = unsafe { libc::CMSG_NXTHDR(message, next) };
+    }
+    false
 }
 
 /// # Safety
@@ -568,4 +598,25 @@ pub unsafe extern "C" fn sendfile(to: c_int, from: c_int, offset: *mut off_t, co
 pub unsafe extern "C" fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
     // SAFETY: As the caller says; both are one where a file's size has 64 bits.
     unsafe { sendfile(to, from, offset, count) }
+}
+
+/// EINVAL is what a file without splicing says: programs copy then.
+///
+/// # Safety
+/// As splice(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn splice(
+    from: c_int,
+    offset: *mut off64_t,
+    to: c_int,
+    to_offset: *mut off64_t,
+    count: size_t,
+    flags: c_uint,
+) -> ssize_t {
+    if table::socket(from).is_some() || table::socket(to).is_some() {
+        crate::log::not_covered("splice");
+        return size(Err(Errno::EINVAL));
+    }
+    // SAFETY: As the caller says.
+    unsafe { original::splice(from, offset, to, to_offset, count, flags) }
 }

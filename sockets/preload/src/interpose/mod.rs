@@ -8,6 +8,7 @@
 mod data;
 mod descriptors;
 mod exec;
+mod identity;
 mod names;
 mod readiness;
 mod sockets;
