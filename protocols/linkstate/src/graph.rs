@@ -1,4 +1,7 @@
 //! The topology as a compact graph: vertices by number, the edges of each in one run of memory.
+//!
+//! It is changed vertex by vertex as the protocol's database is, and never read out of the database as a whole: who
+//! calculates finds it ready.
 
 /// A vertex of a [`Graph`]: numbered from 0 in the order in which they were added.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,134 +34,204 @@ pub struct Edge {
     pub tag: u32,
 }
 
-/// A graph whose edges all have one that leads back: RFC 2328 section 16.1 step 2 (b), ISO 10589 section 7.2.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
+/// A graph in which an edge counts only if one leads back: RFC 2328 section 16.1 step 2 (b), ISO 10589 section 7.2.
+///
+/// ```
+/// use linkstate::{Edge, Graph, VertexKind};
+///
+/// let mut graph = Graph::default();
+/// let (a, b) = (graph.vertex(VertexKind::Router), graph.vertex(VertexKind::Router));
+/// let there = Edge { to: b, cost: 10, tag: 1 };
+/// graph.set_edges(a, &[there]);
+/// assert_eq!(graph.edges(a), []);
+/// graph.set_edges(b, &[Edge { to: a, cost: 30, tag: 2 }]);
+/// assert_eq!(graph.edges(a), [there]);
+/// ```
+#[derive(Debug, Clone, Default)]
 pub struct Graph {
-    kinds: Vec<VertexKind>,
-    /// Where the edges of each vertex begin, and at the end their number.
-    first: Vec<u32>,
+    vertices: Vec<Vertex>,
+    /// Room of every vertex, one behind the other, with gaps where a vertex moved on.
     edges: Vec<Edge>,
+    /// Places in `edges` that no vertex has.
+    gaps: usize,
+    /// How often something changed that paths depend on.
+    changes: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Vertex {
+    kind: VertexKind,
+    /// Where its room begins.
+    first: u32,
+    /// Edges that it has room for, and that it has: those which count come first.
+    room: u32,
+    told: u32,
+    counting: u32,
 }
 
 impl Graph {
     /// Number of vertices.
     pub fn len(&self) -> usize {
-        self.kinds.len()
+        self.vertices.len()
     }
 
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
-        self.kinds.is_empty()
+        self.vertices.is_empty()
+    }
+
+    /// How often something changed that paths depend on: while it is the same, so are the paths.
+    pub fn changes(&self) -> u64 {
+        self.changes
+    }
+
+    /// Adds a vertex without edges.
+    pub fn vertex(&mut self, kind: VertexKind) -> VertexId {
+        let id = VertexId(u32::try_from(self.vertices.len()).unwrap_or(u32::MAX));
+        self.vertices.push(Vertex { kind, first: self.edges.len() as u32, room: 0, told: 0, counting: 0 });
+        id
     }
 
     /// What a vertex stands for; one that is not of this graph is a router without edges.
     pub fn kind(&self, vertex: VertexId) -> VertexKind {
-        self.kinds.get(vertex.index()).copied().unwrap_or(VertexKind::Router)
+        self.vertices.get(vertex.index()).map_or(VertexKind::Router, |vertex| vertex.kind)
     }
 
-    /// The edges that leave a vertex, in the order in which they were added.
+    /// The edges that leave a vertex and count, in no order.
     pub fn edges(&self, vertex: VertexId) -> &[Edge] {
-        self.edges.get(self.range(vertex)).unwrap_or_default()
+        let Some(vertex) = self.vertices.get(vertex.index()) else { return &[] };
+        self.edges.get(vertex.first as usize..(vertex.first + vertex.counting) as usize).unwrap_or_default()
     }
 
-    fn range(&self, vertex: VertexId) -> std::ops::Range<usize> {
-        let at = |index: usize| self.first.get(index).map_or(0, |first| *first as usize);
-        at(vertex.index())..at(vertex.index() + 1)
-    }
-}
-
-/// Collects what a [`Graph`] is made of, in any order.
-#[derive(Debug, Clone, Default)]
-pub struct GraphBuilder {
-    kinds: Vec<VertexKind>,
-    edges: Vec<(VertexId, Edge)>,
-}
-
-impl GraphBuilder {
-    /// Adds a vertex.
-    pub fn vertex(&mut self, kind: VertexKind) -> VertexId {
-        let id = VertexId(u32::try_from(self.kinds.len()).unwrap_or(u32::MAX));
-        self.kinds.push(kind);
-        id
+    /// All that leave it, whether they count or not.
+    fn told(&self, vertex: VertexId) -> &[Edge] {
+        let Some(vertex) = self.vertices.get(vertex.index()) else { return &[] };
+        self.edges.get(vertex.first as usize..(vertex.first + vertex.told) as usize).unwrap_or_default()
     }
 
-    /// Adds an edge. It counts only if, in the end, one leads back.
-    pub fn edge(&mut self, from: VertexId, edge: Edge) {
-        self.edges.push((from, edge));
-    }
-
-    /// The graph of all edges that have one leading back. Takes time in proportion to its size.
-    pub fn build(self) -> Graph {
-        let Self { kinds, mut edges } = self;
-        let vertices = kinds.len();
-        edges.retain(|(from, edge)| from.index() < vertices && edge.to.index() < vertices);
-        let by_head = runs(vertices, edges.iter().map(|(_, edge)| edge.to));
-        let by_tail = runs(vertices, edges.iter().map(|(from, _)| *from));
-        // `leads_here[v]` holds the vertex that was last found to have an edge from v.
-        let mut leads_here = vec![u32::MAX; vertices];
-        let mut graph =
-            Graph { kinds, first: Vec::with_capacity(vertices + 1), edges: Vec::with_capacity(edges.len()) };
-        for vertex in 0..vertices {
-            graph.first.push(graph.edges.len() as u32);
-            for &index in by_head.of(vertex) {
-                leads_here[edges[index as usize].0.index()] = vertex as u32;
-            }
-            let leaving = by_tail.of(vertex).iter().map(|index| edges[*index as usize].1);
-            graph.edges.extend(leaving.filter(|edge| leads_here[edge.to.index()] == vertex as u32));
+    /// Says which edges leave a vertex from now on; those to a vertex that is not of this graph never count. Takes time
+    /// in proportion to the edges of this vertex and its neighbors.
+    pub fn set_edges(&mut self, vertex: VertexId, edges: &[Edge]) {
+        if vertex.index() >= self.vertices.len() {
+            return;
         }
-        graph.first.push(graph.edges.len() as u32);
-        graph
+        let mut heads: Vec<VertexId> = self.told(vertex).iter().map(|edge| edge.to).collect();
+        let before = self.edges(vertex).to_vec();
+        self.place(vertex, edges);
+        heads.extend(edges.iter().map(|edge| edge.to));
+        heads.sort_unstable();
+        heads.dedup();
+        self.sort_out(vertex, |_| true);
+        let mut moved = before != self.edges(vertex);
+        for head in heads.into_iter().filter(|head| *head != vertex) {
+            moved |= self.sort_out(head, |to| to == vertex);
+        }
+        self.changes += u64::from(moved);
     }
-}
 
-/// Numbers sorted by a vertex each, by counting.
-struct Runs {
-    first: Vec<u32>,
-    numbers: Vec<u32>,
-}
+    /// Puts edges into a vertex's room, or into a larger one.
+    fn place(&mut self, vertex: VertexId, edges: &[Edge]) {
+        let told = edges.len() as u32;
+        let place = &mut self.vertices[vertex.index()];
+        if told > place.room {
+            self.gaps += place.room as usize;
+            (place.first, place.room) = (self.edges.len() as u32, told);
+            self.edges.extend_from_slice(edges);
+        } else {
+            let first = place.first as usize;
+            self.edges[first..first + edges.len()].copy_from_slice(edges);
+        }
+        (place.told, place.counting) = (told, 0);
+        if self.gaps > self.edges.len() / 2 {
+            self.close_gaps();
+        }
+    }
 
-impl Runs {
-    fn of(&self, vertex: usize) -> &[u32] {
-        &self.numbers[self.first[vertex] as usize..self.first[vertex + 1] as usize]
+    fn close_gaps(&mut self) {
+        let mut edges = Vec::with_capacity(self.edges.len() - self.gaps);
+        for vertex in &mut self.vertices {
+            let first = vertex.first as usize;
+            vertex.first = edges.len() as u32;
+            vertex.room = vertex.told;
+            edges.extend_from_slice(&self.edges[first..first + vertex.told as usize]);
+        }
+        (self.edges, self.gaps) = (edges, 0);
     }
-}
 
-fn runs(vertices: usize, keys: impl Iterator<Item = VertexId> + Clone) -> Runs {
-    let mut first = vec![0u32; vertices + 1];
-    for key in keys.clone() {
-        first[key.index() + 1] += 1;
+    /// Looks at some edges of a vertex again, whether they count. Whether one does that did not, or the other way round.
+    fn sort_out(&mut self, vertex: VertexId, is_asked_for: impl Fn(VertexId) -> bool) -> bool {
+        let Some(place) = self.vertices.get(vertex.index()).copied() else { return false };
+        let (mut counting, mut moved) = (0, false);
+        for index in 0..place.told {
+            let edge = self.edges[(place.first + index) as usize];
+            let did = index < place.counting;
+            let does = match is_asked_for(edge.to) {
+                true => edge.to != vertex && self.told(edge.to).iter().any(|back| back.to == vertex),
+                false => did,
+            };
+            moved |= did != does;
+            if does {
+                self.edges.swap((place.first + index) as usize, (place.first + counting) as usize);
+                counting += 1;
+            }
+        }
+        self.vertices[vertex.index()].counting = counting;
+        moved
     }
-    for vertex in 0..vertices {
-        first[vertex + 1] += first[vertex];
-    }
-    let mut next = first.clone();
-    let mut numbers = vec![0; first[vertices] as usize];
-    for (number, key) in keys.enumerate() {
-        let place = &mut next[key.index()];
-        numbers[*place as usize] = number as u32;
-        *place += 1;
-    }
-    Runs { first, numbers }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn edge(to: VertexId, cost: u32, tag: u32) -> Edge {
+        Edge { to, cost, tag }
+    }
+
     #[test]
     fn an_edge_counts_only_if_one_leads_back() {
-        let mut builder = GraphBuilder::default();
-        let [a, b, c] = [(); 3].map(|()| builder.vertex(VertexKind::Router));
-        let edge = |to, cost, tag| Edge { to, cost, tag };
-        builder.edge(a, edge(b, 1, 10));
-        builder.edge(b, edge(c, 1, 11));
-        builder.edge(b, edge(a, 2, 12));
-        builder.edge(a, edge(b, 3, 13));
-        builder.edge(c, edge(VertexId(99), 1, 14));
-        let graph = builder.build();
+        let mut graph = Graph::default();
+        let [a, b, c] = [(); 3].map(|()| graph.vertex(VertexKind::Router));
+        graph.set_edges(a, &[edge(b, 1, 10), edge(b, 3, 13), edge(a, 1, 15)]);
+        graph.set_edges(b, &[edge(c, 1, 11), edge(a, 2, 12)]);
+        graph.set_edges(c, &[edge(VertexId(99), 1, 14)]);
         assert_eq!(graph.edges(a), [edge(b, 1, 10), edge(b, 3, 13)]);
         assert_eq!(graph.edges(b), [edge(a, 2, 12)]);
         assert_eq!(graph.edges(c), []);
         assert_eq!(graph.edges(VertexId(3)), []);
+        graph.set_edges(c, &[edge(b, 5, 16)]);
+        assert_eq!(graph.edges(b).len(), 2);
+        graph.set_edges(b, &[edge(c, 1, 11)]);
+        assert_eq!((graph.edges(a), graph.edges(c)), (&[][..], &[edge(b, 5, 16)][..]));
+    }
+
+    #[test]
+    fn what_no_path_depends_on_is_no_change() {
+        let mut graph = Graph::default();
+        let [a, b, c] = [(); 3].map(|()| graph.vertex(VertexKind::Router));
+        graph.set_edges(a, &[edge(b, 1, 1)]);
+        graph.set_edges(b, &[edge(a, 1, 1)]);
+        let before = graph.changes();
+        graph.set_edges(a, &[edge(b, 1, 1)]);
+        graph.set_edges(a, &[edge(b, 1, 1), edge(c, 1, 2)]);
+        assert_eq!(graph.changes(), before);
+        graph.set_edges(c, &[edge(a, 1, 1)]);
+        assert_eq!(graph.changes(), before + 1);
+        graph.set_edges(a, &[edge(b, 2, 1), edge(c, 1, 2)]);
+        assert_eq!(graph.changes(), before + 2);
+    }
+
+    #[test]
+    fn a_graph_whose_vertices_grow_and_shrink_takes_no_more_memory_than_twice_its_edges() {
+        let mut graph = Graph::default();
+        let vertices = [(); 10].map(|()| graph.vertex(VertexKind::Router));
+        for round in 1..200usize {
+            for vertex in vertices {
+                let others = vertices.iter().filter(|other| **other != vertex).take(round % 10);
+                graph.set_edges(vertex, &others.map(|other| edge(*other, 1, 0)).collect::<Vec<_>>());
+            }
+            assert!(graph.edges.len() <= 2 * 9 * 10 + 9, "{}", graph.edges.len());
+        }
+        assert!(vertices.iter().all(|vertex| graph.edges(*vertex).len() == 9), "each has all others");
     }
 }

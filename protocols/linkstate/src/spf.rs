@@ -2,7 +2,6 @@
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ops::Range;
 
 use crate::graph::{Edge, Graph, VertexId, VertexKind};
 
@@ -14,15 +13,30 @@ pub const MAX_FIRST_HOPS: usize = 64;
 pub struct FirstHop {
     /// Tag of the root's edge.
     pub out: u32,
-    /// Where that edge leads to a network, and the path goes on: tag of the edge from the network to the next router.
-    pub via: Option<u32>,
+    /// Where that edge leads to a network, and the path goes on: the next router.
+    pub via: Option<VertexId>,
+}
+
+/// First hops of a [`Tree`], by number: vertices with the same number have the same ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct HopSet {
+    first: u32,
+    end: u32,
+}
+
+impl HopSet {
+    /// As an index of a table with [`Tree::hop_sets`] entries.
+    pub fn index(self) -> usize {
+        // Of the empty one 0, of every other one its own.
+        self.end as usize
+    }
 }
 
 /// Distances and first hops from a root.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Tree {
     distances: Vec<u32>,
-    sets: Vec<Range<u32>>,
+    sets: Vec<HopSet>,
     /// Sets of first hops, one behind the other; vertices behind the same hops share one.
     hops: Vec<FirstHop>,
 }
@@ -37,29 +51,44 @@ impl Tree {
 
     /// How the shortest paths to a vertex leave the root, in ascending order. The root itself has none.
     pub fn first_hops(&self, vertex: VertexId) -> &[FirstHop] {
-        let range = self.sets.get(vertex.index()).cloned().unwrap_or_default();
-        self.hops.get(range.start as usize..range.end as usize).unwrap_or_default()
+        self.hops(self.hop_set(vertex))
+    }
+
+    /// The number of its first hops.
+    pub fn hop_set(&self, vertex: VertexId) -> HopSet {
+        self.sets.get(vertex.index()).copied().unwrap_or_default()
+    }
+
+    /// The first hops of a number.
+    pub fn hops(&self, set: HopSet) -> &[FirstHop] {
+        self.hops.get(set.first as usize..set.end as usize).unwrap_or_default()
+    }
+
+    /// Above all numbers of first hops.
+    pub fn hop_sets(&self) -> usize {
+        self.hops.len() + 1
     }
 }
 
-/// Calculates trees, and keeps the last: a graph that is the same is not calculated again.
+/// Calculates trees of a graph, and keeps the last: a graph that is the same is not calculated again.
 ///
 /// ```
-/// use linkstate::{Edge, FirstHop, GraphBuilder, Spf, VertexKind};
+/// use linkstate::{Edge, FirstHop, Spf, VertexKind};
 ///
-/// let mut graph = GraphBuilder::default();
-/// let (a, b) = (graph.vertex(VertexKind::Router), graph.vertex(VertexKind::Router));
-/// graph.edge(a, Edge { to: b, cost: 10, tag: 1 });
-/// graph.edge(b, Edge { to: a, cost: 30, tag: 2 });
 /// let mut spf = Spf::default();
-/// let tree = spf.run(graph.build(), a);
+/// let (a, b) = (spf.graph.vertex(VertexKind::Router), spf.graph.vertex(VertexKind::Router));
+/// spf.graph.set_edges(a, &[Edge { to: b, cost: 10, tag: 1 }]);
+/// spf.graph.set_edges(b, &[Edge { to: a, cost: 30, tag: 2 }]);
+/// let tree = spf.run(a);
 /// assert_eq!(tree.distance(b), Some(10));
 /// assert_eq!(tree.first_hops(b), [FirstHop { out: 1, via: None }]);
 /// ```
 #[derive(Debug, Default)]
 pub struct Spf {
-    graph: Graph,
-    root: Option<VertexId>,
+    /// The topology, to be changed; for quite another one there is [`clear`](Self::clear).
+    pub graph: Graph,
+    /// Root and state of the graph of the last run.
+    last: Option<(VertexId, u64)>,
     tree: Tree,
     /// Vertices to be looked at: see [`candidate`].
     heap: BinaryHeap<Reverse<u64>>,
@@ -67,15 +96,23 @@ pub struct Spf {
 }
 
 impl Spf {
-    /// The tree of a graph.
-    pub fn run(&mut self, graph: Graph, root: VertexId) -> &Tree {
-        if self.root != Some(root) || self.graph != graph {
-            self.graph = graph;
-            self.root = Some(root);
+    /// The tree of the graph as it is now.
+    pub fn run(&mut self, root: VertexId) -> &Tree {
+        let present = Some((root, self.graph.changes()));
+        if self.last != present {
+            self.last = present;
             self.calculate(root);
             self.runs += 1;
         }
+        // A vertex that came since then, and to which no edge leads.
+        self.tree.grow(self.graph.len());
         &self.tree
+    }
+
+    /// Begins with an empty graph, whose vertices are others.
+    pub fn clear(&mut self) {
+        self.graph = Graph::default();
+        self.last = None;
     }
 
     /// How often the tree was calculated, and not only asked for.
@@ -83,19 +120,12 @@ impl Spf {
         self.runs
     }
 
-    /// The tree of the last run.
-    pub fn tree(&self) -> &Tree {
-        &self.tree
-    }
-
     fn calculate(&mut self, root: VertexId) {
         let Self { graph, tree, heap, .. } = self;
-        let vertices = graph.len();
         tree.distances.clear();
-        tree.distances.resize(vertices, UNREACHED);
         tree.sets.clear();
-        tree.sets.resize(vertices, 0..0);
         tree.hops.clear();
+        tree.grow(graph.len());
         heap.clear();
         let Some(distance) = tree.distances.get_mut(root.index()) else { return };
         *distance = 0;
@@ -106,19 +136,20 @@ impl Spf {
             if tree.distances[vertex.index()] != distance {
                 continue;
             }
+            let onward = Onward::from(graph, root, vertex);
             for edge in graph.edges(vertex) {
                 let (to, through) = (edge.to, distance.saturating_add(edge.cost));
                 let known = tree.distances[to.index()];
                 if through > known || through == UNREACHED || to == root {
                     continue;
                 }
-                let hops = tree.extend(graph, root, vertex, edge);
+                let hops = tree.extend(graph, onward, root, vertex, edge);
                 if through < known {
                     tree.distances[to.index()] = through;
                     tree.sets[to.index()] = hops;
                     heap.push(Reverse(candidate(through, to, graph.kind(to))));
                 } else {
-                    tree.sets[to.index()] = tree.union(tree.sets[to.index()].clone(), hops);
+                    tree.sets[to.index()] = tree.union(tree.sets[to.index()], hops);
                 }
             }
         }
@@ -138,44 +169,67 @@ fn candidate(distance: u32, vertex: VertexId, kind: VertexKind) -> u64 {
     u64::from(distance) << 32 | u64::from(vertex.0 | mark)
 }
 
+/// Where first hops of paths come from that go on from a vertex.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Onward {
+    /// It is the root: its edges.
+    Root,
+    /// It is a network that the root is on: the next router is the next hop.
+    OwnNetwork,
+    /// From the vertex.
+    Inherited,
+}
+
+impl Onward {
+    fn from(graph: &Graph, root: VertexId, vertex: VertexId) -> Self {
+        match graph.kind(vertex) {
+            _ if vertex == root => Onward::Root,
+            VertexKind::Network if graph.edges(root).iter().any(|own| own.to == vertex) => Onward::OwnNetwork,
+            VertexKind::Network | VertexKind::Router => Onward::Inherited,
+        }
+    }
+}
+
 impl Tree {
+    fn grow(&mut self, vertices: usize) {
+        self.distances.resize(vertices, UNREACHED);
+        self.sets.resize(vertices, HopSet::default());
+    }
+
     /// First hops of the paths that take `edge` from `vertex`.
-    fn extend(&mut self, graph: &Graph, root: VertexId, vertex: VertexId, edge: &Edge) -> Range<u32> {
-        if vertex == root {
-            return self.add([FirstHop { out: edge.tag, via: None }]);
+    fn extend(&mut self, graph: &Graph, onward: Onward, root: VertexId, vertex: VertexId, edge: &Edge) -> HopSet {
+        let inherited = self.sets[vertex.index()];
+        match onward {
+            Onward::Root => return self.add([FirstHop { out: edge.tag, via: None }]),
+            Onward::Inherited => return inherited,
+            Onward::OwnNetwork => {}
         }
-        let inherited = self.sets[vertex.index()].clone();
-        let set = &self.hops[inherited.start as usize..inherited.end as usize];
-        // From a network that the root is on, the next router is the next hop.
-        let is_on = |hop: &FirstHop| {
-            graph.kind(vertex) == VertexKind::Network
-                && hop.via.is_none()
-                && graph.edges(root).iter().any(|own| own.to == vertex && own.tag == hop.out)
-        };
-        if !set.iter().any(is_on) {
-            return inherited;
-        }
-        let mut hops: Vec<FirstHop> =
-            set.iter().map(|hop| if is_on(hop) { FirstHop { via: Some(edge.tag), ..*hop } } else { *hop }).collect();
+        let leads_here = |out: u32| graph.edges(root).iter().any(|own| own.to == vertex && own.tag == out);
+        let set = self.hops(inherited).iter();
+        let mut hops: Vec<FirstHop> = set
+            .map(|hop| match hop.via {
+                None if leads_here(hop.out) => FirstHop { via: Some(edge.to), ..*hop },
+                None | Some(_) => *hop,
+            })
+            .collect();
         hops.sort_unstable();
         self.add(hops)
     }
 
-    fn union(&mut self, one: Range<u32>, other: Range<u32>) -> Range<u32> {
-        let set = |range: &Range<u32>| &self.hops[range.start as usize..range.end as usize];
-        if set(&one) == set(&other) {
+    fn union(&mut self, one: HopSet, other: HopSet) -> HopSet {
+        if one == other || self.hops(one) == self.hops(other) {
             return one;
         }
-        let mut hops = [set(&one), set(&other)].concat();
+        let mut hops = [self.hops(one), self.hops(other)].concat();
         hops.sort_unstable();
         hops.dedup();
         hops.truncate(MAX_FIRST_HOPS);
         self.add(hops)
     }
 
-    fn add(&mut self, hops: impl IntoIterator<Item = FirstHop>) -> Range<u32> {
-        let start = self.hops.len() as u32;
+    fn add(&mut self, hops: impl IntoIterator<Item = FirstHop>) -> HopSet {
+        let first = self.hops.len() as u32;
         self.hops.extend(hops);
-        start..self.hops.len() as u32
+        HopSet { first, end: self.hops.len() as u32 }
     }
 }

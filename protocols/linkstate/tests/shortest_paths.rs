@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use linkstate::{Edge, FirstHop, Graph, GraphBuilder, Spf, VertexId, VertexKind};
+use linkstate::{Edge, FirstHop, Graph, Spf, VertexId, VertexKind};
 use petgraph::algo::dijkstra;
 use petgraph::graph::{DiGraph, NodeIndex};
 use petgraph::visit::EdgeRef;
@@ -25,20 +25,14 @@ fn topology() -> impl Strategy<Value = Topology> {
     })
 }
 
-/// The same topology for us and for the oracle, whose edges bear our tags.
-fn build(topology: &Topology) -> (Graph, DiGraph<VertexKind, Edge>) {
-    let (mut ours, mut oracle) = (GraphBuilder::default(), DiGraph::new());
+/// What leaves each vertex, and what each stands for.
+fn edges(topology: &Topology) -> Vec<(VertexKind, Vec<Edge>)> {
     let kinds = std::iter::repeat_n(VertexKind::Router, topology.routers as usize)
         .chain(topology.networks.iter().map(|_| VertexKind::Network));
-    for kind in kinds {
-        ours.vertex(kind);
-        oracle.add_node(kind);
-    }
+    let mut vertices: Vec<(VertexKind, Vec<Edge>)> = kinds.map(|kind| (kind, Vec::new())).collect();
     let mut tag = 0;
     let mut add = |from: u32, to: u32, cost: u32| {
-        let edge = Edge { to: VertexId(to), cost, tag };
-        ours.edge(VertexId(from), edge);
-        oracle.add_edge(NodeIndex::new(from as usize), NodeIndex::new(to as usize), edge);
+        vertices[from as usize].1.push(Edge { to: VertexId(to), cost, tag });
         tag += 1;
     };
     for &(a, b, there, back) in topology.links.iter().filter(|(a, b, ..)| a != b) {
@@ -52,7 +46,37 @@ fn build(topology: &Topology) -> (Graph, DiGraph<VertexKind, Edge>) {
             add(index, router, 0);
         }
     }
-    (ours.build(), oracle)
+    vertices
+}
+
+/// For the oracle, whose edges bear our tags.
+fn oracle(topology: &Topology) -> DiGraph<VertexKind, Edge> {
+    let mut oracle = DiGraph::new();
+    let vertices = edges(topology);
+    vertices.iter().for_each(|(kind, _)| _ = oracle.add_node(*kind));
+    for (from, (_, edges)) in vertices.iter().enumerate() {
+        for edge in edges {
+            oracle.add_edge(NodeIndex::new(from), NodeIndex::new(edge.to.index()), *edge);
+        }
+    }
+    oracle
+}
+
+/// Makes a graph say this, vertex by vertex, whatever it said before.
+fn tell(graph: &mut Graph, topology: &Topology) {
+    for (index, (kind, edges)) in edges(topology).into_iter().enumerate() {
+        if index == graph.len() {
+            graph.vertex(kind);
+        }
+        assert_eq!(graph.kind(VertexId(index as u32)), kind);
+        graph.set_edges(VertexId(index as u32), &edges);
+    }
+}
+
+fn engine(topology: &Topology) -> Spf {
+    let mut spf = Spf::default();
+    tell(&mut spf.graph, topology);
+    spf
 }
 
 /// First hops by definition: an edge of the root is one if going on from its head is as short as the whole path.
@@ -74,29 +98,53 @@ fn first_hops(oracle: &DiGraph<VertexKind, Edge>, root: NodeIndex, to: NodeIndex
         for second in oracle.edges(head).filter(|second| second.target() != root) {
             let rest = distance(second.target()).get(&to).copied();
             if rest.is_some_and(|rest| cost + second.weight().cost + rest == whole) {
-                hops.insert(FirstHop { out, via: Some(second.weight().tag) });
+                hops.insert(FirstHop { out, via: Some(VertexId(second.target().index() as u32)) });
             }
         }
     }
     hops
 }
 
+/// Compares a tree with the oracle's.
+fn compare(spf: &mut Spf, topology: &Topology) -> Result<(), TestCaseError> {
+    let oracle = oracle(topology);
+    let root = NodeIndex::new(0);
+    let expected = dijkstra(&oracle, root, None, |edge| edge.weight().cost);
+    let tree = spf.run(VertexId(0));
+    for node in oracle.node_indices() {
+        let vertex = VertexId(node.index() as u32);
+        prop_assert_eq!(tree.distance(vertex), expected.get(&node).copied());
+        if node != root {
+            let hops: BTreeSet<_> = tree.first_hops(vertex).iter().copied().collect();
+            prop_assert_eq!(hops, first_hops(&oracle, root, node), "{:?}", node);
+        }
+    }
+    Ok(())
+}
+
+/// The same routers and as many networks, joined otherwise.
+fn two_topologies() -> impl Strategy<Value = (Topology, Topology)> {
+    (topology(), topology()).prop_map(|(one, mut other)| {
+        other.routers = one.routers;
+        other.links.iter_mut().for_each(|(a, b, ..)| (*a, *b) = (*a % one.routers, *b % one.routers));
+        other.networks.iter_mut().flatten().for_each(|(router, _)| *router %= one.routers);
+        other.networks.resize(one.networks.len(), Vec::new());
+        (one, other)
+    })
+}
+
 proptest! {
     #[test]
     fn distances_and_first_hops_are_those_of_the_oracle(topology in topology()) {
-        let (ours, oracle) = build(&topology);
-        let root = NodeIndex::new(0);
-        let expected = dijkstra(&oracle, root, None, |edge| edge.weight().cost);
-        let mut spf = Spf::default();
-        let tree = spf.run(ours, VertexId(0));
-        for node in oracle.node_indices() {
-            let vertex = VertexId(node.index() as u32);
-            prop_assert_eq!(tree.distance(vertex), expected.get(&node).copied());
-            if node != root {
-                let hops: BTreeSet<_> = tree.first_hops(vertex).iter().copied().collect();
-                prop_assert_eq!(hops, first_hops(&oracle, root, node), "{:?}", node);
-            }
-        }
+        compare(&mut engine(&topology), &topology)?;
+    }
+
+    #[test]
+    fn a_graph_that_changes_vertex_by_vertex_is_what_it_would_be_if_made_anew((one, other) in two_topologies()) {
+        let mut spf = engine(&one);
+        compare(&mut spf, &one)?;
+        tell(&mut spf.graph, &other);
+        compare(&mut spf, &other)?;
     }
 }
 
@@ -104,19 +152,38 @@ proptest! {
 fn the_same_graph_is_not_calculated_again() {
     let topology =
         Topology { routers: 3, links: vec![(0, 1, 1, 1), (1, 2, 1, 1)], networks: vec![vec![(0, 1), (2, 1)]] };
-    let mut spf = Spf::default();
-    let before = spf.run(build(&topology).0, VertexId(0)).clone();
-    assert_eq!(spf.run(build(&topology).0, VertexId(0)), &before);
+    let mut spf = engine(&topology);
+    let before = spf.run(VertexId(0)).clone();
+    tell(&mut spf.graph, &topology);
+    assert_eq!((spf.run(VertexId(0)), &before), (&before, &before));
     assert_eq!(spf.runs(), 1);
-    let other = Topology { links: vec![(0, 1, 1, 1), (1, 2, 7, 1)], ..topology };
-    spf.run(build(&other).0, VertexId(0));
+    tell(&mut spf.graph, &Topology { links: vec![(0, 1, 1, 1), (1, 2, 7, 1)], ..topology });
+    spf.run(VertexId(0));
     assert_eq!(spf.runs(), 2);
+}
+
+#[test]
+fn a_vertex_without_a_way_to_it_that_comes_after_the_calculation_is_not_reached() {
+    let mut spf = engine(&Topology { routers: 2, links: vec![(0, 1, 1, 1)], networks: vec![] });
+    spf.run(VertexId(0));
+    let late = spf.graph.vertex(VertexKind::Router);
+    assert_eq!(spf.run(VertexId(0)).distance(late), None);
+    assert_eq!(spf.runs(), 1);
+}
+
+#[test]
+fn a_graph_that_is_made_anew_is_calculated_anew() {
+    let mut spf = engine(&Topology { routers: 2, links: vec![(0, 1, 1, 1)], networks: vec![] });
+    assert_eq!(spf.run(VertexId(0)).distance(VertexId(1)), Some(1));
+    spf.clear();
+    tell(&mut spf.graph, &Topology { routers: 2, links: vec![(0, 1, 9, 1)], networks: vec![] });
+    assert_eq!(spf.run(VertexId(0)).distance(VertexId(1)), Some(9));
 }
 
 #[test]
 fn a_root_that_is_not_there_reaches_nothing() {
     let mut spf = Spf::default();
-    let tree = spf.run(Graph::default(), VertexId(0));
+    let tree = spf.run(VertexId(0));
     assert_eq!(tree.distance(VertexId(0)), None);
     assert_eq!(tree.first_hops(VertexId(0)), []);
 }

@@ -5,6 +5,7 @@ use linkstate::Spf;
 use crate::config::{AreaConfig, AreaKind};
 use crate::lsdb::Lsdb;
 use crate::packet::{LsaType, Options};
+use crate::topology::Topology;
 
 /// An area of this router.
 #[derive(Debug)]
@@ -15,12 +16,14 @@ pub struct Area {
     pub lsdb: Lsdb,
     /// Its shortest paths.
     pub spf: Spf,
+    /// What the vertices of their graph stand for.
+    pub topology: Topology,
 }
 
 impl Area {
     /// An area of which nothing is known.
     pub fn new(config: AreaConfig) -> Self {
-        Self { config, lsdb: Lsdb::default(), spf: Spf::default() }
+        Self { config, lsdb: Lsdb::default(), spf: Spf::default(), topology: Topology::default() }
     }
 
     /// Options of what is said in it: RFC 2328 section A.2.

@@ -195,7 +195,7 @@ impl Ospf {
     /// Whether this router translates type-7-LSAs of an NSSA: of its border routers the one with the highest ID does.
     fn translates(&self, id: AreaId, router: RouterId) -> bool {
         let is_border = |flags: RouterFlags| flags.contains(RouterFlags::B);
-        let others = self.table.routers.iter().filter(|((_, area), route)| *area == id && is_border(route.flags));
+        let others = self.table().routers.iter().filter(|((_, area), route)| *area == id && is_border(route.flags));
         self.is_border_router() && others.map(|((other, _), _)| *other).all(|other| other < router)
     }
 
@@ -212,7 +212,7 @@ impl Ospf {
             if !self.translates(*id, router) {
                 continue;
             }
-            for (prefix, route) in &self.table.networks {
+            for (prefix, route) in &self.table().networks {
                 let from = route.from.filter(|key| key.kind == LsaType::Nssa && route.area == *id);
                 let Some(entry) = from.and_then(|key| area.lsdb.get(&key)) else { continue };
                 let Ok(LsaBody::External(lsa)) = entry.lsa.body() else { continue };

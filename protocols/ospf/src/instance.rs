@@ -12,7 +12,7 @@ use sdk::config::Node;
 use sdk::core::{ConfigError, Input, Output, ProtocolCore, Time};
 use sdk::interface::{InterfaceKind, InterfaceState};
 use sdk::outbox::{Outbox, RibLink};
-use sdk::rib::{RibRequest, RibUpdate, Route};
+use sdk::rib::{RibRequest, RibUpdate};
 use sdk::show::Row;
 
 use crate::area::Area;
@@ -21,6 +21,7 @@ use crate::drops::Drops;
 use crate::early::EarlyLsas;
 use crate::externals::Outside;
 use crate::fsm::{self, NeighborState};
+use crate::install::Installed;
 use crate::interface::Interface;
 use crate::lsdb::{Lsdb, Place};
 use crate::originate::Part;
@@ -83,11 +84,10 @@ pub struct Ospf {
     spf_reason: Option<LsaKey>,
     spf_changes: u64,
     pub(crate) spf_log: VecDeque<SpfRun>,
-    pub(crate) table: Table,
     /// Routes of other protocols.
     pub(crate) outside: Outside,
-    /// What the RIB was told.
-    pub(crate) installed: BTreeMap<Ipv4Net, Route>,
+    /// The routing table, as the RIB was told.
+    pub(crate) installed: Installed,
     convergence: Option<Convergence>,
     pub(crate) stopped: bool,
     pub(crate) protection: Protection,
@@ -115,9 +115,8 @@ impl Ospf {
             spf_reason: None,
             spf_changes: 0,
             spf_log: VecDeque::new(),
-            table: Table::default(),
             outside: Outside::default(),
-            installed: BTreeMap::new(),
+            installed: Installed::default(),
             convergence: None,
             stopped: false,
             protection: Protection::default(),
@@ -172,6 +171,11 @@ impl Ospf {
         })
     }
 
+    /// The routing table.
+    pub(crate) fn table(&self) -> &Table {
+        &self.installed.table
+    }
+
     /// Whether it takes part in several: RFC 2328 section 3.3.
     pub(crate) fn is_border_router(&self) -> bool {
         self.active_areas().nth(1).is_some()
@@ -210,20 +214,20 @@ impl Ospf {
             external: &self.external,
             maximum_paths: config.maximum_paths,
         };
-        self.table = routes::calculate(&inputs, &mut self.areas);
+        let table = routes::calculate(&inputs, &mut self.areas);
         let trees = before.iter().zip(runs(&self.areas)).filter(|(before, after)| **before != *after).count();
         let run = SpfRun {
             at: now,
             reason: self.spf_reason.take(),
             changes: std::mem::take(&mut self.spf_changes),
             trees,
-            prefixes: self.table.networks.len(),
+            prefixes: table.networks.len(),
         };
         self.spf_log.push_back(run);
         if self.spf_log.len() > SPF_LOG {
             self.spf_log.pop_front();
         }
-        self.install_routes();
+        self.install_table(table);
         // What an area border router tells follows from the table, translations of type-7-LSAs among it.
         if self.is_border_router() {
             self.part_changed(now, Part::Summaries);
@@ -275,9 +279,7 @@ impl Ospf {
         self.outbox.rib = RibLink::Seen;
         self.outside.routes.rib_restarted();
         self.ask_for_outside(None);
-        for route in self.installed.values() {
-            self.outbox.add_route(route.clone());
-        }
+        self.install_again();
         if self.convergence == Some(Convergence::Done) {
             self.outbox.rib(RibRequest::EndOfRoutes);
         }
@@ -350,8 +352,7 @@ impl Ospf {
         self.reconfigure_areas(now);
         let Some(config) = &self.config else {
             self.areas.clear();
-            self.table = Table::default();
-            return self.install_routes();
+            return self.install_table(Table::default());
         };
         self.spf.configure(config.spf);
         self.convergence.get_or_insert(Convergence::Until(now + CONVERGENCE_LIMIT));
@@ -507,10 +508,12 @@ impl ProtocolCore for Ospf {
         self.take_early(now);
         self.interface_timers(now);
         self.age_lsas(now);
+        // What this router says itself is a reason for a calculation, too.
+        self.flush(now);
         if self.spf.is_due(now) {
             self.calculate(now);
+            self.flush(now);
         }
-        self.flush(now);
     }
 
     fn command(&mut self, now: Time, words: &[String]) -> Result<(), String> {

@@ -50,6 +50,7 @@ mod run;
 pub mod show;
 mod spf;
 mod summaries;
+mod topology;
 
 pub use config::declaration;
 pub use instance::Ospf;

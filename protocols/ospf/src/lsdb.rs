@@ -1,12 +1,13 @@
 //! A link state database: the LSAs of an area, of a link, or of the AS. RFC 2328 sections 12.2 and 14.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use sdk::InterfaceName;
 use sdk::core::Time;
 
-use crate::packet::{AreaId, Lsa, LsaHeader, LsaKey, MAX_AGE, age_after};
+use crate::packet::{AreaId, Lsa, LsaHeader, LsaKey, LsaType, MAX_AGE, age_after};
 
 /// Age at which a router originates its own LSA anew: RFC 2328 section B.
 pub const REFRESH_TIME: Duration = Duration::from_secs(1800);
@@ -76,11 +77,13 @@ impl Entry {
 pub struct Lsdb {
     entries: BTreeMap<LsaKey, Entry>,
     /// When an LSA of ours is to be refreshed, another's reaches MaxAge.
-    due: BTreeSet<(Time, LsaKey)>,
+    agenda: Agenda,
     /// Those at MaxAge, which stay until nobody needs them.
     dying: BTreeSet<LsaKey>,
     /// Those that were sent in answer to an older instance, and when.
     answered: BTreeMap<LsaKey, Time>,
+    /// Those of routers and networks that say something else since somebody asked.
+    changes: BTreeSet<LsaKey>,
     bytes: usize,
     /// Those that a neighbor sent.
     flooded: usize,
@@ -107,10 +110,19 @@ impl Lsdb {
         self.entries.iter()
     }
 
+    /// Those of one type and Link State ID.
+    pub fn of_id(&self, kind: LsaType, id: Ipv4Addr) -> impl Iterator<Item = (&LsaKey, &Entry)> {
+        self.entries.range(LsaKey::new(kind, id, Ipv4Addr::UNSPECIFIED)..=LsaKey::new(kind, id, Ipv4Addr::BROADCAST))
+    }
+
+    /// Router- and network-LSAs that were not there when this was last asked, say something else, or are gone.
+    pub fn take_changes(&mut self) -> BTreeSet<LsaKey> {
+        std::mem::take(&mut self.changes)
+    }
+
     /// Those of one type.
-    pub fn of_type(&self, kind: crate::packet::LsaType) -> impl Iterator<Item = (&LsaKey, &Entry)> {
-        let lowest = std::net::Ipv4Addr::UNSPECIFIED;
-        let highest = std::net::Ipv4Addr::BROADCAST;
+    pub fn of_type(&self, kind: LsaType) -> impl Iterator<Item = (&LsaKey, &Entry)> {
+        let (lowest, highest) = (Ipv4Addr::UNSPECIFIED, Ipv4Addr::BROADCAST);
         self.entries.range(LsaKey::new(kind, lowest, lowest)..=LsaKey::new(kind, highest, highest))
     }
 
@@ -142,29 +154,39 @@ impl Lsdb {
     /// Puts an instance in the place of an older one. Whether its contents are different: RFC 2328 section 13.2.
     pub fn install(&mut self, now: Time, lsa: Lsa, source: Source) -> bool {
         let key = lsa.key();
-        let old = self.remove(&key);
+        let old = self.take(&key);
         let is_dying = lsa.header.age >= MAX_AGE;
         let contents = |lsa: &Lsa, dying: bool| (lsa.header.options, dying, lsa.header.length);
         let changed = old.is_none_or(|old| {
             contents(&old.lsa, old.is_max_age(now)) != contents(&lsa, is_dying)
                 || old.lsa.body_bytes() != lsa.body_bytes()
         });
+        if changed {
+            self.note(key);
+        }
         self.bytes += lsa.len_bytes();
         self.flooded += usize::from(source == Source::Flooded);
         let entry = Entry { lsa, installed: now, source };
         if is_dying {
             self.dying.insert(key);
         } else {
-            self.due.insert((entry.due(), key));
+            self.agenda.add(entry.due(), key);
         }
         self.entries.insert(key, entry);
+        self.agenda.tidy(&self.entries);
         changed
     }
 
     /// Takes an LSA out.
     pub fn remove(&mut self, key: &LsaKey) -> Option<Entry> {
+        let entry = self.take(key)?;
+        self.agenda.tidy(&self.entries);
+        self.note(*key);
+        Some(entry)
+    }
+
+    fn take(&mut self, key: &LsaKey) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
-        self.due.remove(&(entry.due(), *key));
         self.dying.remove(key);
         self.answered.remove(key);
         self.bytes -= entry.lsa.len_bytes();
@@ -172,18 +194,25 @@ impl Lsdb {
         Some(entry)
     }
 
-    /// When [`take_due`](Self::take_due) has something.
+    fn note(&mut self, key: LsaKey) {
+        if matches!(key.kind, LsaType::Router | LsaType::Network) {
+            self.changes.insert(key);
+        }
+    }
+
+    /// When to call [`take_due`](Self::take_due).
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.due.first().map(|(due, _)| *due)
+        self.agenda.first()
     }
 
     /// LSAs that are to be refreshed, if ours, or have reached MaxAge.
     pub fn take_due(&mut self, now: Time) -> Vec<LsaKey> {
-        let mut keys = Vec::new();
-        while let Some(first) = self.due.first().copied().filter(|(due, _)| *due <= now) {
-            self.due.remove(&first);
-            keys.push(first.1);
-        }
+        let mut keys = self.agenda.take(now);
+        // A younger instance has an entry of its own.
+        let is_due = |entry: &Entry| entry.due() <= now && entry.lsa.header.age < MAX_AGE;
+        keys.retain(|key| self.entries.get(key).is_some_and(is_due));
+        keys.sort_unstable();
+        keys.dedup();
         keys
     }
 
@@ -193,6 +222,46 @@ impl Lsdb {
     }
 }
 
+/// LSAs by the second in which they are to be looked at. What is said of an instance that was replaced stays until then,
+/// or until there is more of that than of others: so an LSA takes a quarter of what it takes in a sorted set.
+#[derive(Debug, Default)]
+struct Agenda {
+    seconds: BTreeMap<u64, Vec<LsaKey>>,
+    keys: usize,
+}
+
+/// Fewer that are out of date are not worth a look.
+const FEW: usize = 64;
+
+impl Agenda {
+    fn add(&mut self, due: Time, key: LsaKey) {
+        self.seconds.entry(due.as_nanos().div_ceil(NANOS)).or_default().push(key);
+        self.keys += 1;
+    }
+
+    fn first(&self) -> Option<Time> {
+        self.seconds.first_key_value().map(|(second, _)| Time::from_nanos(second * NANOS))
+    }
+
+    fn take(&mut self, now: Time) -> Vec<LsaKey> {
+        let later = self.seconds.split_off(&(now.as_nanos() / NANOS + 1));
+        let keys: Vec<LsaKey> = std::mem::replace(&mut self.seconds, later).into_values().flatten().collect();
+        self.keys -= keys.len();
+        keys
+    }
+
+    fn tidy(&mut self, entries: &BTreeMap<LsaKey, Entry>) {
+        if self.keys > 2 * entries.len() + if entries.is_empty() { 0 } else { FEW } {
+            *self = Self::default();
+            let alive = entries.iter().filter(|(_, entry)| entry.lsa.header.age < MAX_AGE);
+            alive.for_each(|(key, entry)| self.add(entry.due(), *key));
+        }
+    }
+}
+
+/// Of a second.
+const NANOS: u64 = 1_000_000_000;
+
 /// How much before its time an LSA is refreshed: another time for each.
 fn spread(key: &LsaKey) -> Duration {
     let mixed = (u32::from(key.id) ^ u32::from(key.kind.code()) << 24).wrapping_mul(0x9e37_79b1) >> 16;
@@ -201,10 +270,8 @@ fn spread(key: &LsaKey) -> Duration {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
-
     use super::*;
-    use crate::packet::{LsaType, Options, SequenceNumber};
+    use crate::packet::{Options, SequenceNumber};
 
     fn at(seconds: u64) -> Time {
         Time::from_nanos(seconds * 1_000_000_000)
@@ -239,6 +306,18 @@ mod tests {
         lsdb.remove(&lsa(1, 1, b"").key());
         assert_eq!((lsdb.len(), lsdb.bytes(), lsdb.dying().count(), lsdb.poll_timeout()), (0, 0, 0, None));
         assert_eq!(lsdb.flooded(), 0);
+    }
+
+    #[test]
+    fn rfc_2328_section_14_an_lsa_that_is_replaced_ages_from_its_last_instance_and_leaves_nothing_behind() {
+        let mut lsdb = Lsdb::default();
+        for second in 0..1000 {
+            lsdb.install(at(second), lsa(1, 1 + second as i32, b""), Source::Flooded);
+        }
+        assert!(lsdb.agenda.keys <= 2 + FEW, "{} entries of one LSA", lsdb.agenda.keys);
+        assert_eq!(lsdb.take_due(at(999 + u64::from(MAX_AGE) - 1)), []);
+        assert_eq!(lsdb.take_due(at(999 + u64::from(MAX_AGE))), [lsa(1, 1, b"").key()]);
+        assert_eq!(lsdb.poll_timeout(), None);
     }
 
     #[test]

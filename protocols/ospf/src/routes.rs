@@ -2,7 +2,9 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use ipnet::Ipv4Net;
 use sdk::InterfaceName;
@@ -52,6 +54,20 @@ pub struct Hop {
     pub address: Option<Ipv4Addr>,
 }
 
+/// First steps, in ascending order. Routes that go the same way share them.
+pub type Hops = Arc<[Hop]>;
+
+/// Those of two sets of paths of equal cost.
+fn join(one: &Hops, other: &Hops) -> Hops {
+    if Arc::ptr_eq(one, other) || one == other {
+        return one.clone();
+    }
+    let mut hops = [&one[..], &other[..]].concat();
+    hops.sort_unstable();
+    hops.dedup();
+    hops.into()
+}
+
 /// The paths to a prefix.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NetworkRoute {
@@ -65,8 +81,8 @@ pub struct NetworkRoute {
     pub type2: u32,
     /// Tag of an external route.
     pub tag: u32,
-    /// First steps, in ascending order.
-    pub hops: Vec<Hop>,
+    /// First steps.
+    pub hops: Hops,
     /// The external LSA that the route is from.
     pub from: Option<LsaKey>,
 }
@@ -76,6 +92,15 @@ impl NetworkRoute {
     fn compare(&self, other: &NetworkRoute) -> Ordering {
         let rank = |route: &NetworkRoute| (route.kind, route.type2, route.cost);
         rank(self).cmp(&rank(other))
+    }
+
+    /// Takes another's place, or its paths, if these are as good.
+    fn accept(&mut self, route: NetworkRoute) {
+        match route.compare(self) {
+            Ordering::Less => *self = route,
+            Ordering::Equal => self.hops = join(&self.hops, &route.hops),
+            Ordering::Greater => {}
+        }
     }
 }
 
@@ -88,8 +113,8 @@ pub struct RouterRoute {
     pub flags: RouterFlags,
     /// Cost.
     pub cost: u32,
-    /// First steps, in ascending order.
-    pub hops: Vec<Hop>,
+    /// First steps.
+    pub hops: Hops,
 }
 
 /// The routing table.
@@ -108,19 +133,25 @@ impl Table {
         if route.hops.is_empty() {
             return;
         }
-        let Some(known) = self.networks.get_mut(&prefix) else {
-            self.networks.insert(prefix, route);
-            return;
-        };
-        match route.compare(known) {
-            Ordering::Less => *known = route,
-            Ordering::Equal => {
-                known.hops.extend(route.hops);
-                known.hops.sort_unstable();
-                known.hops.dedup();
-            }
-            Ordering::Greater => {}
+        match self.networks.entry(prefix) {
+            Entry::Vacant(place) => _ = place.insert(route),
+            Entry::Occupied(mut known) => known.get_mut().accept(route),
         }
+    }
+
+    /// The same with many at once, in place of what is there: a table is made from a sorted list in one go.
+    fn offer_first(&mut self, mut routes: Vec<(Ipv4Net, NetworkRoute)>) {
+        routes.retain(|(_, route)| !route.hops.is_empty());
+        // Stable: of equal ones the first goes on to say which area they are of.
+        routes.sort_by_key(|(prefix, _)| *prefix);
+        let mut best: Vec<(Ipv4Net, NetworkRoute)> = Vec::with_capacity(routes.len());
+        for (prefix, route) in routes {
+            match best.last_mut() {
+                Some((known, other)) if *known == prefix => other.accept(route),
+                Some(_) | None => best.push((prefix, route)),
+            }
+        }
+        self.networks = best.into_iter().collect();
     }
 
     /// The way to an area border router of an area.
@@ -166,9 +197,11 @@ pub struct Inputs<'a> {
 /// Calculates everything: RFC 2328 section 16.
 pub fn calculate(inputs: &Inputs<'_>, areas: &mut BTreeMap<AreaId, Area>) -> Table {
     let mut table = Table::default();
+    let mut prefixes = Vec::new();
     for (id, area) in areas.iter_mut() {
-        spf::calculate(inputs.now, *id, area, inputs.router, inputs.interfaces, &mut table);
+        spf::calculate(*id, area, inputs.router, inputs.interfaces, &mut prefixes, &mut table);
     }
+    table.offer_first(prefixes);
     for (id, area) in areas.iter().filter(|(id, _)| !inputs.is_border_router || **id == BACKBONE) {
         inter_area(inputs, *id, area, areas, &mut table);
     }
@@ -184,7 +217,9 @@ pub fn calculate(inputs: &Inputs<'_>, areas: &mut BTreeMap<AreaId, Area>) -> Tab
         nssa(inputs, *id, area, &mut table);
     }
     for route in table.networks.values_mut() {
-        route.hops.truncate(inputs.maximum_paths);
+        if let Some(kept) = route.hops.get(..inputs.maximum_paths).filter(|kept| kept.len() < route.hops.len()) {
+            route.hops = kept.into();
+        }
     }
     table
 }
@@ -248,9 +283,7 @@ fn inter_area(inputs: &Inputs<'_>, id: AreaId, area: &Area, areas: &BTreeMap<Are
         match known.map(|known| (known.kind, known.cost).cmp(&(kind, cost))) {
             Some(Ordering::Less) => continue,
             Some(Ordering::Equal) => {
-                route.hops.extend(known.into_iter().flat_map(|known| known.hops.clone()));
-                route.hops.sort_unstable();
-                route.hops.dedup();
+                route.hops = known.map_or(route.hops.clone(), |known| join(&known.hops, &route.hops));
             }
             Some(Ordering::Greater) | None => {}
         }

@@ -181,7 +181,7 @@ fn summary(ospf: &Ospf, now: Time) -> Option<Row> {
         }
         .into(),
         ospf.areas.values().map(|area| area.spf.runs()).sum::<u64>().into(),
-        ospf.table.networks.len().into(),
+        ospf.table().networks.len().into(),
         ospf.lsas_of_others().into(),
         ospf.protection.ignoring_until.map_or(Value::Null, |until| until.since(now).as_secs_f64().into()),
     ])
@@ -349,7 +349,7 @@ fn routes(ospf: &Ospf) -> Vec<Row> {
             route.tag.into(),
         ]
     };
-    ospf.table.networks.iter().map(row).collect()
+    ospf.table().networks.iter().map(row).collect()
 }
 
 fn spf_log(ospf: &Ospf, now: Time) -> Vec<Row> {

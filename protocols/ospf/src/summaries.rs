@@ -45,7 +45,7 @@ impl Ospf {
     fn networks_for(&self, id: AreaId) -> BTreeMap<Ipv4Net, u32> {
         let mut told = BTreeMap::new();
         let mut ranges: BTreeSet<(AreaId, Ipv4Net)> = BTreeSet::new();
-        for (prefix, route) in &self.table.networks {
+        for (prefix, route) in &self.table().networks {
             // Of other areas within its own reach, the backbone alone passes on what it was told.
             let is_for_area = match route.kind {
                 PathKind::Intra => route.area != id,
@@ -63,7 +63,7 @@ impl Ospf {
             }
         }
         for (area, range) in ranges {
-            let cost = components(range, area, &self.table).into_iter().map(|route| route.cost).max();
+            let cost = components(range, area, self.table()).into_iter().map(|route| route.cost).max();
             told.extend(cost.map(|cost| (range, cost)));
         }
         told
@@ -77,11 +77,12 @@ impl Ospf {
 
     fn boundary_routers_for(&self, id: AreaId, area: &Area, router: RouterId, wanted: &mut AllWanted) {
         let mut told: BTreeMap<RouterId, u32> = BTreeMap::new();
-        for ((boundary, through), route) in &self.table.routers {
+        for ((boundary, through), route) in &self.table().routers {
             let is_inside = route.kind == PathKind::Intra || id != BACKBONE;
             let is_for_area = route.flags.contains(RouterFlags::E) && *through != id && is_inside;
             // The area sees it itself.
-            let is_known = self.table.routers.get(&(*boundary, id)).is_some_and(|known| known.kind == PathKind::Intra);
+            let is_known =
+                self.table().routers.get(&(*boundary, id)).is_some_and(|known| known.kind == PathKind::Intra);
             if is_for_area && !is_known && !self.leads_into(&route.hops, id) && route.cost < LS_INFINITY {
                 let cost = told.entry(*boundary).or_insert(route.cost);
                 *cost = route.cost.min(*cost);

@@ -440,7 +440,8 @@ fn section_14_an_lsa_that_nobody_refreshes_is_flushed_and_forgotten() {
     conversation.millis(10_000);
     conversation.hello();
     conversation.said();
-    conversation.millis(10_000);
+    // Ages are looked at once a second.
+    conversation.millis(11_000);
     assert!(conversation.said().contains(&format!("update [router {PEER} of {PEER} 0x00000001 age {MAX_AGE}]")));
     conversation.acknowledge(&[router_lsa(1).with_age(MAX_AGE).header]);
     let rows = sdk::core::ProtocolCore::show(&conversation.core, conversation.now, "ospf database", &[]).unwrap();
