@@ -50,8 +50,7 @@ impl Ospf {
         if !self.neighbor(name, key).is_some_and(|(_, neighbor)| neighbor.is_flooded_to()) {
             return Err(Drop::NoConversation);
         }
-        let read = |bytes: Result<&[u8], _>| bytes.map_err(Drop::from).and_then(|bytes| Ok(Lsa::parse(bytes)?));
-        self.take_lsas(now, name, key, update.lsas().map(read));
+        self.take_lsas(now, name, key, update.lsas().map(|lsa| lsa.map_err(Drop::from)));
         self.send_request(now, name, key);
         Ok(())
     }

@@ -271,14 +271,14 @@ pub struct Lsa {
 impl Lsa {
     /// Takes an LSA from the front of an update. What cannot be used is skipped: the inner error. The outer one: nothing
     /// behind it can be found.
-    pub fn split<'a>(bytes: &mut &'a [u8]) -> Result<Result<&'a [u8], PacketError>, PacketError> {
+    pub fn split(bytes: &mut &[u8]) -> Result<Result<Self, PacketError>, PacketError> {
         let length = bytes.get(18..20).ok_or(PacketError::TooShort)?;
         let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
         if length < LSA_HEADER_LEN {
             return Err(PacketError::LsaLength);
         }
         let whole = take(bytes, length).ok_or(PacketError::LsaLength)?;
-        Ok(Self::check(whole).map(|_| whole))
+        Ok(Self::parse(whole))
     }
 
     /// Checks an LSA as it came: RFC 2328 section 13 steps 1 and 2, and what no sender may write.

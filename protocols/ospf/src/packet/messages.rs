@@ -238,9 +238,9 @@ impl<'a> LinkStateUpdate<'a> {
         Ok(Self { count, lsas: bytes })
     }
 
-    /// Its LSAs; each was checked. One that is wrong is an error, and the next follows; after one whose end cannot be
+    /// Its LSAs, each checked. One that is wrong is an error, and the next follows; after one whose end cannot be
     /// found nothing does.
-    pub fn lsas(&self) -> impl Iterator<Item = Result<&'a [u8], PacketError>> + use<'a> {
+    pub fn lsas(&self) -> impl Iterator<Item = Result<Lsa, PacketError>> + use<'a> {
         let (mut left, mut rest) = (self.count, self.lsas);
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;

@@ -50,7 +50,7 @@ fn section_12_1_2_options_of_hellos_and_lsas_say_what_the_area_is_like() {
             match Body::parse(&Frame::parse(&message.payload).unwrap()).unwrap() {
                 Body::Hello(hello) => hellos.push(hello.options),
                 Body::LinkStateUpdate(update) => {
-                    lsas.extend(update.lsas().map(|lsa| Lsa::parse(lsa.unwrap()).unwrap().header.options));
+                    lsas.extend(update.lsas().map(|lsa| lsa.unwrap().header.options));
                 }
                 Body::DatabaseDescription(_) | Body::LinkStateRequest(_) | Body::LinkStateAcknowledgment(_) => {}
             }
@@ -215,7 +215,7 @@ fn section_14_1_what_is_not_so_any_longer_is_flushed_at_max_age() {
     let ages = network.sent.iter().filter(|(_, router, _)| *router == 3).flat_map(|(_, _, message)| {
         let frame = Frame::parse(&message.payload).unwrap();
         let Body::LinkStateUpdate(update) = Body::parse(&frame).unwrap() else { return Vec::new() };
-        update.lsas().map(|lsa| Lsa::parse(lsa.unwrap()).unwrap().header.age).collect()
+        update.lsas().map(|lsa| lsa.unwrap().header.age).collect()
     });
     assert_eq!(ages.collect::<Vec<_>>(), [MAX_AGE]);
     (0..4).for_each(|router| assert_eq!(lsas(&network, router, "external"), Vec::<String>::new()));

@@ -124,7 +124,7 @@ impl Conversation {
                 format!("request [{}]", list(request.keys().map(|key| key.unwrap().to_string()).collect()))
             }
             Body::LinkStateUpdate(update) => {
-                let lsas: Vec<Lsa> = update.lsas().map(|lsa| Lsa::parse(lsa.unwrap()).unwrap()).collect();
+                let lsas: Vec<Lsa> = update.lsas().map(Result::unwrap).collect();
                 for lsa in &lsas {
                     self.lsas.retain(|known| known.key() != lsa.key());
                     self.lsas.push(lsa.clone());

@@ -158,7 +158,7 @@ impl Player {
             }
             Body::DatabaseDescription(description) => self.description(&description)?,
             Body::LinkStateUpdate(update) => {
-                let lsas = update.lsas().map(|lsa| Ok(Lsa::parse(lsa?)?)).collect::<Result<Vec<Lsa>>>()?;
+                let lsas = update.lsas().collect::<Result<Vec<Lsa>, _>>()?;
                 let headers: Vec<LsaHeader> = lsas.iter().map(|lsa| lsa.header).collect();
                 let instances = headers.iter().map(|header| (header.key, header.sequence.0));
                 self.state().heard.extend(instances);
