@@ -243,6 +243,16 @@ fn appendix_c_3_an_interface_has_the_rfcs_sample_values_unless_others_are_config
 }
 
 #[test]
+fn appendix_c_7_a_host_is_announced_as_a_stub_link_of_cost_zero() {
+    let mut network = Network::default();
+    network.router(&format!("router ospf 1\n router-id {}\n area 0\n  interface Loopback0\n", id(0)));
+    network.loopback(0, "192.0.2.77/32");
+    network.seconds(5);
+    let lsas = network.routers[0].show(network.now, "ospf database", &["type", "contents"]);
+    assert_eq!(lsas, ["router stub 192.0.2.77/32 metric 0"]);
+}
+
+#[test]
 fn section_15_virtual_links_are_refused_with_a_clear_word() {
     let refused = Config::read(&tree("router ospf 1\n area 1\n  virtual-link 192.0.2.1\n"));
     assert_eq!(refused.unwrap_err().to_string(), "virtual-link 192.0.2.1: virtual links are not supported");
@@ -291,6 +301,26 @@ fn appendix_d_3_numbers_of_packets_never_fall_and_whose_does_is_played_again() {
         conversation.bytes(PEER_ADDRESS, ALL_SPF_ROUTERS, hello(&md5(), sequence));
         assert_eq!(conversation.drops("replayed"), replayed, "{sequence}");
     }
+}
+
+#[test]
+fn appendix_d_4_1_without_authentication_the_type_and_its_field_are_zero_and_the_checksum_covers_the_packet() {
+    let bytes = hello(&Authentication::Null, 7);
+    assert_eq!(bytes[14..24], [0; 10]);
+    assert_eq!(ones_complement_sum(&[&bytes[..16], &bytes[24..]].concat()), 0xffff);
+}
+
+#[test]
+fn appendix_d_4_2_a_password_fills_the_field_and_the_checksum_covers_the_rest() {
+    let bytes = hello(&Authentication::Simple(*b"secret\0\0"), 7);
+    assert_eq!((&bytes[14..16], &bytes[16..24]), (&[0, 1][..], &b"secret\0\0"[..]));
+    assert_eq!(ones_complement_sum(&[&bytes[..16], &bytes[24..]].concat()), 0xffff);
+}
+
+/// As RFC 1071 writes it down; all ones where the checksum within is right.
+fn ones_complement_sum(bytes: &[u8]) -> u16 {
+    let sum: u32 = bytes.chunks(2).map(|word| u32::from(u16::from_be_bytes([word[0], word[1]]))).sum();
+    (sum % 0x1_0000 + sum / 0x1_0000) as u16
 }
 
 #[test]

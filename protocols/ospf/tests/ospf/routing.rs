@@ -286,3 +286,30 @@ fn section_16_8_paths_of_equal_cost_are_all_used_up_to_the_maximum() {
     assert_eq!(square(""), "192.0.2.4/32 2 via 10.0.0.1%link-0 10.0.1.1%link-1");
     assert_eq!(square(" maximum paths 1\n"), "192.0.2.4/32 2 via 10.0.0.1%link-0");
 }
+
+#[test]
+fn a_passive_interface_is_told_of_and_speaks_to_nobody() {
+    let mut network = Network::default();
+    let (lan, link) = (network.segment(), network.segment());
+    for (router, passive) in [(0, "   passive enable\n"), (1, ""), (2, "")] {
+        let config =
+            format!("router ospf 1\n router-id {}\n area 0\n  interface lan\n{passive}  interface link\n", id(router));
+        network.router(&config);
+        match router {
+            2 => {}
+            _ => network.plug(router, "lan", &format!("10.0.0.{}/24", router + 1), lan),
+        }
+        if router != 1 {
+            network.plug(router, "link", &format!("10.1.0.{}/24", router + 1), link);
+        }
+    }
+    network.seconds(90);
+    let from_lan = network.sent.iter().filter(|(_, router, message)| {
+        *router == 0 && message.interface.as_ref().is_some_and(|interface| interface.as_str() == "lan")
+    });
+    assert_eq!(from_lan.count(), 0);
+    // Router 1 says hello there, to nobody; router 2 learns of the subnet from router 0.
+    assert_eq!(network.routers[1].show(network.now, "ospf neighbor", &["state"]), Vec::<String>::new());
+    assert_eq!(network.routers[0].show(network.now, "ospf neighbor", &["interface", "state"]), ["link Full"]);
+    assert_eq!(network.routers[2].routes(), ["10.0.0.0/24 2 via 10.1.0.1%link"]);
+}
