@@ -145,7 +145,7 @@ fn frr_config(router: usize) -> String {
     text + &format!("router ospf\n ospf router-id {}\n", loopback(router))
 }
 
-/// Distances of all loopbacks from a router, and for a VR the first steps.
+/// Distances of all loopbacks from a router, and the first steps of all ways that are as short.
 type Table = BTreeMap<String, (u32, BTreeSet<String>)>;
 
 /// What Dijkstra says of every router's table, with these links there.
@@ -220,7 +220,7 @@ impl Topology {
         Self { router, birds, frrs, networks, _inside: inside }
     }
 
-    /// Every router's table of loopbacks; the first steps of VRs only.
+    /// Every router's table of loopbacks.
     fn tables(&self) -> BTreeMap<usize, Table> {
         let mut tables: BTreeMap<usize, Table> = (0..ROUTERS).map(|router| (router, Table::new())).collect();
         for row in self.router.sh("show ospf route").as_array().unwrap() {
@@ -231,28 +231,24 @@ impl Topology {
             add(&mut tables, number, row["prefix"].as_str().unwrap(), cost, hops);
         }
         for (number, bird) in &self.birds {
-            // `192.0.2.1/32  unicast [red 12:00:00.000] * I (150/3) [192.0.2.1]`
-            for line in bird.control("show route").lines() {
-                let prefix = line.split_whitespace().next().unwrap_or_default();
-                let cost = line.split_once("(150/").and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
-                cost.into_iter().for_each(|cost| add(&mut tables, *number, prefix, cost, BTreeSet::new()));
-            }
+            routes_of_bird(&bird.control("show route"))
+                .into_iter()
+                .for_each(|(prefix, cost, hops)| add(&mut tables, *number, &prefix, cost, hops));
         }
         for (number, frr) in &self.frrs {
             let routes = frr.show("show ip ospf route json");
             for (prefix, route) in routes.as_object().into_iter().flatten() {
-                let cost = route["cost"].as_u64().and_then(|cost| u32::try_from(cost).ok());
-                cost.into_iter().for_each(|cost| add(&mut tables, *number, prefix, cost, BTreeSet::new()));
+                let Some(cost) = route["cost"].as_u64().and_then(|cost| u32::try_from(cost).ok()) else { continue };
+                let hops = route["nexthops"].as_array().into_iter().flatten();
+                let hops = hops.filter_map(|hop| hop["ip"].as_str().map(str::to_owned)).collect();
+                add(&mut tables, *number, prefix, cost, hops);
             }
         }
         tables
     }
 
     fn wait_for_oracle(&self, cut: &[usize], what: &str) {
-        let mut wanted = oracle(cut);
-        wanted.iter_mut().filter(|(router, _)| **router >= VRS).for_each(|(_, table)| {
-            table.values_mut().for_each(|(_, hops)| hops.clear());
-        });
+        let wanted = oracle(cut);
         let mut last = BTreeMap::new();
         let seen = wait_until(|| {
             last = self.tables();
@@ -275,7 +271,23 @@ impl Topology {
     }
 }
 
-/// A loopback of another router, with its distance.
+/// Prefixes, costs and next hops of `show route`.
+fn routes_of_bird(text: &str) -> Vec<(String, u32, BTreeSet<String>)> {
+    let mut routes: Vec<(String, u32, BTreeSet<String>)> = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        // `192.0.2.1/32  unicast [red 12:00:00.000] * I (150/3) [192.0.2.1]`, then `via 10.0.0.1 on l3` for each.
+        let cost = line.split_once("(150/").and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
+        match (cost, words.next(), words.next(), routes.last_mut()) {
+            (Some(cost), Some(prefix), ..) => routes.push((prefix.to_owned(), cost, BTreeSet::new())),
+            (None, Some("via"), Some(hop), Some((.., hops))) => _ = hops.insert(hop.to_owned()),
+            _ => {}
+        }
+    }
+    routes
+}
+
+/// A loopback of another router, with its distance and the first steps.
 fn add(tables: &mut BTreeMap<usize, Table>, router: usize, prefix: &str, cost: u32, hops: BTreeSet<String>) {
     let is_other = |host: &&str| host.starts_with("192.0.2.") && *host != loopback(router);
     if let Some(host) = prefix.strip_suffix("/32").filter(is_other) {

@@ -44,3 +44,48 @@ fn two_machines_and_a_workstation_router_exchange_routes_and_pings_pass_from_end
     assert_eq!(ping.matches(" ttl=63 ").count(), 3, "{ping}");
     assert_eq!(core.rows("show route", &[("protocol", "bgp")]).len(), 2);
 }
+
+/// The same router with OSPF in the place of BGP, on its loopback and these ports.
+fn with_ospf(config: &str, ports: &[&str]) -> String {
+    let (interfaces, _) = config.split_once(" route-policy PASS\n").unwrap();
+    let ports: String =
+        ports.iter().map(|port| format!("   interface {port}\n    network point-to-point\n   !\n")).collect();
+    format!("{interfaces} router ospf 1\n  area 0\n   interface Loopback0\n   !\n{ports}  !\n !\n!\n")
+}
+
+#[test]
+fn two_machines_and_a_workstation_router_find_each_other_by_ospf() {
+    if !can_boot("two_machines_and_a_workstation_router_find_each_other_by_ospf") {
+        return;
+    }
+    let core = Router::new("core-ospf");
+    let of_machine = |name: &str, config: &str| machine(core.folder(), name, &with_ospf(config, &["Port0/0/0"]));
+    let (mut west, mut east) = (of_machine("west", WEST), of_machine("east", EAST));
+    core.start(&core.write("core.conf", &with_ospf(CORE, &["Port0/0/0", "Port0/0/1"])));
+    // Router IDs are those of the loopbacks.
+    for neighbor in ["192.0.2.1", "192.0.2.2"] {
+        core.wait_for_row("show ospf neighbor", &[("neighbor_id", neighbor), ("state", "Full")]);
+    }
+    west.expect_prompt("west");
+    west.command_until("west", "show ospf route vr red", |text| text.contains("192.0.2.2/32"));
+    east.expect_prompt("east");
+    let ping = west.command("west", "ping vr red 192.0.2.2 source 192.0.2.1 count 3");
+    assert_eq!(ping.matches("reply from 192.0.2.2: ").count(), 3, "{ping}");
+    assert_eq!(ping.matches(" ttl=63 ").count(), 3, "{ping}");
+    // ID, sequence number and checksum of each LSA.
+    let database = |shown: &str| -> Vec<String> {
+        let lines = shown.lines().filter(|line| line.contains(" router "));
+        let is_of_instance = |(place, word): &(usize, &str)| *place == 3 || word.starts_with("0x");
+        let words = |line: &str| {
+            let kept = line.split_whitespace().enumerate().filter(is_of_instance).map(|(_, word)| word.to_owned());
+            kept.collect::<Vec<_>>().join(" ")
+        };
+        let mut lsas: Vec<String> = lines.map(words).collect();
+        lsas.sort();
+        lsas
+    };
+    let command = "show ospf database router vr red";
+    let of_west = database(&west.command("west", command));
+    assert_eq!(of_west.len(), 3, "{of_west:?}");
+    east.command_until("east", command, |text| database(text) == of_west);
+}
