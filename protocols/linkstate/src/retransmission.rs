@@ -1,16 +1,19 @@
 //! What was flooded to a neighbor and not acknowledged yet: RFC 2328 section 13.6.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use sdk::core::Time;
 
 /// The retransmission list of one neighbor: an instance `I` for each key `K`, sent again until it is acknowledged.
+///
+/// Almost all that is flooded is acknowledged before it is due, and in the order in which it was sent. So what is due is a
+/// queue, and what left the list before stays in it until it comes to the front.
 #[derive(Debug, Clone)]
 pub struct RetransmissionList<K, I> {
     entries: BTreeMap<K, Entry<I>>,
-    /// The same by when they are due.
-    due: BTreeSet<(Time, K)>,
+    /// In order. The first one is of an entry that is still due then.
+    due: VecDeque<(Time, K)>,
 }
 
 #[derive(Debug, Clone)]
@@ -19,18 +22,21 @@ struct Entry<I> {
     due: Time,
 }
 
+/// Fewer in the queue that are out of date are not worth a look.
+const FEW: usize = 64;
+
 impl<K, I> Default for RetransmissionList<K, I> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), due: BTreeSet::new() }
+        Self { entries: BTreeMap::new(), due: VecDeque::new() }
     }
 }
 
 impl<K: Ord + Copy, I> RetransmissionList<K, I> {
     /// Adds what was just sent, in place of an older instance; it is due again at `due`.
     pub fn insert(&mut self, key: K, instance: I, due: Time) {
-        self.remove(&key);
         self.entries.insert(key, Entry { instance, due });
-        self.due.insert((due, key));
+        self.enqueue(due, key);
+        self.tidy();
     }
 
     /// The instance that the neighbor has not acknowledged.
@@ -41,28 +47,27 @@ impl<K: Ord + Copy, I> RetransmissionList<K, I> {
     /// Nobody waits for this any longer.
     pub fn remove(&mut self, key: &K) -> Option<I> {
         let entry = self.entries.remove(key)?;
-        self.due.remove(&(entry.due, *key));
+        self.tidy();
         Some(entry.instance)
     }
 
     /// When something is due.
     pub fn poll_timeout(&self) -> Option<Time> {
-        self.due.first().map(|(due, _)| *due)
+        self.due.front().map(|(due, _)| *due)
     }
 
     /// All that is due by `now`, to be sent; it is due again after `interval`.
     pub fn take_due(&mut self, now: Time, interval: Duration) -> Vec<K> {
         let mut keys = Vec::new();
-        while let Some((due, key)) = self.due.first().copied().filter(|(due, _)| *due <= now) {
-            self.due.remove(&(due, key));
-            keys.push(key);
-        }
-        for key in &keys {
-            if let Some(entry) = self.entries.get_mut(key) {
+        while let Some((due, key)) = self.due.front().copied().filter(|(due, _)| *due <= now) {
+            self.due.pop_front();
+            if let Some(entry) = self.entries.get_mut(&key).filter(|entry| entry.due == due) {
                 entry.due = now + interval;
-                self.due.insert((entry.due, *key));
+                keys.push(key);
             }
         }
+        keys.iter().for_each(|key| self.enqueue(now + interval, *key));
+        self.tidy();
         keys
     }
 
@@ -81,6 +86,24 @@ impl<K: Ord + Copy, I> RetransmissionList<K, I> {
         self.entries.clear();
         self.due.clear();
     }
+
+    fn enqueue(&mut self, due: Time, key: K) {
+        // At the end, but for what is flooded while something is sent again.
+        let place = self.due.iter().rposition(|(other, _)| *other <= due).map_or(0, |before| before + 1);
+        self.due.insert(place, (due, key));
+    }
+
+    /// Takes out of the queue what left the list: from the front, or everywhere, if it has become much.
+    fn tidy(&mut self) {
+        let Self { entries, due } = self;
+        let is_so = |(due, key): &(Time, K)| entries.get(key).is_some_and(|entry| entry.due == *due);
+        while due.front().is_some_and(|first| !is_so(first)) {
+            due.pop_front();
+        }
+        if due.len() > 2 * entries.len() + FEW {
+            due.retain(is_so);
+        }
+    }
 }
 
 #[cfg(test)]
@@ -89,6 +112,22 @@ mod tests {
 
     fn at(seconds: u64) -> Time {
         Time::from_nanos(seconds * 1_000_000_000)
+    }
+
+    #[test]
+    fn what_is_replaced_over_and_over_while_the_first_is_not_acknowledged_takes_no_memory() {
+        let mut list = RetransmissionList::default();
+        list.insert(0, 0, at(1));
+        for instance in 0..1000 {
+            list.insert(1, instance, at(2 + instance));
+        }
+        assert!(list.due.len() <= 2 * 2 + FEW, "{} in the queue", list.due.len());
+        assert_eq!(list.take_due(at(500), Duration::from_secs(5)), [0]);
+        assert_eq!(list.poll_timeout(), Some(at(505)));
+        list.insert(2, 0, at(502));
+        assert_eq!(list.poll_timeout(), Some(at(502)));
+        list.remove(&2);
+        assert_eq!(list.take_due(at(2000), Duration::from_secs(5)), [0, 1]);
     }
 
     #[test]

@@ -398,19 +398,11 @@ impl Interface {
         let due = now + self.config.retransmit.min(FIRST_RETRANSMISSION);
         let mut is_for_somebody = false;
         for (key, neighbor) in self.neighbors.iter_mut().filter(|(_, neighbor)| neighbor.is_flooded_to()) {
-            // The instance before is not waited for any longer.
-            neighbor.retransmissions.remove(&header.key);
-            if let Some(wanted) = neighbor.requests.get(&header.key) {
-                let recency = header.recency(wanted);
-                if recency != Recency::Older {
-                    neighbor.forget_request(&header.key);
-                }
-                if recency != Recency::Newer {
-                    continue;
-                }
-            }
+            let is_wanted = neighbor.wants(&header) && came_by != Some(*key);
             let is_understood = !header.key.kind.is_opaque() || neighbor.options.contains(Options::O);
-            if came_by == Some(*key) || !is_understood {
+            if !is_wanted || !is_understood {
+                // The instance before is not waited for any longer.
+                neighbor.retransmissions.remove(&header.key);
                 continue;
             }
             neighbor.retransmissions.insert(header.key, header, due);

@@ -1,5 +1,6 @@
 //! A link state database: the LSAs of an area, of a link, or of the AS. RFC 2328 sections 12.2 and 14.
 
+use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -154,44 +155,53 @@ impl Lsdb {
     /// Puts an instance in the place of an older one. Whether its contents are different: RFC 2328 section 13.2.
     pub fn install(&mut self, now: Time, lsa: Lsa, source: Source) -> bool {
         let key = lsa.key();
-        let old = self.take(&key);
         let is_dying = lsa.header.age >= MAX_AGE;
-        let contents = |lsa: &Lsa, dying: bool| (lsa.header.options, dying, lsa.header.length);
-        let changed = old.is_none_or(|old| {
-            contents(&old.lsa, old.is_max_age(now)) != contents(&lsa, is_dying)
-                || old.lsa.body_bytes() != lsa.body_bytes()
-        });
-        if changed {
-            self.note(key);
-        }
         self.bytes += lsa.len_bytes();
         self.flooded += usize::from(source == Source::Flooded);
         let entry = Entry { lsa, installed: now, source };
+        let due = entry.due();
+        let contents = |lsa: &Lsa, dying: bool| (lsa.header.options, dying, lsa.header.length);
+        let changed = match self.entries.entry(key) {
+            Slot::Vacant(place) => {
+                place.insert(entry);
+                true
+            }
+            Slot::Occupied(mut place) => {
+                let old = place.insert(entry);
+                let new = &place.get().lsa;
+                let changed = contents(&old.lsa, old.is_max_age(now)) != contents(new, is_dying)
+                    || old.lsa.body_bytes() != new.body_bytes();
+                self.forget(&key, &old);
+                changed
+            }
+        };
+        if changed {
+            self.note(key);
+        }
         if is_dying {
             self.dying.insert(key);
         } else {
-            self.agenda.add(entry.due(), key);
+            self.agenda.add(due, key);
         }
-        self.entries.insert(key, entry);
         self.agenda.tidy(&self.entries);
         changed
     }
 
     /// Takes an LSA out.
     pub fn remove(&mut self, key: &LsaKey) -> Option<Entry> {
-        let entry = self.take(key)?;
+        let entry = self.entries.remove(key)?;
+        self.forget(key, &entry);
         self.agenda.tidy(&self.entries);
         self.note(*key);
         Some(entry)
     }
 
-    fn take(&mut self, key: &LsaKey) -> Option<Entry> {
-        let entry = self.entries.remove(key)?;
+    /// What was remembered of an instance that is no longer there.
+    fn forget(&mut self, key: &LsaKey, entry: &Entry) {
         self.dying.remove(key);
         self.answered.remove(key);
         self.bytes -= entry.lsa.len_bytes();
         self.flooded -= usize::from(entry.source == Source::Flooded);
-        Some(entry)
     }
 
     fn note(&mut self, key: LsaKey) {

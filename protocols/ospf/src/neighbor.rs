@@ -8,7 +8,7 @@ use sdk::core::Time;
 
 use crate::election::Candidate;
 use crate::fsm::NeighborState;
-use crate::packet::{DescriptionFlags, LsaHeader, LsaKey, Options, RouterId};
+use crate::packet::{DescriptionFlags, LsaHeader, LsaKey, Options, Recency, RouterId};
 
 /// Who leads the exchange of descriptions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -170,6 +170,17 @@ impl Neighbor {
     pub fn forget_request(&mut self, key: &LsaKey) {
         self.requests.remove(key);
         self.requested.retain(|requested| requested != key);
+    }
+
+    /// Whether an instance is to be flooded to it, as far as it said what it has: RFC 2328 section 13.3 step 1 (b). What it
+    /// has, or what is newer, is not asked for any longer.
+    pub fn wants(&mut self, header: &LsaHeader) -> bool {
+        let Some(asked_for) = self.requests.get(&header.key) else { return true };
+        let recency = header.recency(asked_for);
+        if recency != Recency::Older {
+            self.forget_request(&header.key);
+        }
+        recency == Recency::Newer
     }
 
     /// When something is to be done.
