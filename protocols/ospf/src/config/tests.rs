@@ -1,6 +1,7 @@
 use sdk::config::Node;
 
 use super::*;
+use crate::show;
 
 /// Lines by their indentation.
 fn tree(text: &str) -> Vec<Node> {
