@@ -189,8 +189,19 @@ impl Stream {
         if self.write_shut {
             return Err(SocketError::BrokenPipe);
         }
-        let mut sent = 0;
-        // More than once where a larger window was entered meanwhile, or the ring's end lies between.
+        match self.channel.write(bytes) {
+            Ok(sent) if sent == bytes.len() || sent == 0 => {
+                self.bytes_sent += sent as u64;
+                Ok(sent)
+            }
+            Ok(sent) => self.put_rest(bytes, sent),
+            Err(error) => self.failed_sending(&error, 0, bytes.len()),
+        }
+    }
+
+    /// A part was sent: a larger window was entered meanwhile, or there is no more room.
+    #[cold]
+    fn put_rest(&mut self, bytes: &[u8], mut sent: usize) -> Result<usize, SocketError> {
         while let Some(rest) = bytes.get(sent..).filter(|rest| !rest.is_empty()) {
             match self.channel.write(rest) {
                 Ok(0) => break,
@@ -567,6 +578,7 @@ impl Stream {
     }
 
     /// Tells why the connection is over, once; from then on that it is.
+    #[inline]
     fn tell_failure(&mut self) -> Result<(), SocketError> {
         match self.failure {
             None => Ok(()),

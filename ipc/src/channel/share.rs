@@ -79,26 +79,14 @@ impl Channel {
         self.shared && self.end.is_shared()
     }
 
-    /// Does something with the end while no sibling does.
+    /// Does something with the end while no sibling does. An end that was never shared pays for a look at a flag.
     #[inline]
     pub(super) fn in_turn<T>(
         &mut self,
         what: impl FnOnce(&mut Self) -> Result<T, ChannelError>,
     ) -> Result<T, ChannelError> {
-        if self.shared {
-            return self.in_turn_with_siblings(what);
-        }
-        what(self)
-    }
-
-    /// Apart, so that an end that was never shared pays for one look at a flag.
-    #[cold]
-    #[inline(never)]
-    fn in_turn_with_siblings<T>(
-        &mut self,
-        what: impl FnOnce(&mut Self) -> Result<T, ChannelError>,
-    ) -> Result<T, ChannelError> {
-        let turn = self.take_turn()?;
+        let turn = self.shared && self.take_turn()?;
+        // Called at one place, so that it is a part of the caller.
         let result = what(self);
         if turn {
             self.give_turn();

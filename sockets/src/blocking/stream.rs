@@ -126,12 +126,25 @@ impl TcpStream {
         self.process.0.borrow_mut().library.shutdown(self.socket, how).map_err(io_error)
     }
 
+    /// What is there is had at once; the rest stands apart, so that a call that need not wait is short.
+    #[inline]
     fn receive(&self, into: &mut [u8]) -> io::Result<usize> {
         if into.is_empty() {
             return Ok(0);
         }
         let mut inner = self.process.0.borrow_mut();
         inner.breathe()?;
+        let stream = inner.library.stream(self.socket).map_err(io_error)?;
+        match stream.take(into).map_err(io_error)? {
+            Received::Bytes(bytes) => Ok(bytes),
+            Received::EndOfFile => Ok(0),
+            Received::NothingYet => self.receive_later(&mut inner, into),
+        }
+    }
+
+    /// Nothing was there.
+    #[inline(never)]
+    fn receive_later(&self, inner: &mut Inner, into: &mut [u8]) -> io::Result<usize> {
         if self.nonblocking.get() {
             // This arms the bell, so that the process's loop learns of more.
             return match inner.library.receive(self.socket, into).map_err(io_error)? {
@@ -140,46 +153,54 @@ impl TcpStream {
                 Received::NothingYet => Err(io::ErrorKind::WouldBlock.into()),
             };
         }
-        let mut wait = None;
+        let wait = Wait::new(false, self.read_timeout.get());
         loop {
             let stream = inner.library.stream(self.socket).map_err(io_error)?;
-            match stream.take(into).map_err(io_error)? {
-                Received::Bytes(bytes) => return Ok(bytes),
-                Received::EndOfFile => return Ok(0),
-                Received::NothingYet => {}
-            }
-            let wait = *wait.get_or_insert_with(|| Wait::new(false, self.read_timeout.get()));
             if stream.gate() == Gate::Closed {
                 inner.turn(wait.left()?)?;
             } else if !stream.wait_readable(wait.slice()?).map_err(io_error)? {
                 inner.turn(Some(Duration::ZERO))?;
             }
+            match inner.library.stream(self.socket).and_then(|stream| stream.take(into)).map_err(io_error)? {
+                Received::Bytes(bytes) => return Ok(bytes),
+                Received::EndOfFile => return Ok(0),
+                Received::NothingYet => {}
+            }
         }
     }
 
+    /// Where there is room, nothing else is done.
+    #[inline]
     fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         if bytes.is_empty() {
             return Ok(0);
         }
         let mut inner = self.process.0.borrow_mut();
         inner.breathe()?;
-        let mut wait = None;
+        let sent = if self.nonblocking.get() {
+            // This arms the bell, so that the process's loop learns of room.
+            inner.library.send(self.socket, bytes)
+        } else {
+            inner.library.put_bytes(self.socket, bytes)
+        };
+        match sent.map_err(io_error)? {
+            0 => self.send_later(&mut inner, bytes),
+            sent => Ok(sent),
+        }
+    }
+
+    /// There was no room.
+    #[inline(never)]
+    fn send_later(&self, inner: &mut Inner, bytes: &[u8]) -> io::Result<usize> {
+        let wait = Wait::new(self.nonblocking.get(), self.write_timeout.get());
         loop {
-            let sent = if self.nonblocking.get() {
-                // This arms the bell, so that the process's loop learns of room.
-                inner.library.send(self.socket, bytes)
-            } else {
-                inner.library.put_bytes(self.socket, bytes)
-            };
-            match sent.map_err(io_error)? {
-                0 => {
-                    let wait = *wait.get_or_insert_with(|| Wait::new(self.nonblocking.get(), self.write_timeout.get()));
-                    let slice = wait.slice()?;
-                    let stream = inner.library.stream(self.socket).map_err(io_error)?;
-                    if !stream.wait_writable(bytes.len(), slice).map_err(io_error)? {
-                        inner.turn(Some(Duration::ZERO))?;
-                    }
-                }
+            let slice = wait.slice()?;
+            let stream = inner.library.stream(self.socket).map_err(io_error)?;
+            if !stream.wait_writable(bytes.len(), slice).map_err(io_error)? {
+                inner.turn(Some(Duration::ZERO))?;
+            }
+            match inner.library.put_bytes(self.socket, bytes).map_err(io_error)? {
+                0 => {}
                 sent => return Ok(sent),
             }
         }
