@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::error::ImageError;
 use crate::initramfs::Initramfs;
 use crate::lock::Lock;
+use crate::machine::LEAST_MEMORY_MIB;
 use crate::package::{self, Kernel};
+use crate::rom::{self, ROM};
 use crate::{apt, executable};
 
 /// Name of the kernel in an image's folder.
@@ -107,13 +109,15 @@ pub fn add_modules(files: &mut Initramfs, kernel: &Kernel) {
     }
 }
 
-/// Writes a kernel and its initramfs, each whole or not at all.
+/// Writes a kernel, its initramfs and their ROM, each whole or not at all.
 pub fn write(kernel: &Kernel, files: &Initramfs, folder: &Path) -> Result<Built, ImageError> {
     fs::create_dir_all(folder).map_err(ImageError::of(folder))?;
     let initrd = files.pack().map_err(ImageError::of(&folder.join(INITRD)))?;
+    let rom = rom::build(rom::least_mib(initrd.len() as u64, files.bytes()), LEAST_MEMORY_MIB);
     let built = Built { kernel_bytes: kernel.image.len() as u64, initrd_bytes: initrd.len() as u64 };
     replace(&folder.join(KERNEL), &kernel.image)?;
     replace(&folder.join(INITRD), &initrd)?;
+    replace(&folder.join(ROM), &rom)?;
     Ok(built)
 }
 

@@ -55,6 +55,15 @@ impl Initramfs {
         self.nodes.insert(path.to_owned(), node);
     }
 
+    /// Size of all files' contents.
+    pub fn bytes(&self) -> u64 {
+        let size = |node: &Node| match node {
+            Node::File { bytes, .. } => bytes.len() as u64,
+            Node::Folder | Node::Console => 0,
+        };
+        self.nodes.values().map(size).sum()
+    }
+
     /// Packs everything: no times, no owners but root, numbers in the order of names.
     pub fn pack(&self) -> io::Result<Vec<u8>> {
         let mut packed = zstd::Encoder::new(Vec::new(), LEVEL)?;

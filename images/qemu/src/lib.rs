@@ -2,13 +2,13 @@
 //!
 //! ```text
 //!   kernel.lock ──▶ apt ──▶ package ──▶ vmlinuz, modules ─┐
-//!   the executable ──▶ executable (loader, libraries) ────┼──▶ initramfs ──▶ FOLDER/{vmlinuz,initrd}
+//!   the executable ──▶ executable (loader, libraries) ────┼──▶ initramfs ──▶ FOLDER/{vmlinuz,initrd,memory.rom}
 //!   a configuration ──────────────────────────────────────┘                         │
 //!   mke2fs ──▶ disk: configuration, log, crash records ──────────────▶ machine: the QEMU command
 //! ```
 //!
 //! An image is a folder of two files, as every boot loader and hypervisor takes them: a kernel, and an initramfs in which
-//! the executable is `/init`. What it does there is `procmgr::pid1`. Read [`image`] first.
+//! the executable is `/init`; beside them is a ROM for machines that are too small for both. What it does there is `procmgr::pid1`. Read [`image`] first.
 
 pub mod apt;
 pub mod disk;
@@ -19,5 +19,6 @@ pub mod initramfs;
 pub mod lock;
 pub mod machine;
 pub mod package;
+pub mod rom;
 
 pub use error::ImageError;

@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 
 use crate::ImageError;
 use crate::image::{INITRD, KERNEL};
+use crate::rom::ROM;
 
 /// The program.
 pub const QEMU: &str = "qemu-system-x86_64";
@@ -116,6 +117,7 @@ impl Machine {
         command.args(["-nodefaults", "-no-user-config", "-display", "none", "-serial", "mon:stdio"]);
         command.arg("-kernel").arg(self.image.join(KERNEL)).arg("-initrd").arg(self.image.join(INITRD));
         command.args(["-append", &append.join(" ")]);
+        command.arg("-option-rom").arg(with_path("", &self.image.join(ROM)));
         command.arg("-device").arg(format!("virtio-rng-pci,addr={RANDOM_SLOT:#x}"));
         if let Some(disk) = &self.disk {
             command.arg("-drive").arg(with_path("if=none,id=disk,format=raw,file=", disk));
@@ -204,7 +206,7 @@ mod tests {
             "qemu-system-x86_64 -M q35 -accel tcg -smp 1 -m 128 -nodefaults -no-user-config -display none \
              -serial mon:stdio -kernel 'it'\\''s/vmlinuz' -initrd 'it'\\''s/initrd' \
              -append 'console=ttyS0 quiet no_timer_check initcall_blacklist=tracer_init_tracefs cryptomgr.notests \
-             isthmus.management=10.9.0.1/24 isthmus.rescue' \
+             isthmus.management=10.9.0.1/24 isthmus.rescue' -option-rom 'it'\\''s/memory.rom' \
              -device virtio-rng-pci,addr=0x1e \
              -drive if=none,id=disk,format=raw,file=a,,b.img -device virtio-blk-pci,drive=disk,addr=0x1d \
              -netdev dgram,id=slot1,local.type=unix,local.path=a.sock,remote.type=unix,remote.path=b.sock \

@@ -106,3 +106,19 @@ fn too_little_memory_is_said_with_what_is_missing_at_a_working_console() {
     assert!(boot.contains("too little memory: the router needs 28 MiB of it"), "{boot}");
     assert!(vm.command("demo", "show processes").contains("stack"));
 }
+
+#[test]
+fn a_machine_that_is_too_small_for_the_kernel_itself_says_how_much_is_needed_and_does_not_start_again() {
+    if !can_boot("a_machine_that_is_too_small_for_the_kernel_itself_says_how_much_is_needed_and_does_not_start_again") {
+        return;
+    }
+    // The kernel would overwrite itself in the first one and end in the second one for want of memory, the one after the
+    // other without a word.
+    for mib in ["64", "72"] {
+        let mut vm = Vm::by_hand(demo_image(), |line| line.replace(" -m 128 ", &format!(" -m {mib} ")));
+        let said = vm.expect("It stands still");
+        let needed = format!("This image needs 96 MiB of memory, and the machine has {mib}: ");
+        assert!(said.contains(&needed), "{said}");
+        vm.kill();
+    }
+}

@@ -119,6 +119,19 @@ impl Vm {
         let folder = tempfile::tempdir().unwrap();
         let control = format!("unix:{},server,nowait", folder.path().join("qmp").display());
         command.args(["image", "run"]).arg(image).args(args).args(["--", "-qmp", &control]);
+        Self::of_command(command, folder)
+    }
+
+    /// The same by the line for a shell that `image run --print` prints, changed by hand.
+    pub fn by_hand(image: &Path, change: impl FnOnce(&str) -> String) -> Self {
+        let output = image_command(["run".as_ref(), image.as_os_str(), "--print".as_ref()]);
+        let line = String::from_utf8(output.stdout).unwrap();
+        let mut command = Command::new("sh");
+        command.args(["-c", &format!("exec {}", change(&line))]);
+        Self::of_command(command, tempfile::tempdir().unwrap())
+    }
+
+    fn of_command(mut command: Command, folder: tempfile::TempDir) -> Self {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap();
         let (keyboard, mut screen) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
