@@ -54,21 +54,31 @@ pub fn check(file: &Path) -> ExitCode {
 }
 
 /// The configuration of a router that is started without a file: the saved one, that of an image, or the one in the
-/// environment of a container.
+/// environment of a container. Says which, and which others are there for nothing.
 fn find(places: &Places) -> Result<PathBuf> {
     let saved = places.state.join(startup::FILE);
-    if let Some(file) = [saved.as_path(), Path::new(OF_IMAGE)].into_iter().find(|file| file.exists()) {
-        return Ok(file.to_owned());
+    let text = std::env::var_os(CONFIG_ENV).filter(|text| !text.is_empty());
+    let files = [saved.as_path(), Path::new(OF_IMAGE)].into_iter().filter(|file| file.exists());
+    let mut found = files.map(|file| file.display().to_string()).chain(text.is_some().then(|| CONFIG_ENV.to_owned()));
+    let Some(first) = found.next() else {
+        let (name, saved) = (&places.name, saved.display());
+        bail!(
+            "router {name} has no saved configuration ({saved}), and there is neither {OF_IMAGE} nor {CONFIG_ENV}; \
+             name a file: isthmus up FILE"
+        );
+    };
+    let others: Vec<String> = found.collect();
+    match others.is_empty() {
+        true => println!("starting with {first}"),
+        false => println!("starting with {first}; not used: {}", others.join(", ")),
     }
-    if let Some(text) = std::env::var_os(CONFIG_ENV).filter(|text| !text.is_empty()) {
-        let file = places.state.join("environment.conf");
-        let written = fs::create_dir_all(&places.state).and_then(|()| fs::write(&file, text.as_encoded_bytes()));
-        written.with_context(|| file.display().to_string())?;
-        return Ok(file);
+    match text.filter(|_| first == CONFIG_ENV) {
+        Some(text) => {
+            let file = places.state.join("environment.conf");
+            let written = fs::create_dir_all(&places.state).and_then(|()| fs::write(&file, text.as_encoded_bytes()));
+            written.with_context(|| file.display().to_string())?;
+            Ok(file)
+        }
+        None => Ok(PathBuf::from(first)),
     }
-    let (name, saved) = (&places.name, saved.display());
-    bail!(
-        "router {name} has no saved configuration ({saved}), and there is neither {OF_IMAGE} nor {CONFIG_ENV}; \
-         name a file: isthmus up FILE"
-    );
 }

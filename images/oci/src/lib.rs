@@ -30,6 +30,9 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 const NAME: &str = "isthmus";
 /// Folders that an engine mounts on: where the image is read-only it cannot make them.
 const MOUNT_POINTS: [&str; 3] = ["dev", "proc", "sys"];
+/// By which an engine finds the users that it is asked for by name: `user: root`.
+const PASSWD: &str = "root:x:0:0::/:/isthmus\nisthmus:x:65532:65532::/var/lib/isthmus:/isthmus\n";
+const GROUP: &str = "root:x:0:\nisthmus:x:65532:\n";
 /// Where a configuration is mounted.
 const CONFIG: &str = "etc/isthmus/startup.conf";
 
@@ -78,6 +81,8 @@ fn layer(options: &ImageOptions) -> Result<Vec<u8>, ImageError> {
     let add_all = move || -> io::Result<Vec<u8>> {
         MOUNT_POINTS.into_iter().try_for_each(|path| tar.folder(path, 0o755, 0))?;
         tar.folder("etc/isthmus", 0o755, 0)?;
+        tar.file("etc/passwd", 0o644, PASSWD.as_bytes())?;
+        tar.file("etc/group", 0o644, GROUP.as_bytes())?;
         tar.folder("tmp", 0o1777, 0)?;
         // The router's own: sockets, and what it keeps.
         tar.folder("run/isthmus", 0o700, USER)?;

@@ -12,7 +12,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::namespace::{can_run, find, run};
-use crate::support::{TWO_VRS, assert_fails, stderr, wait_until};
+use crate::support::{Router, TWO_VRS, assert_fails, stderr, wait_until};
 use crate::vm::image_command;
 
 /// What an engine does: mounts, and the entry point as the image's user in the image's root.
@@ -20,13 +20,14 @@ const ENGINE: &str = "cd \"$0\" && mount --rbind /dev dev && mount -t proc proc 
     && exec setpriv --no-new-privs chroot --userspec=\"$USER\" . \"$@\"";
 
 /// An unpacked image.
-struct Image {
+pub struct Image {
     root: TempDir,
     config: Value,
 }
 
 impl Image {
-    fn build(more: &[&str]) -> Self {
+    /// Writes an archive with arguments of `isthmus image oci`, and unpacks it.
+    pub fn build(more: &[&str]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let archive = folder.path().join("isthmus.tar");
         let mut args = vec!["oci", "-o", archive.to_str().unwrap()];
@@ -48,6 +49,11 @@ impl Image {
         run(Command::new("chmod").arg("755").arg(root.path()));
         unpack(&blob(&manifest["layers"][0]), root.path());
         Self { root, config: read(&blob(&manifest["config"]))["config"].clone() }
+    }
+
+    /// Where its files are.
+    pub fn root(&self) -> &Path {
+        self.root.path()
     }
 
     fn words(&self, key: &str) -> Vec<String> {
@@ -175,4 +181,28 @@ fn an_archive_without_a_configuration_says_where_it_looked() {
     fs::write(&config, TWO_VRS).unwrap();
     let image = Image::build(&["--config", config.to_str().unwrap()]);
     image.start(None).await_up();
+}
+
+#[test]
+fn a_saved_configuration_goes_before_the_environment_and_up_says_which_it_takes() {
+    let router = Router::new("chosen");
+    let up = || {
+        let mut up = router.command(["up", "-d", "--name", "chosen"]);
+        let output = up.env("ISTHMUS_CONFIG", "hostname environment\n").output().unwrap();
+        assert!(output.status.success(), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let says = |text: &str| {
+        let output = router.command(["sh", "--name", "chosen", "-c", "show running-config"]).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().contains(text)
+    };
+    assert_eq!(up().lines().next(), Some("starting with ISTHMUS_CONFIG"));
+    assert!(says("hostname environment"));
+    router.sh("configure hostname saved");
+    router.sh("copy running-config startup-config");
+    assert!(router.down().status.success());
+    let saved = router.folder().join("chosen/startup.conf");
+    let first = format!("starting with {}; not used: ISTHMUS_CONFIG", saved.display());
+    assert_eq!(up().lines().next(), Some(first.as_str()));
+    assert!(says("hostname saved"));
 }

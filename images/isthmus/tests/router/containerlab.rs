@@ -6,6 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
+use crate::container::Image;
 use crate::hotplug::{link_late, start_inside};
 use crate::namespace::{Namespace, can_run, run};
 use crate::support::Router;
@@ -30,7 +31,7 @@ fn topology() -> Value {
 #[test]
 fn the_topology_for_containerlab_comes_up_when_its_links_are_made_after_the_start() {
     let name = "the_topology_for_containerlab_comes_up_when_its_links_are_made_after_the_start";
-    if !can_run(name, &["python3"]) {
+    if !can_run(name, &["python3", "tar"]) {
         return;
     }
     let topology = topology()["topology"].clone();
@@ -38,6 +39,10 @@ fn the_topology_for_containerlab_comes_up_when_its_links_are_made_after_the_star
         (&topology["kinds"]["linux"]["image"], &topology["kinds"]["linux"]["user"]),
         (&"isthmus:latest".into(), &"root".into())
     );
+    // By name: an engine looks it up in the image.
+    let image = Image::build(&[]);
+    let users = std::fs::read_to_string(image.root().join("etc/passwd")).unwrap();
+    assert!(users.lines().any(|line| line.starts_with("root:x:0:0:")), "{users}");
     let mut nodes = BTreeMap::new();
     for (name, node) in topology["nodes"].as_object().unwrap() {
         assert_eq!(node["kind"], "linux");
