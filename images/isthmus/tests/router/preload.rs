@@ -112,6 +112,97 @@ fn programs_see_the_interfaces_of_the_vr_and_nothing_of_the_host() {
     assert_fails(&refused, "Operation not permitted");
 }
 
+/// Runs out of descriptors, then forks while a thread of it waits for a datagram and another one for a connection.
+const EXHAUSTED: &str = "
+import errno, os, resource, socket, threading
+resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+def fill(kind):
+    sockets = []
+    try:
+        while True:
+            sockets.append(socket.socket(socket.AF_INET, kind))
+    except OSError as error:
+        return error.errno == errno.EMFILE, sockets[-1].fileno()
+print(fill(socket.SOCK_STREAM), fill(socket.SOCK_DGRAM))
+listener, datagrams = socket.create_server(('10.0.0.0', 7)), socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+datagrams.bind(('10.0.0.0', 7))
+threads = [threading.Thread(target=call) for call in (listener.accept, lambda: datagrams.recv(1))]
+[thread.start() for thread in threads]
+child = os.fork()
+if child == 0:
+    try:
+        socket.create_connection(('10.0.0.1', 9))
+    except OSError as error:
+        os._exit(error.errno)
+print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == errno.ECONNREFUSED)
+socket.create_connection(('10.0.0.0', 7))
+socket.socket(socket.AF_INET, socket.SOCK_DGRAM).sendto(b'x', ('10.0.0.0', 7))
+[thread.join() for thread in threads]
+";
+
+#[test]
+fn a_program_runs_out_of_descriptors_and_forks_within_calls_of_other_threads() {
+    if !has("a_program_runs_out_of_descriptors_and_forks_within_calls_of_other_threads", &["python3"]) {
+        return;
+    }
+    let router = Router::up("preload-exhausted", JOINED);
+    let output = program(&router, "red", &["timeout", "30", "python3", "-c", EXHAUSTED]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "(True, 63) (True, 63)\nTrue\n", "{}", stderr(&output));
+    assert!(output.status.success(), "{}", stderr(&output));
+}
+
+/// Echoes lines, to each client in a thread of its own.
+const ECHO: &str = "
+import socketserver, sys
+class Echo(socketserver.StreamRequestHandler):
+    def handle(self):
+        for line in self.rfile:
+            self.wfile.write(line)
+with socketserver.ThreadingTCPServer(('', int(sys.argv[1])), Echo) as server:
+    print('ready', flush=True)
+    server.serve_forever()
+";
+
+/// Talks to two servers, and goes on with the second once the first is gone.
+const TWO_SERVERS: &str = "
+import socket
+first, second = (socket.create_connection(('10.0.0.1', port)) for port in (7, 8))
+def echo(connection):
+    connection.sendall(b'line\\n')
+    return connection.recv(100)
+print(echo(first), echo(second), flush=True)
+try:
+    print(first.recv(100))
+except ConnectionResetError:
+    print(b'')
+try:
+    socket.create_connection(('10.0.0.1', 7))
+except ConnectionRefusedError:
+    print(echo(second))
+";
+
+#[test]
+fn a_killed_server_ends_its_own_connections_and_no_others() {
+    if !has("a_killed_server_ends_its_own_connections_and_no_others", &["python3"]) {
+        return;
+    }
+    let router = Router::up("preload-killed", JOINED);
+    let [first, _second] = ["7", "8"].map(|port| {
+        let mut server = Server::start(program(&router, "blue", &["python3", "-c", ECHO, port]));
+        let line = BufReader::new(server.0.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+        assert_eq!(line, "ready");
+        server
+    });
+    let mut client = program(&router, "red", &["timeout", "30", "python3", "-c", TWO_SERVERS]);
+    let mut client = client.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(client.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), r"b'line\n' b'line\n'");
+    // With SIGKILL.
+    drop(first);
+    assert_eq!(lines.map(Result::unwrap).collect::<Vec<_>>(), ["b''", r"b'line\n'"]);
+    assert!(client.wait().unwrap().success());
+}
+
 /// Does what is not covered.
 const NOT_COVERED: &str = "
 import os, select, socket

@@ -111,17 +111,27 @@ pub unsafe extern "C" fn select(
 ) -> c_int {
     // SAFETY: As the caller says.
     let (numbers, mut all) = unsafe { sets(count, [read, write, except]) };
+    // SAFETY: As the caller says.
+    let time = match unsafe { timeout.as_ref() } {
+        None => Ok(None),
+        Some(time) => match (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec)) {
+            (Ok(seconds), Ok(micros)) => Ok(Some(Duration::from_secs(seconds) + Duration::from_micros(micros))),
+            _ => Err(Errno::EINVAL),
+        },
+    };
+    // What is there is told without a look at the clock: nothing of the time is used.
+    if time.is_ok()
+        && let Some(found) = select::glance(numbers, &mut all)
+    {
+        return counted(Ok(found));
+    }
     if !select::has_ours(numbers, &all) {
         // SAFETY: As the caller says.
         return unsafe { original::select(count, read, write, except, timeout) };
     }
-    // SAFETY: As the caller says.
-    let time = match unsafe { timeout.as_ref() } {
-        None => None,
-        Some(time) => match (u64::try_from(time.tv_sec), u64::try_from(time.tv_usec)) {
-            (Ok(seconds), Ok(micros)) => Some(Duration::from_secs(seconds) + Duration::from_micros(micros)),
-            _ => return success(Err(Errno::EINVAL)),
-        },
+    let time = match time {
+        Ok(time) => time,
+        Err(error) => return success(Err(error)),
     };
     let begun = std::time::Instant::now();
     let result = counted(select::select(numbers, &mut all, time, None));
@@ -148,13 +158,20 @@ pub unsafe extern "C" fn pselect(
 ) -> c_int {
     // SAFETY: As the caller says.
     let (numbers, mut all) = unsafe { sets(count, [read, write, except]) };
+    // SAFETY: As the caller says.
+    let time = unsafe { duration(timeout) };
+    if time.is_ok()
+        && let Some(found) = select::glance(numbers, &mut all)
+    {
+        return counted(Ok(found));
+    }
     if !select::has_ours(numbers, &all) {
         // SAFETY: As the caller says.
         return unsafe { original::pselect(count, read, write, except, timeout, mask) };
     }
     // SAFETY: As the caller says.
-    let (timeout, mask) = unsafe { (duration(timeout), mask.as_ref()) };
-    counted(timeout.and_then(|timeout| select::select(numbers, &mut all, timeout, mask)))
+    let mask = unsafe { mask.as_ref() };
+    counted(time.and_then(|time| select::select(numbers, &mut all, time, mask)))
 }
 
 /// # Safety
