@@ -68,13 +68,16 @@ fn wanted(control: &Control, info: &DatagramInfo, number: u32) -> Vec<(i32, i32,
     messages
 }
 
-/// Sends a datagram with what stands beside it.
-pub fn send(held: Held, bytes: &[u8], to: Option<SocketAddr>, control: &[u8]) -> Result<usize, Errno> {
+/// Sends a datagram with what stands beside it; `scope`: the number of the interface that the address names, or 0.
+pub fn send(held: Held, bytes: &[u8], to: Option<SocketAddr>, scope: u32, control: &[u8]) -> Result<usize, Errno> {
     crate::datagram::bind_if_needed(held, to)?;
     let to = to.map(|to| SocketAddr::new(to.ip().to_canonical(), to.port()));
     process::with(|process| {
         let socket = process.speaker(held.index(), to)?;
         let mut message = process.library.message(socket, to, bytes).map_err(errno)?;
+        if scope != 0 {
+            message.interface = Some(names::interface_of(process, scope).ok_or(Errno::ENODEV)?);
+        }
         for (level, kind, data) in split(control)? {
             let integer = data.get(..4).and_then(|data| <[u8; 4]>::try_from(data).ok()).map(i32::from_ne_bytes);
             let byte = || integer.and_then(|value| u8::try_from(value).ok()).ok_or(Errno::EINVAL);

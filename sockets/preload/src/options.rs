@@ -21,6 +21,8 @@ const TCP_WINDOW_CLAMP: i32 = 10;
 const TCP_MD5SIG: i32 = 14;
 const IP_MINTTL: i32 = 21;
 const IPV6_MINHOPCOUNT: i32 = 73;
+const IP_MULTICAST_ALL: i32 = 49;
+const IPV6_MULTICAST_ALL: i32 = 29;
 /// `struct tcp_info` up to `tcpi_total_retrans`: all that programs of this century read by position.
 const TCP_INFO_BYTES: usize = 104;
 /// TCP's state in it.
@@ -31,7 +33,7 @@ const LISTEN: u8 = 10;
 const MSS: i32 = 1460;
 
 /// Options without a meaning on our sockets: whatever they are set to is told back.
-const REMEMBERED: [(i32, i32); 26] = [
+const REMEMBERED: [(i32, i32); 28] = [
     (libc::SOL_SOCKET, libc::SO_REUSEPORT),
     (libc::SOL_SOCKET, libc::SO_BROADCAST),
     (libc::SOL_SOCKET, libc::SO_DONTROUTE),
@@ -48,6 +50,9 @@ const REMEMBERED: [(i32, i32); 26] = [
     (libc::IPPROTO_IP, libc::IP_FREEBIND),
     (libc::IPPROTO_IP, libc::IP_TRANSPARENT),
     (libc::IPPROTO_IP, libc::IP_BIND_ADDRESS_NO_PORT),
+    // A socket hears the groups that it has joined itself.
+    (libc::IPPROTO_IP, IP_MULTICAST_ALL),
+    (libc::IPPROTO_IPV6, IPV6_MULTICAST_ALL),
     (libc::IPPROTO_IPV6, IPV6_RECVERR),
     (libc::IPPROTO_IPV6, IPV6_MTU_DISCOVER),
     (libc::IPPROTO_IPV6, libc::IPV6_FLOWINFO),

@@ -1,4 +1,4 @@
-//! The three networks that the cases are played in. Addresses are the same in all: red is 10.0.0.1 and 192.0.2.1, blue
+//! The networks that the cases are played in. Addresses are the same in all: red is 10.0.0.1 and 192.0.2.1, blue
 //! is 10.0.0.2 and 192.0.2.2; the former on the link between them, the latter on loopbacks, routed over the link.
 
 use std::fmt;
@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::endpoint::Place;
 use testing::namespace::Namespace;
+use testing::preload;
 use testing::support::{CABLE, Router};
 
 /// Columns of the table.
@@ -19,6 +20,10 @@ pub enum Kind {
     Channel,
     /// The stack of the router, over a cable between two of its ports.
     Stack,
+    /// The judge's program, preloaded, over the channel.
+    LibcChannel,
+    /// The judge's program, preloaded, over the cable.
+    LibcStack,
 }
 
 impl fmt::Display for Kind {
@@ -27,6 +32,8 @@ impl fmt::Display for Kind {
             Kind::Kernel => "kernel",
             Kind::Channel => "channel",
             Kind::Stack => "stack",
+            Kind::LibcChannel => "libc, channel",
+            Kind::LibcStack => "libc, stack",
         })
     }
 }
@@ -80,6 +87,8 @@ impl Column {
             Kind::Kernel => Network::namespaces(),
             Kind::Channel => Network::router("channel", "", ["blue", "red"]),
             Kind::Stack => Network::router("stack", CABLE, ["Port0/0/0", "Port0/0/1"]),
+            Kind::LibcChannel => Network::router("libc-channel", "", ["blue", "red"]),
+            Kind::LibcStack => Network::router("libc-stack", CABLE, ["Port0/0/0", "Port0/0/1"]),
         };
         let link_locals = network.link_locals();
         Self { kind, network, link_locals, processes: AtomicU32::new(0) }
@@ -94,10 +103,13 @@ impl Column {
                     Vr::Red => red,
                     Vr::Blue => blue,
                 };
-                (namespace.command(program), Place::Kernel)
+                (namespace.command(program), Place::Libc { link: WIRE.to_owned() })
             }
             Network::Router(router, links) => {
                 let link = links[vr as usize].to_owned();
+                if matches!(self.kind, Kind::LibcChannel | Kind::LibcStack) {
+                    return (preload::program(router, &vr.to_string(), &[program]), Place::Libc { link });
+                }
                 let number = self.processes.fetch_add(1, Ordering::Relaxed);
                 let control_socket = router.control_socket();
                 let place = Place::Vr { control_socket, vr: vr.to_string(), name: format!("case-{number}"), link };
@@ -124,8 +136,8 @@ impl Column {
         let Network::Router(router, _) = &self.network else { return };
         let through_the_stack = router.rows("show tcp", &[("state", "ESTABLISHED")]).len();
         let wanted = match self.kind {
-            Kind::Channel | Kind::Kernel => 0,
-            Kind::Stack => 2,
+            Kind::Channel | Kind::LibcChannel | Kind::Kernel => 0,
+            Kind::Stack | Kind::LibcStack => 2,
         };
         assert_eq!(through_the_stack, wanted, "ends of the connection that the stack has in column {}", self.kind);
     }

@@ -49,7 +49,7 @@ pub const LISTED: &[Listed] = &[
     },
     Listed {
         case: "a_listener_is_shut_down",
-        columns: OURS,
+        columns: LIBRARY,
         judge: "blue: socket 1 shutdown Both: ok",
         found: "blue: socket 1 shutdown Both: ENOTCONN",
         reason: "a listener is closed; POSIX has ENOTCONN for what is not connected, the kernel ends the listening",
@@ -71,6 +71,10 @@ pub const LISTED: &[Listed] = &[
     },
 ];
 
-const OURS: &[Kind] = &[Kind::Channel, Kind::Stack];
+/// Where the program calls the socket library.
+const LIBRARY: &[Kind] = &[Kind::Channel, Kind::Stack];
+
+/// Whichever way our sockets are called and go.
+const OURS: &[Kind] = &[Kind::Channel, Kind::Stack, Kind::LibcChannel, Kind::LibcStack];
 
 const ASYNCHRONOUS: &str = "a send asks nobody: what the stack cannot send, the socket's next call says";

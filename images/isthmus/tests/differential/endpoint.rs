@@ -27,8 +27,11 @@ const CHUNK: usize = 16 * 1024;
 /// Whose sockets an endpoint has.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub enum Place {
-    /// The kernel's, in the network namespace that it was started in.
-    Kernel,
+    /// Those that libc's calls lead to: the kernel's, or those of a VR where it was started with the library before libc.
+    Libc {
+        /// The interface that leads to the other side.
+        link: String,
+    },
     /// Those of a VR.
     Vr {
         /// Of the router.
@@ -155,7 +158,7 @@ impl fmt::Display for Stop {
 pub fn play(place: &str) {
     let place = serde_json::from_str(place).expect("a place");
     let host: Box<dyn Host> = match place {
-        Place::Kernel => Box::new(KernelHost::new()),
+        Place::Libc { link } => Box::new(KernelHost::new(&link)),
         Place::Vr { control_socket, vr, name, link } => {
             Box::new(LibraryHost::join_vr(&control_socket, &vr, &name, &link))
         }

@@ -1,7 +1,7 @@
 //! What a socket program can do, over whichever sockets: the small trait that every case is written against.
 //!
 //! Calls do not wait, except where they say so; then they wait for an event, at most for [`PATIENCE`]. Errors are the
-//! names of errno, so that the three columns speak one language.
+//! names of errno, so that all columns speak one language.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

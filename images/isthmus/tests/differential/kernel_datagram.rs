@@ -27,7 +27,7 @@ impl DatagramHost for KernelHost {
             Speaks::Raw(number) => (Type::RAW, Protocol::from(i32::from(number))),
         };
         let socket = Socket::new(Domain::for_address(at), kind.nonblocking(), Some(protocol)).map_err(|e| errno(&e))?;
-        kernel_options::apply(&socket, wishes, at.is_ipv6())?;
+        kernel_options::apply(&socket, wishes, at.is_ipv6(), &self.link_name)?;
         if at.is_ipv6() {
             self.tell_all_v6(&socket, wishes)?
         } else {

@@ -11,24 +11,25 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::column::WIRE;
 use crate::host::{Errno, Handle, Host, How, Outcome, Ready, Until, Wanted, Wishes};
 use crate::kernel_options;
 
 /// Sockets of this process's network namespace.
 #[derive(Debug)]
 pub struct KernelHost {
-    /// Index of the device that leads to the other namespace.
+    /// Index of the interface that leads to the other side.
     pub(crate) link: u32,
+    /// Its name.
+    pub(crate) link_name: String,
     sockets: BTreeMap<Handle, Socket>,
     last: u32,
 }
 
 impl KernelHost {
-    /// Sockets of the namespace that this process is in.
-    pub fn new() -> Self {
-        let link = if_nametoindex(WIRE).expect("the namespace has the device");
-        Self { link, sockets: BTreeMap::new(), last: 0 }
+    /// Sockets of the place that this process is in.
+    pub fn new(link: &str) -> Self {
+        let number = if_nametoindex(link).expect("there is an interface of this name");
+        Self { link: number, link_name: link.to_owned(), sockets: BTreeMap::new(), last: 0 }
     }
 
     /// The same address with the link as its scope, where it needs one.
@@ -60,7 +61,7 @@ impl Host for KernelHost {
 
     fn listen(&mut self, at: SocketAddr, backlog: u16, wishes: &Wishes) -> Outcome<Handle> {
         let socket = stream(at)?;
-        kernel_options::apply(&socket, wishes, at.is_ipv6())?;
+        kernel_options::apply(&socket, wishes, at.is_ipv6(), &self.link_name)?;
         // As every server does: a port in TIME-WAIT may be listened on.
         socket.set_reuse_address(true).map_err(|error| errno(&error))?;
         socket.bind(&SockAddr::from(self.scoped(at))).map_err(|error| errno(&error))?;
@@ -70,7 +71,7 @@ impl Host for KernelHost {
 
     fn connect(&mut self, wanted: &Wanted) -> Outcome<Handle> {
         let socket = stream(wanted.to)?;
-        kernel_options::apply(&socket, &wanted.wishes, wanted.to.is_ipv6())?;
+        kernel_options::apply(&socket, &wanted.wishes, wanted.to.is_ipv6(), &self.link_name)?;
         if wanted.from.is_some() || wanted.port.is_some() {
             let any = any_of(wanted.to);
             let from = SocketAddr::new(wanted.from.unwrap_or(any), wanted.port.unwrap_or(0));

@@ -8,7 +8,6 @@ use nix::libc;
 use nix::sys::socket::setsockopt;
 use socket2::Socket;
 
-use crate::column::WIRE;
 use crate::host::{Errno, Outcome, Wishes};
 use crate::kernel_host::errno;
 
@@ -72,7 +71,7 @@ nix::setsockopt_impl!(
 );
 
 /// Makes a socket as it is wished, before it is bound.
-pub fn apply(socket: &Socket, wishes: &Wishes, is_ipv6: bool) -> Outcome<()> {
+pub fn apply(socket: &Socket, wishes: &Wishes, is_ipv6: bool, link: &str) -> Outcome<()> {
     if let Some(least) = wishes.minimum_ttl.map(libc::c_int::from) {
         let set =
             if is_ipv6 { setsockopt(socket, Ipv6MinHopCount, &least) } else { setsockopt(socket, IpMinTtl, &least) };
@@ -81,12 +80,12 @@ pub fn apply(socket: &Socket, wishes: &Wishes, is_ipv6: bool) -> Outcome<()> {
     if let Some((peer, key)) = &wishes.key {
         setsockopt(socket, TcpMd5Sig, &md5_key(*peer, key)).map_err(number)?;
     }
-    set(socket, wishes, is_ipv6).map_err(|error| errno(&error))
+    set(socket, wishes, is_ipv6, link).map_err(|error| errno(&error))
 }
 
-fn set(socket: &Socket, wishes: &Wishes, is_ipv6: bool) -> std::io::Result<()> {
+fn set(socket: &Socket, wishes: &Wishes, is_ipv6: bool, link: &str) -> std::io::Result<()> {
     if wishes.on_link {
-        socket.bind_device(Some(WIRE.as_bytes()))?;
+        socket.bind_device(Some(link.as_bytes()))?;
     }
     if wishes.shares {
         socket.set_reuse_address(true)?;

@@ -1,20 +1,22 @@
 //! One set of socket programs, three ways to run it: over the inter-VR channel, over our stack across a cable, and over
-//! the Linux kernel's own sockets between two network namespaces. All that a program can observe is recorded and
+//! the Linux kernel's own sockets between two network namespaces. The program of the last one calls libc; the same file
+//! runs on our two ways once more, preloaded. All that a program can observe is recorded and
 //! compared; the kernel is the judge. A difference is a failing test, unless `differences` lists it with its reason.
 //!
 //! ```text
-//!   cases ──▶ scene: a script, and its transcript       report: three transcripts ──▶ docs/differential.md
+//!   cases ──▶ scene: a script, and its transcript       report: five transcripts ──▶ docs/differential.md
 //!               │ one order at a time, a line of JSON
 //!               ▼
 //!             endpoint: a process of a column
 //!               └─ host, datagram_host: the trait
 //!                    ├─ library_host, library_datagram: a process of a VR ── channel, or stack and cable
-//!                    └─ kernel_host, kernel_datagram, kernel_options: Linux, in a network namespace
+//!                    └─ kernel_host, kernel_datagram, kernel_options: libc ─┬─ Linux, in a network namespace
+//!                                                                           └─ preloaded: channel, or stack and cable
 //! ```
 //!
 //! `cargo test -p isthmus --test differential [PART OF A NAME]…` plays all cases, or some. `ISTHMUS_BLESS=1` before it
 //! writes docs/differential.md anew, to be reviewed; without it a page that is not what the cases show is a failure.
-//! The kernel's column needs root; without it the other two are compared with each other.
+//! The kernel's column needs root; without it the others are compared with each other.
 
 mod cases;
 mod column;

@@ -1,4 +1,4 @@
-//! Three transcripts of a case: do they say the same, and what does the page say of it.
+//! The transcripts of a case: do they say the same, and what does the page say of it.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -100,8 +100,7 @@ pub fn page(rows: &[(Case, Verdict)]) -> String {
     for (case, verdict) in rows {
         if case.room != room {
             room = case.room;
-            let _ =
-                write!(page, "\n## {room}\n\n| case | observations | channel | stack |\n| --- | --- | --- | --- |\n");
+            let _ = write!(page, "\n## {room}\n\n{HEADING}");
         }
         let cell = |column: Kind| match verdict.listed.get(&column) {
             None => "same".to_owned(),
@@ -112,8 +111,8 @@ pub fn page(rows: &[(Case, Verdict)]) -> String {
             }
         };
         let name = case.name.replace('_', " ");
-        let (channel, stack) = (cell(Kind::Channel), cell(Kind::Stack));
-        let _ = writeln!(page, "| {name} | {} | {channel} | {stack} |", verdict.observations);
+        let cells = [Kind::Channel, Kind::Stack, Kind::LibcChannel, Kind::LibcStack].map(cell).join(" | ");
+        let _ = writeln!(page, "| {name} | {} | {cells} |", verdict.observations);
     }
     let total: usize = rows.iter().map(|(_, verdict)| verdict.observations).sum();
     let _ = write!(page, "\n{} cases, {total} observations in each column.\n\n## Differences\n\n", rows.len());
@@ -127,7 +126,7 @@ pub fn page(rows: &[(Case, Verdict)]) -> String {
             "{}. {}, {}: {}\n   - Linux: `{}`\n   - here: `{}`",
             index + 1,
             listed.case.replace('_', " "),
-            columns.join(" and "),
+            columns.join("; "),
             listed.reason,
             listed.judge,
             listed.found
@@ -136,12 +135,20 @@ pub fn page(rows: &[(Case, Verdict)]) -> String {
     page
 }
 
+const HEADING: &str = "\
+| case | observations | channel | stack | libc, channel | libc, stack |
+| --- | --- | --- | --- | --- | --- |
+";
+
 const HEAD: &str = "\
-# The same program on three paths
+# The same program on every path
 
 One set of socket programs runs over the inter-VR channel, over Isthmus's own stack across a cable between two ports, and
 over the Linux kernel's sockets between two network namespaces. All that a program can observe is compared, step by step:
 return values, errors, byte counts, order, addresses, TTL and TOS, readiness as poll(2) says it. The kernel is the judge.
+
+In the columns \"channel\" and \"stack\" the program calls the client socket library. In those with \"libc\" it is the
+kernel's own program, which calls libc, put on our sockets by `isthmus run --preload` ([how](unmodified-programs.md)).
 
 This page is written by the suite itself (`images/isthmus/tests/differential`) and checked by it; do not edit it.
 

@@ -9,6 +9,7 @@ use crate::column::{Column, Kind};
 use crate::report::{self, Transcripts, Verdict};
 use crate::scene::Scene;
 use testing::namespace::can_run;
+use testing::preload;
 
 /// What the kernel's column is skipped as.
 const JUDGE: &str = "differential::kernel_column";
@@ -18,7 +19,8 @@ pub fn run(filters: &[String]) -> bool {
     let is_wanted =
         |case: &&Case| filters.is_empty() || filters.iter().any(|filter| case.name.contains(filter.as_str()));
     let wanted: Vec<Case> = cases::all().iter().filter(is_wanted).copied().collect();
-    let mut kinds = vec![Kind::Channel, Kind::Stack];
+    preload::build_library();
+    let mut kinds = vec![Kind::Channel, Kind::Stack, Kind::LibcChannel, Kind::LibcStack];
     let has_judge = can_run(JUDGE, &["sysctl"]);
     if has_judge {
         kinds.push(Kind::Kernel);

@@ -13,15 +13,21 @@ use crate::description::{Held, Kind};
 use crate::table::{self, Inside, Number};
 use crate::{ancillary, datagram, descriptors, kernel, names, netlink, original, stream, transfer};
 
+/// Who is to receive, and by which interface: its number, or 0.
+type Receiver = (SocketAddr, u32);
+
 /// Most parts of one call (UIO_MAXIOV).
 const MOST_PARTS: usize = 1024;
 
 /// Sends; a connection that is broken raises SIGPIPE, unless the caller says otherwise.
-fn sends(held: Held, bytes: &[u8], to: Option<SocketAddr>, flags: c_int) -> Result<usize, Errno> {
+fn sends(held: Held, bytes: &[u8], to: Option<Receiver>, flags: c_int) -> Result<usize, Errno> {
     let sent = match held.kind() {
         // A connection goes to whom it goes.
         Kind::Stream => stream::send(held, bytes, flags),
-        Kind::Datagram => datagram::send(held, bytes, to),
+        Kind::Datagram => match to {
+            Some((to, scope)) if scope != 0 => ancillary::send(held, bytes, Some(to), scope, &[]),
+            to => datagram::send(held, bytes, to.map(|(to, _)| to)),
+        },
         Kind::Netlink => netlink::send(held, bytes),
     };
     if held.kind() == Kind::Stream && sent == Err(Errno::EPIPE) && flags & libc::MSG_NOSIGNAL == 0 {
@@ -205,13 +211,13 @@ pub unsafe extern "C" fn sendto(
 ///
 /// # Safety
 /// `address` leads to so many bytes, or is null.
-unsafe fn receiver(held: Held, address: *const sockaddr, length: socklen_t) -> Result<Option<SocketAddr>, Errno> {
+unsafe fn receiver(held: Held, address: *const sockaddr, length: socklen_t) -> Result<Option<Receiver>, Errno> {
     if address.is_null() || held.kind() != Kind::Datagram {
         return Ok(None);
     }
     // SAFETY: As the caller says.
     match unsafe { given(address, length) }? {
-        Given::Internet(to, _) => Ok(Some(to)),
+        Given::Internet(to, scope) => Ok(Some((to, scope))),
         Given::Unspecified => Ok(None),
     }
 }
@@ -232,13 +238,7 @@ unsafe fn parts<'a>(parts: *const iovec, count: usize) -> Result<&'a [iovec], Er
 
 /// # Safety
 /// Each part leads to as many bytes as it says.
-unsafe fn gather(
-    of: &[iovec],
-    held: Held,
-    to: Option<SocketAddr>,
-    flags: c_int,
-    control: &[u8],
-) -> Result<usize, Errno> {
+unsafe fn gather(of: &[iovec], held: Held, to: Option<Receiver>, flags: c_int, control: &[u8]) -> Result<usize, Errno> {
     if held.kind() != Kind::Stream {
         let mut whole = Vec::new();
         for part in of {
@@ -247,7 +247,7 @@ unsafe fn gather(
         }
         return match control.is_empty() || held.kind() == Kind::Netlink {
             true => sends(held, &whole, to, flags),
-            false => ancillary::send(held, &whole, to, control),
+            false => ancillary::send(held, &whole, to.map(|(to, _)| to), to.map_or(0, |(_, scope)| scope), control),
         };
     }
     let mut sent = 0;
