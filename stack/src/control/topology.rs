@@ -3,7 +3,7 @@
 //! The stack is told names only, and numbers VRs' tables itself.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipc::{InterfaceName, VrId, VrName};
 use ipnet::IpNet;
@@ -15,6 +15,9 @@ use crate::interfaces::{Interface, InterfaceTable, Link};
 use crate::internet::{dad, source};
 use crate::media::LinkState;
 use crate::wire::ethernet::MacAddress;
+
+/// What every VR answers for by itself (RFC 1122 section 3.2.1.3, RFC 4291 section 2.5.3).
+const LOOPBACKS: [IpAddr; 2] = [IpAddr::V4(Ipv4Addr::LOCALHOST), IpAddr::V6(Ipv6Addr::LOCALHOST)];
 
 /// IP MTU of an inter-VR interface that was given none: nothing on the way needs less.
 const INTER_VR_MTU: u32 = 65_535;
@@ -328,20 +331,28 @@ impl Topology {
         self.records.values().filter(move |record| record.vr == vr)
     }
 
-    /// Addresses of a VR that it answers for: those of interfaces that are up.
+    /// Addresses of a VR that it answers for: those of interfaces that are up, and those by which its processes speak
+    /// with each other. The latter are of no interface, and no packet with them leaves the VR or comes from outside.
     pub fn local_addresses(&self, vr: VrId) -> impl Iterator<Item = IpAddr> {
-        self.of_vr(vr).filter(|record| record.state.up).flat_map(|r| r.state.addresses.iter().map(IpNet::addr))
+        let up = self.of_vr(vr).filter(|record| record.state.up);
+        up.flat_map(|r| r.state.addresses.iter().map(IpNet::addr)).chain(LOOPBACKS)
     }
 
     /// Addresses that a VR takes packets for: its own, and those that mean everyone on a subnet of its own (RFC 1812
     /// section 4.2.3.1).
     pub fn received_addresses(&self, vr: VrId) -> impl Iterator<Item = IpAddr> {
         let up = self.of_vr(vr).filter(|record| record.state.up);
-        up.flat_map(|record| record.state.addresses.iter()).flat_map(|net| {
+        let of_interfaces = up.flat_map(|record| record.state.addresses.iter()).flat_map(|net| {
             let everyone = matches!(net, IpNet::V4(net) if net.prefix_len() < 31);
             let others = everyone.then(|| [net.network(), net.broadcast()]);
             std::iter::once(net.addr()).chain(others.into_iter().flatten())
-        })
+        });
+        of_interfaces.chain(LOOPBACKS)
+    }
+
+    /// Whether a VR may send with this source address: with that of a loopback, to itself only.
+    pub fn may_speak(&self, vr: VrId, from: IpAddr, to: IpAddr) -> bool {
+        !from.is_loopback() || self.is_local(vr, to)
     }
 
     /// Whether an address is one of a VR's own. No link-local one is, without its interface.

@@ -70,8 +70,10 @@ pub fn error(offending: &[u8], source: Ipv4Addr, message: &Icmpv4Repr) -> Option
     packet(source, ip.source(), TTL, message, quote).ok()
 }
 
+/// A loopback is one here, too: what comes from outside with such an address has been dropped as a martian, so it is that
+/// of a process of this VR.
 fn is_host(address: Ipv4Addr) -> bool {
-    !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast() && !address.is_loopback()
+    !address.is_unspecified() && !address.is_multicast() && !address.is_broadcast()
 }
 
 /// How many errors a VR may still send.

@@ -94,6 +94,9 @@ impl Server {
             (None, Some(interface)) => plane.topology.source(interface, to).ok_or(SocketError::AddressNotAvailable)?,
             (None, None) => plane.source_towards(vr, to)?,
         };
+        if !plane.topology.may_speak(vr, from, to) {
+            return Err(SocketError::InvalidArgument);
+        }
         let in_use = |_| SocketError::AddressInUse;
         let ports = self.ports(vr);
         let (port, own) = match wanted.from_port {

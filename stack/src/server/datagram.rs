@@ -46,7 +46,6 @@ struct DatagramSocket {
     owner: Pid,
     /// With the port that it has.
     protocol: DatagramProtocol,
-    is_ephemeral: bool,
     family: Family,
     local: Option<IpAddr>,
     interface: Option<InterfaceName>,
@@ -99,8 +98,8 @@ impl Datagrams {
         let bound = bound.and_then(|(vr, port)| {
             let token = reactor.register(&mut channel).map_err(|_| SocketError::NoBuffers);
             token.map(|token| (vr, port, token)).inspect_err(|_| {
-                if let (DatagramProtocol::Udp { port: asked }, Some(port)) = (wanted.protocol, port) {
-                    self.release(vr, (peer.pid, wanted.family), wanted.local, port, asked == 0);
+                if let Some(port) = port {
+                    self.ports(vr).unbind(peer.pid, wanted.family, wanted.local, port);
                 }
             })
         });
@@ -112,7 +111,6 @@ impl Datagrams {
                 return;
             }
         };
-        let is_ephemeral = wanted.protocol == DatagramProtocol::Udp { port: 0 };
         let protocol = match wanted.protocol {
             DatagramProtocol::Udp { port: asked } => DatagramProtocol::Udp { port: port.unwrap_or(asked) },
             raw @ DatagramProtocol::Raw(_) => raw,
@@ -126,7 +124,6 @@ impl Datagrams {
             vr,
             owner: peer.pid,
             protocol,
-            is_ephemeral,
             family: wanted.family,
             local: wanted.local,
             interface: wanted.interface,
@@ -185,14 +182,14 @@ impl Datagrams {
                 Err(SocketError::NotSupported)
             }
             DatagramProtocol::Raw(_) => Ok((vr, None)),
-            DatagramProtocol::Udp { port: 0 } => {
-                let port = self.ports(vr).allocate(peer.pid).map_err(|_| SocketError::AddressNotAvailable)?;
-                Ok((vr, Some(port)))
-            }
-            DatagramProtocol::Udp { port } => {
+            DatagramProtocol::Udp { port: wish } => {
                 let sharing = if wanted.options.reuse_address { Sharing::Shared } else { Sharing::Alone };
-                let bound = self.ports(vr).bind_sharing(peer.pid, wanted.family, wanted.local, port, sharing);
-                bound.map_err(|error| match error {
+                let ports = self.ports(vr);
+                let bound = match wish {
+                    0 => ports.bind_any(peer.pid, wanted.family, wanted.local, sharing),
+                    port => ports.bind_sharing(peer.pid, wanted.family, wanted.local, port, sharing).map(|()| port),
+                };
+                let port = bound.map_err(|error| match error {
                     PortError::InUse { .. } => SocketError::AddressInUse,
                     PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
                     PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
@@ -207,21 +204,6 @@ impl Datagrams {
             let seed = std::hash::BuildHasher::hash_one(&std::hash::RandomState::new(), vr);
             PortSpace::new(seed)
         })
-    }
-
-    fn release(
-        &mut self,
-        vr: VrId,
-        (owner, family): (Pid, Family),
-        local: Option<IpAddr>,
-        port: u16,
-        is_ephemeral: bool,
-    ) {
-        if is_ephemeral {
-            self.ports(vr).release(port);
-        } else {
-            self.ports(vr).unbind(owner, family, local, port);
-        }
     }
 
     /// A socket's bell rang; `false`: the token is not one of a datagram socket.
@@ -423,6 +405,9 @@ impl Datagrams {
             (None, None) if to.is_multicast() => return Err(SocketError::NetworkUnreachable),
             (None, None) => plane.source_towards(socket.vr, to)?,
         };
+        if !plane.topology.may_speak(socket.vr, from, to) {
+            return Err(SocketError::InvalidArgument);
+        }
         let (ttl, traffic_class, identification) = (message.ttl, message.tos, self.next_identification);
         let header = Header { source: from, destination: to, ttl, traffic_class, identification };
         let packet = match socket.protocol {
@@ -612,8 +597,7 @@ impl Datagrams {
         let heir = self.speaking(speech).find(|(_, other)| other.key() == key).map(|(id, other)| other.entry(id));
         plane.ifib.apply(&[heir.map_or(IfibChange::Remove(key), |entry| IfibChange::Set(key, entry))]);
         if let DatagramProtocol::Udp { port } = socket.protocol {
-            let owner = (socket.owner, socket.family);
-            self.release(socket.vr, owner, socket.local, port, socket.is_ephemeral);
+            self.ports(socket.vr).unbind(socket.owner, socket.family, socket.local, port);
         }
     }
 }

@@ -156,11 +156,30 @@ impl PortSpace {
     /// An ephemeral port for a connection through the stack. It stays taken until [`PortSpace::release`], which is the
     /// connection's end, not the process's: TIME-WAIT outlives its process.
     pub fn allocate(&mut self, owner: Pid) -> Result<u16, PortError> {
+        let port = self.free()?;
+        self.ephemeral.insert(port, owner);
+        Ok(port)
+    }
+
+    /// Binds to an ephemeral port, for a datagram socket: the same process may bind to it in the other family.
+    pub fn bind_any(
+        &mut self,
+        owner: Pid,
+        family: Family,
+        local: Option<IpAddr>,
+        sharing: Sharing,
+    ) -> Result<u16, PortError> {
+        let port = self.free()?;
+        self.bind_sharing(owner, family, local, port, sharing)?;
+        Ok(port)
+    }
+
+    /// The next ephemeral port that nobody has.
+    fn free(&mut self) -> Result<u16, PortError> {
         for _ in STACK_PORTS {
             let port = self.next_ephemeral;
             self.next_ephemeral = if port == *STACK_PORTS.end() { *STACK_PORTS.start() } else { port + 1 };
             if !self.ephemeral.contains_key(&port) && !self.binds.contains_key(&port) {
-                self.ephemeral.insert(port, owner);
                 return Ok(port);
             }
         }
@@ -278,6 +297,16 @@ mod tests {
         assert_eq!(ports.bind(B, Family::Ipv4, None, 179), Ok(()));
         assert_eq!(ports.lease_of(block), None);
         assert_eq!(ports.bind(B, Family::Ipv4, None, 0), Err(PortError::Zero));
+    }
+
+    #[test]
+    fn an_ephemeral_port_of_a_bind_is_free_in_the_other_family() {
+        let mut ports = PortSpace::new(7);
+        let port = ports.bind_any(A, Family::Ipv6, None, Sharing::Alone).unwrap();
+        assert!(ports.bind(A, Family::Ipv6, None, port).is_err());
+        ports.bind(A, Family::Ipv4, None, port).unwrap();
+        assert!(ports.unbind(A, Family::Ipv6, None, port));
+        assert_ne!(ports.bind_any(B, Family::Ipv6, None, Sharing::Alone), Ok(port), "the other family has it still");
     }
 
     #[test]
