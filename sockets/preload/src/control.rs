@@ -118,6 +118,32 @@ impl Control {
         }
     }
 
+    /// Whether it keeps a TCP socket from being bound to an address: both share a port only where both have said so, and
+    /// neither listens.
+    fn keeps_from(&self, wanted: SocketAddr, other: &Control) -> bool {
+        let Some(bound) = self.bound.filter(|bound| bound.port() == wanted.port()) else { return false };
+        let (takes, listens) = match self.phase {
+            Phase::Idle | Phase::Opening(_) => (true, false),
+            Phase::Listening(..) => (true, true),
+            Phase::Connected(_) | Phase::Datagram(..) => (false, false),
+        };
+        let both_share = (self.options.reuse_address && other.options.reuse_address && !listens)
+            || (self.shares_port() && other.shares_port());
+        let (own, wanted) = (bound.ip().to_canonical(), wanted.ip().to_canonical());
+        let meet = own == wanted || self.hears_as(own, wanted) || other.hears_as(wanted, own);
+        takes && !both_share && meet
+    }
+
+    /// SO_REUSEPORT.
+    fn shares_port(&self) -> bool {
+        self.remembered.contains(&((libc::SOL_SOCKET, libc::SO_REUSEPORT), 1))
+    }
+
+    /// Whether it is bound to all addresses, `address` among them.
+    fn hears_as(&self, bound: IpAddr, address: IpAddr) -> bool {
+        bound.is_unspecified() && (bound.is_ipv4() == address.is_ipv4() || (bound.is_ipv6() && !self.v6_only))
+    }
+
     /// An address as a socket of its family tells it.
     pub fn shown(&self, address: SocketAddr) -> SocketAddr {
         match (self.family, address.ip()) {
@@ -216,6 +242,8 @@ pub fn bind(held: Held, address: SocketAddr, scope: u32) -> Result<(), Errno> {
         let mut address = address;
         if address.port() == 0 {
             address.set_port(process.port()?);
+        } else if process.has_bound(held.index(), address)? {
+            return Err(Errno::EADDRINUSE);
         }
         process.control(held.index())?.bound = Some(address);
         Ok(())
@@ -269,6 +297,13 @@ impl Process {
                 return Err(Errno::EADDRINUSE);
             }
         }
+    }
+
+    /// Whether another socket of this process keeps one from being bound. Those of others show when it listens or
+    /// connects: only then the port space is asked.
+    fn has_bound(&mut self, index: u32, address: SocketAddr) -> Result<bool, Errno> {
+        let own = self.controls.get(&index).ok_or(Errno::EBADF)?;
+        Ok(self.controls.iter().any(|(other, control)| *other != index && control.keeps_from(address, own)))
     }
 
     fn listen(&mut self, index: u32, backlog: u16) -> Result<(), Errno> {

@@ -154,6 +154,8 @@ originals! {
     fn pselect(count: c_int, read: *mut fd_set, write: *mut fd_set, except: *mut fd_set, timeout: *const timespec, mask: *const sigset_t) -> c_int;
     /// Addresses of a name.
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, found: *mut *mut addrinfo) -> c_int;
+    /// The name of an address.
+    fn getnameinfo(of: *const sockaddr, length: socklen_t, host: *mut c_char, host_length: socklen_t, service: *mut c_char, service_length: socklen_t, flags: c_int) -> c_int;
     /// Makes an epoll instance.
     fn epoll_create1(flags: c_int) -> c_int;
     /// Changes an epoll instance.

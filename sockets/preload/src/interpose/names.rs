@@ -1,14 +1,15 @@
 //! Interfaces and addresses of the VR.
 
-use std::ffi::{CStr, c_char, c_int, c_uint};
+use std::ffi::{CStr, CString, c_char, c_int, c_uint};
 use std::net::{IpAddr, SocketAddr};
 use std::ptr;
 
-use libc::{addrinfo, ifaddrs, sockaddr};
+use libc::{addrinfo, ifaddrs, sockaddr, socklen_t};
 use nix::errno::Errno;
 use stack_api::interface::InterfaceState;
 
 use super::success;
+use crate::address::Given;
 use crate::{address, names, original, process};
 
 /// Room for a name of an interface, its end included (IFNAMSIZ).
@@ -142,6 +143,43 @@ pub unsafe extern "C" fn if_nametoindex(name: *const c_char) -> c_uint {
 }
 
 /// # Safety
+/// As if_nameindex(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn if_nameindex() -> *mut libc::if_nameindex {
+    let all = match process::with(|process| process.interfaces()) {
+        Ok(all) => all,
+        Err(error) => {
+            error.set();
+            return ptr::null_mut();
+        }
+    };
+    // A name has no zero byte: it is one of a configuration.
+    let named = all.iter().filter_map(|(number, state)| Some((*number, CString::new(state.name.as_str()).ok()?)));
+    let end = libc::if_nameindex { if_index: 0, if_name: ptr::null_mut() };
+    let entries = named.map(|(if_index, name)| libc::if_nameindex { if_index, if_name: name.into_raw() });
+    let entries: Box<[_]> = entries.chain([end]).collect();
+    Box::leak(entries).as_mut_ptr()
+}
+
+/// # Safety
+/// As if_freenameindex(3): `first` came from [`if_nameindex`].
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn if_freenameindex(first: *mut libc::if_nameindex) {
+    if first.is_null() {
+        return;
+    }
+    let mut count = 0;
+    // SAFETY: As the caller says, an entry without a name is the last one.
+    while let Some(entry) = unsafe { first.add(count).as_ref() }.filter(|entry| !entry.if_name.is_null()) {
+        // SAFETY: It was made of a `CString` above, and is given back once.
+        drop(unsafe { CString::from_raw(entry.if_name) });
+        count += 1;
+    }
+    // SAFETY: It was leaked as a box of so many entries and the last one above, and is given back once.
+    drop(unsafe { Box::from_raw(ptr::slice_from_raw_parts_mut(first, count + 1)) });
+}
+
+/// # Safety
 /// As if_indextoname(3): `name` has room for IF_NAMESIZE bytes.
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn if_indextoname(number: c_uint, name: *mut c_char) -> *mut c_char {
@@ -176,7 +214,10 @@ pub unsafe extern "C" fn getaddrinfo(
     found: *mut *mut addrinfo,
 ) -> c_int {
     // SAFETY: As the caller says.
-    let is_numeric = node.is_null() || unsafe { CStr::from_ptr(node) }.to_str().is_ok_and(is_address);
+    let text = if node.is_null() { None } else { unsafe { CStr::from_ptr(node) }.to_str().ok() };
+    let is_numeric = node.is_null() || text.is_some_and(is_address);
+    let scoped = text.filter(|_| is_numeric).and_then(with_number);
+    let node = scoped.as_deref().map_or(node, CStr::as_ptr);
     // SAFETY: As the caller says.
     match unsafe { hints.as_ref() } {
         Some(hints) if is_numeric => {
@@ -188,6 +229,54 @@ pub unsafe extern "C" fn getaddrinfo(
         // SAFETY: As the caller says.
         _ => unsafe { original::getaddrinfo(node, service, hints, found) },
     }
+}
+
+/// An address with the number of its interface in place of the name, which libc would look for among the host's.
+fn with_number(text: &str) -> Option<CString> {
+    let (address, name) = text.split_once('%')?;
+    let number = process::with(|process| Ok(names::number_of(process, name))).ok().filter(|number| *number != 0)?;
+    CString::new(format!("{address}%{number}")).ok()
+}
+
+/// The name of an interface in an address is one of the VR's.
+///
+/// # Safety
+/// As getnameinfo(3).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn getnameinfo(
+    of: *const sockaddr,
+    length: socklen_t,
+    host: *mut c_char,
+    host_length: socklen_t,
+    service: *mut c_char,
+    service_length: socklen_t,
+    flags: c_int,
+) -> c_int {
+    // SAFETY: As the caller says.
+    let given = unsafe { super::given(of, length) };
+    let (Ok(Given::Internet(address, scope)), true) = (given, flags & libc::NI_NUMERICHOST != 0 && !host.is_null())
+    else {
+        // SAFETY: As the caller says.
+        return unsafe { original::getnameinfo(of, length, host, host_length, service, service_length, flags) };
+    };
+    let (bare, bare_length) = address::encode(address, 0);
+    // An address has no more than 28 bytes.
+    let (bare, bare_length) = (bare.as_ptr().cast(), bare_length as socklen_t);
+    // SAFETY: `bare` is as long as said; for the rest as the caller says.
+    let result = unsafe { original::getnameinfo(bare, bare_length, host, host_length, service, service_length, flags) };
+    if result != 0 || scope == 0 {
+        return result;
+    }
+    let name = process::with(|process| Ok(names::interface_of(process, scope)));
+    let name = name.ok().flatten().map_or(scope.to_string(), |name| name.to_string());
+    // SAFETY: It has just been written, with its end.
+    let shown = format!("{}%{name}\0", unsafe { CStr::from_ptr(host) }.to_string_lossy());
+    if shown.len() > host_length as usize {
+        return libc::EAI_OVERFLOW;
+    }
+    // SAFETY: It fits, as was just seen; both do not overlap.
+    unsafe { ptr::copy_nonoverlapping(shown.as_ptr(), host.cast(), shown.len()) };
+    0
 }
 
 fn is_address(text: &str) -> bool {

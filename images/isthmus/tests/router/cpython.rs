@@ -1,0 +1,110 @@
+//! CPython's own tests of sockets, selectors and asyncio, on ours: `isthmus run --preload`.
+//!
+//! Client and server of these tests are threads of one process, hence in one VR: they speak over its loopback addresses,
+//! through its stack. That a program sees the same over the channel, the differential suite shows.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::process::Command;
+
+use testing::preload::{build_library, program};
+use testing::support::{Router, TWO_VRS, stderr};
+
+/// CPython of the system, to which Debian's package of tests belongs.
+const PYTHON: &str = "/usr/bin/python3";
+
+/// Plays the tests of modules, and says a line of each.
+const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/cpython.py");
+
+/// What speaks TCP and UDP, or waits for it. The rest of asyncio's tests uses neither.
+const MODULES: [&str; 10] = [
+    "test_socket",
+    "test_selectors",
+    "test_asyncio.test_events",
+    "test_asyncio.test_sock_lowlevel",
+    "test_asyncio.test_streams",
+    "test_asyncio.test_server",
+    "test_asyncio.test_buffered_proto",
+    "test_asyncio.test_sendfile",
+    "test_asyncio.test_selector_events",
+    "test_asyncio.test_sslproto",
+];
+
+/// Tests that are known not to pass, with the reason.
+const LISTED: &str = include_str!("programs/cpython.txt");
+
+#[test]
+fn cpythons_own_tests_of_sockets_pass_in_a_vr() {
+    const NAME: &str = "cpythons_own_tests_of_sockets_pass_in_a_vr";
+    build_library();
+    let has_tests = Command::new(PYTHON).args(["-c", "import test.test_socket"]).output();
+    if !has_tests.is_ok_and(|output| output.status.success()) {
+        // Not `eprintln`: the test harness swallows what a passing test prints with it.
+        writeln!(std::io::stderr(), "SKIPPED {NAME}: CPython's tests of {PYTHON} are not installed").unwrap();
+        return;
+    }
+    let router = Router::up("preload-cpython", TWO_VRS);
+    let line = [[PYTHON, SCRIPT].as_slice(), &MODULES].concat();
+    let output = program(&router, "red", &line).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{said}{}", stderr(&output));
+
+    let listed: Vec<&str> = LISTED.lines().filter_map(|line| Some(line.split_once(": ")?.0)).collect();
+    let mut wrong = Vec::new();
+    let mut seen: BTreeMap<&str, u32> = listed.iter().map(|pattern| (*pattern, 0)).collect();
+    let mut counts: BTreeMap<&str, u32> = BTreeMap::new();
+    for line in said.lines() {
+        let (test, result) = line.split_once(' ').unwrap_or((line, ""));
+        let word = result.split(' ').next().unwrap_or_default();
+        *counts.entry(word).or_default() += 1;
+        let known = listed.iter().find(|pattern| fits(pattern, test));
+        if let Some(known) = known {
+            *seen.entry(known).or_default() += 1;
+        }
+        match (word, known) {
+            ("ok", None) | ("skipped", _) => {}
+            ("ok", Some(_)) => wrong.push(format!("{test} is listed, and passes")),
+            (_, Some(_)) => {}
+            // Some measure times, which a busy machine stretches: once more, alone.
+            (_, None) if passes_alone(&router, test) => {}
+            (_, None) => wrong.push(format!("{test} {result}")),
+        }
+    }
+    let stale = seen
+        .iter()
+        .filter(|(_, times)| **times == 0)
+        .map(|(pattern, _)| format!("{pattern} is listed, and did not run"));
+    wrong.extend(stale);
+    assert!(wrong.is_empty(), "{counts:?}\n{}", wrong.join("\n"));
+    // A suite that was not found would have nothing to fail.
+    assert!(counts.get("ok").is_some_and(|passed| *passed > 900), "{counts:?}");
+}
+
+fn passes_alone(router: &Router, test: &str) -> bool {
+    let module = MODULES.iter().find(|module| test.starts_with(&format!("test.{module}.")));
+    let Some(module) = module else { return false };
+    let output = program(router, "red", &[PYTHON, SCRIPT, module]).env("ONLY", test).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    said.lines().any(|line| line == format!("{test} ok"))
+}
+
+/// Whether a text is as a pattern with `*` says.
+fn fits(pattern: &str, text: &str) -> bool {
+    let Some((start, rest)) = pattern.split_once('*') else { return pattern == text };
+    let Some(mut text) = text.strip_prefix(start) else { return false };
+    let mut parts = rest.split('*').peekable();
+    while let Some(part) = parts.next() {
+        if parts.peek().is_none() {
+            return text.ends_with(part);
+        }
+        let Some(at) = text.find(part) else { return false };
+        text = &text[at + part.len()..];
+    }
+    true
+}
+
+#[test]
+fn a_pattern_of_the_list_means_what_it_says() {
+    assert!(fits("a.*UDP*", "a.bUDPc") && fits("a.*UDP*", "a.UDP") && fits("a.b", "a.b"));
+    assert!(!fits("a.*UDP*", "a.TCP") && !fits("a.b", "a.bc") && !fits("b*", "ab") && !fits("a*b", "abc"));
+}
