@@ -76,6 +76,8 @@ pub struct Ospf {
     pub(crate) external: Lsdb,
     pub(crate) backoffs: BTreeMap<(Place, LsaKey), Backoff>,
     pub(crate) early: EarlyLsas,
+    /// When to flood what is queued: behind all packets of the turn, so that their LSAs go on together.
+    flood_at: Option<Time>,
     /// When to look whether the LSAs of this router say what is so.
     pub(crate) originate_at: Option<Time>,
     /// Which of them may not.
@@ -109,6 +111,7 @@ impl Ospf {
             external: Lsdb::default(),
             backoffs: BTreeMap::new(),
             early: EarlyLsas::default(),
+            flood_at: None,
             originate_at: None,
             stale: BTreeSet::new(),
             spf: SpfDelay::new(SpfDelayConfig::default()),
@@ -238,14 +241,27 @@ impl Ospf {
         }
     }
 
-    /// Does what has to be done once for all that happened in this turn.
+    /// Does what has to be done after each thing that happened.
     fn flush(&mut self, now: Time) {
+        self.settle(now);
+        self.flood_at = None;
+        self.flood_queued(now);
+    }
+
+    /// The same, but that what is to be flooded waits for the packets that lie behind this one.
+    fn flush_later(&mut self, now: Time) {
+        self.settle(now);
+        if self.interfaces.values().any(|interface| !interface.to_flood.is_empty()) {
+            self.flood_at = Some(now);
+        }
+    }
+
+    fn settle(&mut self, now: Time) {
         self.protect(now);
         self.bury(now);
         if self.originate_at.take_if(|at| *at <= now).is_some() {
             self.originate_all(now);
         }
-        self.flood_queued(now);
         self.check_convergence(now);
         self.outbox.flush_routes();
     }
@@ -473,6 +489,7 @@ impl ProtocolCore for Ospf {
                 {
                     self.drops.count(reason);
                 }
+                return self.flush_later(now);
             }
             Input::Bound { .. } => self.say_hello_anew(now),
             Input::BindFailed { error, .. } => {
@@ -533,7 +550,7 @@ impl ProtocolCore for Ospf {
         };
         let own =
             [self.router_id_at, self.originate_at, self.spf.poll_timeout(), convergence, self.external.poll_timeout()];
-        let own = own.into_iter().chain([self.protection.ignoring_until, self.early.poll_timeout()]);
+        let own = own.into_iter().chain([self.protection.ignoring_until, self.early.poll_timeout(), self.flood_at]);
         let areas = self.areas.values().filter_map(|area| area.lsdb.poll_timeout());
         let interfaces = self.interfaces.values().filter_map(Interface::poll_timeout);
         own.flatten().chain(areas).chain(interfaces).min()

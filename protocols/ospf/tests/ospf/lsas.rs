@@ -1,14 +1,20 @@
 //! LSAs and their header, RFC 2328 section 12: what of it is a router's to say, and what it makes of others'.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use ospf::packet::{Body, Frame, Lsa, LsaKey, LsaType, MAX_AGE, Options, SequenceNumber, SummaryLsa};
+use ospf::auth::Authentication;
+use ospf::packet::{
+    BACKBONE, Body, Frame, LinkStateUpdate, Lsa, LsaKey, LsaType, MAX_AGE, Options, PacketKind, SequenceNumber,
+    SummaryLsa, encode,
+};
 use sdk::core::{Input, ProtocolCore};
+use sdk::datagram::ProcessMessage;
 use sdk::rib::{Redistributed, RedistributedChange, RibUpdate};
 
 use crate::areas::{chain, lsas, routes};
-use crate::network::{Network, id};
-use crate::peer::{Conversation, OWN, PEER, config, router_lsa};
+use crate::network::{Network, id, name};
+use crate::peer::{ALL_SPF_ROUTERS, Conversation, OWN, PEER, config, router_lsa};
 
 fn summary(id: [u8; 4], router: Ipv4Addr, metric: u32) -> Lsa {
     let key = LsaKey::new(LsaType::SummaryNetwork, id.into(), router);
@@ -244,4 +250,40 @@ fn section_13_4_a_network_lsa_of_an_address_that_is_this_routers_is_taken_back()
     conversation.update(&[Lsa::originate(key, Options::E, SequenceNumber(5), &body).unwrap()]);
     conversation.millis(1);
     assert!(conversation.said().contains(&format!("update [{key} 0x00000005 age {MAX_AGE}]")));
+}
+
+#[test]
+fn section_13_3_lsas_of_several_packets_that_come_together_go_on_in_one() {
+    let mut network = Network::default();
+    let segments = [network.segment(), network.segment()];
+    let interface = |name: &str| format!("  interface {name}\n   network point-to-point\n");
+    for router in 0..3 {
+        let interfaces = interface("left") + &interface("right");
+        network.router(&format!("router ospf 1\n router-id {}\n area 0\n{interfaces}", id(router)));
+    }
+    for (left, segment) in segments.into_iter().enumerate() {
+        network.plug(left, "right", &format!("10.0.{left}.0/31"), segment);
+        network.plug(left + 1, "left", &format!("10.0.{left}.1/31"), segment);
+    }
+    network.seconds(30);
+    network.sent.clear();
+    for number in 0..5 {
+        let lsa = summary([10, 9, number, 0], id(0), 7);
+        let update = |into: &mut Vec<u8>| LinkStateUpdate::encode([(&lsa, 1)].into_iter(), into);
+        let packet = encode(PacketKind::LinkStateUpdate, id(0), BACKBONE, update);
+        let payload = Authentication::Null.sign(packet, 0, |_| false).remove(0);
+        let mut message = ProcessMessage::to(SocketAddr::new(ALL_SPF_ROUTERS.into(), 0), payload);
+        message.addresses.source = "10.0.0.0:0".parse().unwrap();
+        message.interface = Some(name("left"));
+        network.input(1, Input::Datagram { socket: ospf::links::SOCKET, message: &message });
+    }
+    network.run(Duration::from_millis(10));
+    let updates = network.sent.iter().filter_map(|(_, router, message)| {
+        let frame = Frame::parse(&message.payload).unwrap();
+        match Body::parse(&frame).unwrap() {
+            Body::LinkStateUpdate(update) if *router == 1 => Some(update.lsas().count()),
+            _ => None,
+        }
+    });
+    assert_eq!(updates.collect::<Vec<_>>(), [5]);
 }

@@ -70,6 +70,11 @@ impl Conversation {
     fn input(&mut self, input: Input<'_>) {
         self.core.handle_input(self.now, input);
         self.drain();
+        // The end of the turn.
+        if self.core.poll_timeout().is_some_and(|due| due <= self.now) {
+            self.core.handle_timeout(self.now);
+            self.drain();
+        }
     }
 
     /// Lets time pass.
