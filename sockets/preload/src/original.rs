@@ -54,6 +54,20 @@ macro_rules! originals {
     };
 }
 
+/// `cookie_io_functions_t`: what a stream calls.
+#[repr(C)]
+#[derive(Debug, Clone, Copy)]
+pub struct StreamFunctions {
+    /// Reads.
+    pub read: Option<unsafe extern "C" fn(*mut c_void, *mut c_char, size_t) -> ssize_t>,
+    /// Writes.
+    pub write: Option<unsafe extern "C" fn(*mut c_void, *const c_char, size_t) -> ssize_t>,
+    /// Moves.
+    pub seek: Option<unsafe extern "C" fn(*mut c_void, *mut off64_t, c_int) -> c_int>,
+    /// Closes.
+    pub close: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+}
+
 originals! {
     /// Makes a socket.
     fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int;
@@ -156,6 +170,12 @@ originals! {
     fn getaddrinfo(node: *const c_char, service: *const c_char, hints: *const addrinfo, found: *mut *mut addrinfo) -> c_int;
     /// The name of an address.
     fn getnameinfo(of: *const sockaddr, length: socklen_t, host: *mut c_char, host_length: socklen_t, service: *mut c_char, service_length: socklen_t, flags: c_int) -> c_int;
+    /// Makes a stream over a descriptor.
+    fn fdopen(fd: c_int, mode: *const c_char) -> *mut libc::FILE;
+    /// Makes a stream of functions.
+    fn fopencookie(cookie: *mut c_void, mode: *const c_char, functions: StreamFunctions) -> *mut libc::FILE;
+    /// The descriptor of a stream.
+    fn fileno(stream: *mut libc::FILE) -> c_int;
     /// Makes an epoll instance.
     fn epoll_create1(flags: c_int) -> c_int;
     /// Changes an epoll instance.

@@ -1,7 +1,7 @@
 //! Loopback addresses, 127.0.0.1 and ::1: every VR has its own, for its own processes.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use testing::preload::{Server, has, program};
 use testing::support::{Router, TWO_VRS, stderr};
@@ -22,6 +22,20 @@ fn a_program_that_speaks_with_itself_sees_in_a_vr_what_it_sees_on_linux() {
     let mut on_linux = Command::new("python3");
     on_linux.arg(SCRIPT);
     assert_eq!(seen(program(&router, "red", &["python3", SCRIPT])), seen(on_linux));
+}
+
+#[test]
+fn standard_io_over_a_socket_does_what_it_does_on_linux() {
+    if !has("standard_io_over_a_socket_does_what_it_does_on_linux", &["python3"]) {
+        return;
+    }
+    const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/stdio.py");
+    let router = Router::up("stdio", TWO_VRS);
+    let on_linux = Command::new("python3").args([SCRIPT, "127.0.0.1"]).output().unwrap();
+    let in_a_vr = program(&router, "red", &["python3", SCRIPT, "127.0.0.1"]).output().unwrap();
+    let said = |output: &Output| String::from_utf8_lossy(&output.stdout).into_owned();
+    assert_eq!(said(&in_a_vr), said(&on_linux), "{}", stderr(&in_a_vr));
+    assert!(said(&on_linux).contains("[b'one\\n', b'two\\n', b'3\\n']"), "{}", said(&on_linux));
 }
 
 #[test]
