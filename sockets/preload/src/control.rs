@@ -451,18 +451,23 @@ pub fn connect(held: Held, to: Option<SocketAddr>, scope: u32) -> Result<(), Err
     }
     let Some(to) = to else { return disconnect(held) };
     let until = held.deadline(Direction::Send);
-    let begun = process::with(|process| process.connect(held.index(), to, scope))?;
-    if begun == Begun::StandsAlready {
+    let waits = !held.is_nonblocking(0);
+    let stands = process::with(|process| {
+        if process.connect(held.index(), to, scope)? == Begun::StandsAlready {
+            return Ok(true);
+        }
+        if waits {
+            return Ok(false);
+        }
+        // In one piece with the connect: how it ends, however soon, readiness and SO_ERROR tell, as on Linux.
+        if connect_outcome(process, held.index())?.is_none() {
+            process.control(held.index())?.in_progress = true;
+            return Err(Errno::EINPROGRESS);
+        }
+        Ok(true)
+    })?;
+    if stands {
         return Ok(());
-    }
-    if held.is_nonblocking(0) {
-        return process::with(|process| match connect_outcome(process, held.index())? {
-            Some(()) => Ok(()),
-            None => {
-                process.control(held.index())?.in_progress = true;
-                Err(Errno::EINPROGRESS)
-            }
-        });
     }
     let connected = wait_for(held, until, |process| connect_outcome(process, held.index()));
     // What takes too long goes on, as if it had not been waited for.
