@@ -114,9 +114,10 @@ mod tests {
         let pid = server.child.id();
         let child = std::fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap();
         let state = || std::fs::read_to_string(format!("/proc/{}/stat", child.trim())).unwrap_or_default();
-        assert!(state().contains("(sleep) S "), "{}", state());
+        // It may have yet to become `sleep`.
+        assert!(!state().is_empty(), "it runs");
         drop(server);
-        assert!(!state().contains("(sleep) S "), "{}", state());
+        assert!(!state().contains(") S "), "{}", state());
     }
 
     #[test]
