@@ -152,7 +152,7 @@ impl Router {
             let frame = Frame::parse(&message.payload).expect("a packet of ours");
             if let Body::LinkStateUpdate(update) = Body::parse(&frame).expect("a packet of ours") {
                 for lsa in update.lsas() {
-                    Lsa::parse(lsa.expect("an LSA of ours")).expect("an LSA of ours");
+                    lsa.expect("an LSA of ours");
                 }
             }
         }

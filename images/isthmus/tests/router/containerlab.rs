@@ -64,6 +64,8 @@ fn the_topology_for_containerlab_comes_up_when_its_links_are_made_after_the_star
         router.wait_for_row("show bgp summary", &[("state", "Established"), ("prefixes_received", "1")]);
     }
     let ping = "ping vr red 192.0.2.2 source 192.0.2.1 count 1";
-    nodes["west"].0.wait_for_row("show fib", &[("prefix", "192.0.2.2/32"), ("action", "forward")]);
+    for (node, other) in [("west", "192.0.2.2/32"), ("east", "192.0.2.1/32")] {
+        nodes[node].0.wait_for_row("show fib", &[("prefix", other), ("action", "forward")]);
+    }
     assert_eq!(nodes["west"].0.sh(ping)["received"], 1);
 }

@@ -239,15 +239,20 @@ unsafe fn parts<'a>(parts: *const iovec, count: usize) -> Result<&'a [iovec], Er
 /// # Safety
 /// Each part leads to as many bytes as it says.
 unsafe fn gather(of: &[iovec], held: Held, to: Option<Receiver>, flags: c_int, control: &[u8]) -> Result<usize, Errno> {
-    if held.kind() != Kind::Stream {
+    let total = of.iter().fold(0, |total: usize, part| total.saturating_add(part.iov_len));
+    // As the kernel hands over what fits a segment: a reader that is as fast does not find the first part alone.
+    let is_segment = of.len() > 1 && total <= transfer::PIECE;
+    if is_segment || held.kind() != Kind::Stream {
         let mut whole = Vec::new();
         for part in of {
             // SAFETY: As the caller says.
             whole.extend_from_slice(unsafe { bytes(part.iov_base, part.iov_len) }?);
         }
-        return match control.is_empty() || held.kind() == Kind::Netlink {
-            true => sends(held, &whole, to, flags),
-            false => ancillary::send(held, &whole, to.map(|(to, _)| to), to.map_or(0, |(_, scope)| scope), control),
+        return match held.kind() {
+            Kind::Datagram if !control.is_empty() => {
+                ancillary::send(held, &whole, to.map(|(to, _)| to), to.map_or(0, |(_, scope)| scope), control)
+            }
+            Kind::Datagram | Kind::Netlink | Kind::Stream => sends(held, &whole, to, flags),
         };
     }
     let mut sent = 0;
