@@ -110,7 +110,9 @@ impl Channel {
         result
     }
 
-    /// `false`: this process is alone again, and needs no turn.
+    /// `false`: this process is alone again, and needs no turn. Apart, so that ends that were never shared do not carry it.
+    #[cold]
+    #[inline(never)]
     fn take_turn(&mut self) -> Result<bool, ChannelError> {
         let mut is_shared = self.end.is_shared();
         if is_shared {

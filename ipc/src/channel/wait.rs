@@ -174,6 +174,7 @@ impl Channel {
     ) -> Result<bool, ChannelError> {
         for _ in 0..LOOKS_FOR_ANSWER {
             if ready(self)? {
+                self.spin.now = self.spin.bound;
                 return Ok(true);
             }
         }
