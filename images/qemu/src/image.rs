@@ -113,7 +113,8 @@ pub fn add_modules(files: &mut Initramfs, kernel: &Kernel) {
 pub fn write(kernel: &Kernel, files: &Initramfs, folder: &Path) -> Result<Built, ImageError> {
     fs::create_dir_all(folder).map_err(ImageError::of(folder))?;
     let initrd = files.pack().map_err(ImageError::of(&folder.join(INITRD)))?;
-    let rom = rom::build(rom::least_mib(initrd.len() as u64, files.bytes()), LEAST_MEMORY_MIB);
+    let least_mib = rom::least_mib(initrd.len() as u64, files.bytes());
+    let rom = rom::build(least_mib, least_mib.max(LEAST_MEMORY_MIB.into()));
     let built = Built { kernel_bytes: kernel.image.len() as u64, initrd_bytes: initrd.len() as u64 };
     replace(&folder.join(KERNEL), &kernel.image)?;
     replace(&folder.join(INITRD), &initrd)?;

@@ -8,7 +8,8 @@
 //! ```
 //!
 //! An image is a folder of two files, as every boot loader and hypervisor takes them: a kernel, and an initramfs in which
-//! the executable is `/init`; beside them is a ROM for machines that are too small for both. What it does there is `procmgr::pid1`. Read [`image`] first.
+//! the executable is `/init`; beside them is a ROM for machines that are
+//! too small for both. What the executable does there is `procmgr::pid1`. Read [`image`] first.
 
 pub mod apt;
 pub mod disk;

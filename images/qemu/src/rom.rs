@@ -1,4 +1,4 @@
-//! What a machine says that has too little memory for the kernel itself.
+//! What a machine says, and how it is told what to do, that has too little memory for the kernel itself.
 //!
 //! The kernel moves to an address of its own before it looks how much memory there is. In a machine that is too small for that
 //! it overwrites itself or what the image holds, and the machine starts again and again, or stands still, without a word:
@@ -6,85 +6,33 @@
 //!
 //! ```text
 //!   firmware ──▶ option ROM ──┬── enough ──▶ firmware ──▶ kernel ──▶ `/init`, which says what the router lacks
-//!                             └── too little: says so on the serial line and the screen, and stands still
+//!                             └── too little: says so on the serial line and the screen ──▶ prompt ◀──▶ an operator
+//!                                                                                            │ `reload`, `shutdown`
 //! ```
+//!
+//! Its source is `rom/console.s`, `rom/code.rs` what an assembler makes of it: to build an image needs none.
+
+#[rustfmt::skip]
+mod code;
+
+use code::CODE;
 
 /// Name of the file.
 pub const ROM: &str = "memory.rom";
 
-/// Its size, the smallest that there is: of blocks of 512 bytes one.
-const ROM_BYTES: usize = 512;
+/// Its size: two blocks, as its third byte says.
+const ROM_BYTES: usize = 2 * 512;
 /// The kernel's own part of what it takes to come as far as `/init`, in MiB; measured with the locked one. The image takes as
 /// much again as it is large, packed and unpacked, since both lie in memory at that moment.
 const KERNEL_MIB: u64 = 60;
-/// Less than what a byte holds, which the code divides.
-const MOST_MIB: u64 = 255;
-
-/// The code, for a processor in real mode (16 bits). How much memory there is stands in the registers 34h and 35h of the CMOS,
-/// in blocks of 64 KiB above 16 MiB. (The firmware, by int 15h, says less at this moment: it still uses some itself.)
-#[rustfmt::skip]
-const CODE: [u8; TEXTS_AT] = [
-    0x55, 0xaa, 0x01,       // an option ROM of one block; its entry is what follows
-    0x60,                   //         pusha
-    0x1e,                   //         push ds
-    0xb0, 0x35,             //         mov al, 0x35
-    0xe6, 0x70,             //         out 0x70, al
-    0xe4, 0x71,             //         in al, 0x71
-    0x88, 0xc4,             //         mov ah, al
-    0xb0, 0x34,             //         mov al, 0x34
-    0xe6, 0x70,             //         out 0x70, al
-    0xe4, 0x71,             //         in al, 0x71
-    0x3d, 0x00, 0x00,       //         cmp ax, LEAST       ; at LEAST_AT
-    0x73, 0x31,             //         jae enough
-    0xc1, 0xe8, 0x04,       //         shr ax, 4           ; in MiB
-    0x83, 0xc0, 0x10,       //         add ax, 16
-    0x0e,                   //         push cs
-    0x1f,                   //         pop ds
-    0xfc,                   //         cld
-    0xb1, 0x0a,             //         mov cl, 10
-    0xbf, 0x6c, 0x00,       //         mov di, DIGITS_END
-    0x30, 0xe4,             // digit:  xor ah, ah
-    0xf6, 0xf1,             //         div cl
-    0x80, 0xc4, 0x30,       //         add ah, '0'
-    0x4f,                   //         dec di
-    0x88, 0x25,             //         mov [di], ah
-    0x84, 0xc0,             //         test al, al
-    0x75, 0xf2,             //         jnz digit
-    0xbe, 0x6d, 0x00,       //         mov si, TEXTS_AT
-    0xe8, 0x12, 0x00,       //         call print
-    0x89, 0xfe,             //         mov si, di
-    0xe8, 0x0d, 0x00,       //         call print
-    0xbe, 0x00, 0x00,       //         mov si, the second text ; at SECOND_AT
-    0xe8, 0x07, 0x00,       //         call print
-    0xfa,                   // stop:   cli
-    0xf4,                   //         hlt
-    0xeb, 0xfc,             //         jmp stop
-    0x1f,                   // enough: pop ds
-    0x61,                   //         popa
-    0xcb,                   //         retf
-    0xac,                   // print:  lodsb
-    0x84, 0xc0,             //         test al, al
-    0x74, 0x15,             //         jz done
-    0x50,                   //         push ax
-    0xb4, 0x0e,             //         mov ah, 0x0e
-    0x31, 0xdb,             //         xor bx, bx
-    0xcd, 0x10,             //         int 0x10            ; on the screen
-    0xba, 0xfd, 0x03,       //         mov dx, 0x3fd
-    0xec,                   // busy:   in al, dx           ; the first serial line
-    0xa8, 0x20,             //         test al, 0x20
-    0x74, 0xfb,             //         jz busy
-    0xb2, 0xf8,             //         mov dl, 0xf8
-    0x58,                   //         pop ax
-    0xee,                   //         out dx, al
-    0xeb, 0xe6,             //         jmp print
-    0xc3,                   // done:   ret
-    0, 0, 0, 0, 0,          // room for the digits
-    0,                      // DIGITS_END
-];
-/// Places in it.
-const LEAST_AT: usize = 0x14;
-const SECOND_AT: usize = 0x40;
-const TEXTS_AT: usize = 0x6d;
+/// The memory that the CMOS counts begins here, in MiB.
+const COUNTED_FROM_MIB: u64 = 16;
+/// The most that it can count, in blocks of 64 KiB.
+const MOST_MIB: u64 = COUNTED_FROM_MIB + u16::MAX as u64 / BLOCKS_PER_MIB;
+const BLOCKS_PER_MIB: u64 = 16;
+/// Places in the code: the words `least` and `needed`.
+const LEAST_AT: usize = 5;
+const NEEDED_AT: usize = 7;
 
 /// The least memory, in MiB, in which the kernel comes as far as an image's `/init`.
 pub fn least_mib(packed_bytes: u64, unpacked_bytes: u64) -> u64 {
@@ -92,16 +40,14 @@ pub fn least_mib(packed_bytes: u64, unpacked_bytes: u64) -> u64 {
 }
 
 /// The ROM that stops a machine with less memory than `least_mib`, and says that `needed_mib` are needed.
-pub fn build(least_mib: u64, needed_mib: u32) -> Vec<u8> {
+pub fn build(least_mib: u64, needed_mib: u64) -> Vec<u8> {
     let mut rom = CODE.to_vec();
-    rom.extend(format!("\r\nThis image needs {needed_mib} MiB of memory, and the machine has \0").bytes());
-    let second = rom.len() as u16;
-    rom.extend(*b": too little for the kernel to start. It stands still; give it more (QEMU: -m 128).\r\n\0");
     rom.resize(ROM_BYTES, 0);
-    // In blocks of 64 KiB above 16 MiB.
-    let least = (least_mib.saturating_sub(16) * 16) as u16;
-    rom[LEAST_AT..][..2].copy_from_slice(&least.to_le_bytes());
-    rom[SECOND_AT..][..2].copy_from_slice(&second.to_le_bytes());
+    let blocks = least_mib.saturating_sub(COUNTED_FROM_MIB) * BLOCKS_PER_MIB;
+    for (at, value) in [(LEAST_AT, blocks), (NEEDED_AT, needed_mib)] {
+        let word = u16::try_from(value).unwrap_or(u16::MAX);
+        rom[at..][..2].copy_from_slice(&word.to_le_bytes());
+    }
     // The firmware runs what sums up to nothing.
     let sum = rom.iter().fold(0_u8, |sum, byte| sum.wrapping_add(*byte));
     rom[ROM_BYTES - 1] = sum.wrapping_neg();
@@ -110,23 +56,49 @@ pub fn build(least_mib: u64, needed_mib: u32) -> Vec<u8> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Write;
+    use std::path::Path;
+    use std::process::Command;
+
     use super::*;
 
     #[test]
     fn it_is_one_that_a_firmware_runs() {
         let rom = build(78, 96);
-        assert_eq!((rom.len(), &rom[..3]), (ROM_BYTES, &[0x55, 0xaa, 1][..]));
+        assert_eq!((rom.len(), &rom[..3]), (ROM_BYTES, &[0x55, 0xaa, 2][..]));
         assert_eq!(rom.iter().map(|byte| u32::from(*byte)).sum::<u32>() % 256, 0);
-        let text = |at: usize| rom[at..].split(|byte| *byte == 0).next().unwrap();
-        assert!(text(TEXTS_AT).starts_with(b"\r\nThis image needs 96 MiB"));
-        let second = u16::from_le_bytes([rom[SECOND_AT], rom[SECOND_AT + 1]]);
-        assert!(text(second.into()).starts_with(b": too little"));
+        // The last byte is for the sum.
+        assert!(CODE.len() < ROM_BYTES);
+        let word = |at: usize| u16::from_le_bytes([rom[at], rom[at + 1]]);
+        assert_eq!((word(LEAST_AT), word(NEEDED_AT)), ((78 - 16) * 16, 96));
+        assert_eq!(CODE[LEAST_AT..][..4], [0; 4], "nothing else is overwritten");
     }
 
     #[test]
     fn an_image_lies_in_memory_packed_and_unpacked() {
         assert_eq!(least_mib(0, 0), KERNEL_MIB);
         assert_eq!(least_mib(4 << 20, (13 << 20) + 1), KERNEL_MIB + 18);
-        assert_eq!(least_mib(1 << 30, 1 << 30), MOST_MIB);
+        assert_eq!(least_mib(1 << 32, 1 << 32), MOST_MIB);
+        assert_eq!(build(MOST_MIB, 96)[LEAST_AT..][..2], [0xf0, 0xff]);
+    }
+
+    #[test]
+    fn the_code_is_what_an_assembler_makes_of_the_source() {
+        let name = "the_code_is_what_an_assembler_makes_of_the_source";
+        let folder = tempfile::tempdir().unwrap();
+        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/rom/console.s");
+        let (object, binary) = (folder.path().join("o"), folder.path().join("bin"));
+        let Ok(assembled) = Command::new("as").args(["--32", "-o"]).arg(&object).arg(source).status() else {
+            // Not `eprintln`: the test harness swallows what a passing test prints with it.
+            writeln!(std::io::stderr(), "SKIPPED {name}: as is not installed").unwrap();
+            return;
+        };
+        assert!(assembled.success());
+        let copied = Command::new("objcopy").args(["-O", "binary", "-j", ".text"]).args([&object, &binary]).status();
+        assert!(copied.unwrap().success());
+        let made = std::fs::read(binary).unwrap();
+        let hex = |line: &[u8]| line.iter().map(|byte| format!(" 0x{byte:02x},")).collect::<String>();
+        let lines = made.chunks(16).map(|line| format!("   {}\n", hex(line))).collect::<String>();
+        assert!(made == CODE, "code.rs should be:\n{lines}");
     }
 }
