@@ -54,6 +54,14 @@ impl Console {
         }
     }
 
+    /// procmgr's loop turns; when that is to be told again, if a service manager wants to hear it.
+    pub(crate) fn heartbeat(&self) -> Option<Duration> {
+        let manager = self.service_manager.as_ref()?;
+        let interval = manager.heartbeat()?;
+        manager.alive();
+        Some(interval)
+    }
+
     /// The router stops.
     pub(crate) fn stopping(&self) {
         if let Some(manager) = &self.service_manager {

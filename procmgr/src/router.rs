@@ -160,6 +160,7 @@ impl<'a> Router<'a> {
     pub(crate) fn run(&mut self) -> io::Result<Result<Ending, String>> {
         self.console.procmgr_ready();
         self.start_router_classes();
+        self.beat();
         self.end_turn();
         while !(self.stopping && self.stop_order.is_empty()) {
             let tokens = self.sources.wait(self.timers.wait(Instant::now()))?;
@@ -227,8 +228,15 @@ impl<'a> Router<'a> {
             Timer::Supervisor(key) => self.supervisor_timed_out(key),
             Timer::Retry(key) => self.flush_link(key),
             Timer::Straggler(key) => self.kill(key, "it closed its link"),
+            Timer::Heartbeat => self.beat(),
         }
         self.settle();
+    }
+
+    /// Tells the service manager that the loop turns, and that it will again.
+    fn beat(&mut self) {
+        let next = self.console.heartbeat().map(|interval| self.now + interval);
+        self.timers.set(Timer::Heartbeat, next);
     }
 
     fn end_turn(&mut self) {

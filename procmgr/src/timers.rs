@@ -14,6 +14,8 @@ pub(crate) enum Timer {
     Retry(ProcessKey),
     /// A supervised process closed its link and should have ended by now.
     Straggler(ProcessKey),
+    /// The service manager wants to hear that the loop turns.
+    Heartbeat,
 }
 
 /// All timers that run.

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::namespace::{can_run, find, run};
+use crate::namespace::{can_run, find};
 use crate::support::{PATIENCE, Router, TWO_VRS, stderr, wait_until};
 
 const UNIT: &str = include_str!("../../../examples/isthmus.service");
@@ -40,6 +40,30 @@ fn a_service_manager_hears_when_the_router_is_up_and_when_it_stops() {
     assert_eq!(router.pid("", "procmgr"), procmgr.id() as i32);
     kill(Pid::from_raw(procmgr.id() as i32), Signal::SIGTERM).unwrap();
     assert_eq!(said(), "STOPPING=1");
+    assert_eq!(procmgr.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_service_manager_that_watches_hears_again_and_again_that_procmgr_works() {
+    let router = Router::new("watched");
+    let file = router.write("router.conf", "hostname watched\n");
+    let path = router.folder().join("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let said = || {
+        let mut buffer = [0; 200];
+        let length = socket.recv(&mut buffer).unwrap();
+        String::from_utf8(buffer[..length].to_vec()).unwrap()
+    };
+    let mut up = router.command(["up".as_ref(), file.as_os_str(), "--name".as_ref(), "watched".as_ref()]);
+    up.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "20000").stdout(std::process::Stdio::null());
+    let mut procmgr = up.spawn().unwrap();
+    let starting = std::iter::repeat_with(said).find(|text| text != "WATCHDOG=1").unwrap();
+    assert!(starting.starts_with("READY=1\n"), "{starting}");
+    assert_eq!([said(), said(), said()], ["WATCHDOG=1"; 3]);
+    kill(Pid::from_raw(procmgr.id() as i32), Signal::SIGTERM).unwrap();
+    let stopping = std::iter::repeat_with(said).find(|text| text != "WATCHDOG=1").unwrap();
+    assert_eq!(stopping, "STOPPING=1");
     assert_eq!(procmgr.wait().unwrap().code(), Some(0));
 }
 
@@ -148,6 +172,12 @@ impl Systemd {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// Sends a signal to a process, by the number that it has there.
+    fn signal(&self, pid: &str, signal: &str) {
+        let sent = self.inside(&["kill", "-s", signal, pid]);
+        assert!(sent.status.success(), "{}", stderr(&sent));
+    }
+
     /// The router's process, by the number that it has there.
     fn status(&self, pid: &str) -> String {
         String::from_utf8(self.inside(&["cat", &format!("/proc/{pid}/status")]).stdout).unwrap()
@@ -169,8 +199,8 @@ impl Drop for Systemd {
 }
 
 #[test]
-fn systemd_starts_the_router_starts_it_again_when_it_was_killed_and_stops_it_in_order() {
-    let name = "systemd_starts_the_router_starts_it_again_when_it_was_killed_and_stops_it_in_order";
+fn systemd_starts_the_router_starts_it_again_when_it_was_killed_or_stands_still_and_stops_it_in_order() {
+    let name = "systemd_starts_the_router_starts_it_again_when_it_was_killed_or_stands_still_and_stops_it_in_order";
     if !can_run(name, &["unshare", "nsenter", "systemctl"]) {
         return;
     }
@@ -180,7 +210,10 @@ fn systemd_starts_the_router_starts_it_again_when_it_was_killed_and_stops_it_in_
     for target in TARGETS {
         fs::write(units.join(format!("{target}.target")), "[Unit]\nDefaultDependencies=no\n").unwrap();
     }
-    fs::write(units.join("isthmus.service"), UNIT).unwrap();
+    // It need not wait so long for one that stands still.
+    let unit = UNIT.replace("\nWatchdogSec=30\n", "\nWatchdogSec=5\n");
+    assert_ne!(unit, UNIT);
+    fs::write(units.join("isthmus.service"), unit).unwrap();
     fs::write(folder.path().join("router.conf"), TWO_VRS).unwrap();
     let systemd = Systemd::start(folder.path());
 
@@ -195,19 +228,22 @@ fn systemd_starts_the_router_starts_it_again_when_it_was_killed_and_stops_it_in_
     let shell = systemd.inside(&["/usr/local/bin/isthmus", "sh", "-c", "show vr"]);
     assert!(String::from_utf8_lossy(&shell.stdout).contains("blue"), "{}", stderr(&shell));
 
-    run(Command::new("nsenter").args([
-        "--target",
-        &systemd.first.to_string(),
-        "--pid",
-        "--mount",
-        "kill",
-        "-9",
-        &first,
-    ]));
+    systemd.signal(&first, "KILL");
     let is = |name: &str, value: &str| systemd.property(name) == value;
-    let again = wait_until(|| (is("NRestarts", "1") && is("ActiveState", "active")).then_some(()));
-    assert!(again.is_some(), "{}", String::from_utf8_lossy(&systemd.systemctl("status isthmus").stdout));
-    assert!(!is("MainPID", &first));
+    let again = |restarts: &str| (is("NRestarts", restarts) && is("ActiveState", "active")).then_some(());
+    let status = || String::from_utf8(systemd.systemctl("status isthmus").stdout).unwrap();
+    assert!(wait_until(|| again("1")).is_some(), "{}", status());
+    let second = systemd.property("MainPID");
+    assert_ne!(second, first);
+
+    let heard = || systemd.property("WatchdogTimestampMonotonic");
+    let before = heard();
+    assert!(wait_until(|| (heard() != before).then_some(())).is_some(), "{}", status());
+    assert!(is("NRestarts", "1"), "it was heard, and not started again: {}", status());
+    // Now it no longer says that it works.
+    systemd.signal(&second, "STOP");
+    assert!(wait_until(|| again("2")).is_some(), "{}", status());
+    assert!(!is("MainPID", &second));
 
     let stopped = systemd.systemctl("stop isthmus");
     assert!(stopped.status.success(), "{}", stderr(&stopped));
