@@ -20,23 +20,14 @@ pub const PATIENCE: Duration = Duration::from_secs(30);
 /// Pause between two looks at a router: there is no event that says that a table changed.
 const PAUSE: Duration = Duration::from_millis(30);
 
-/// Ports of red and blue that a cable joins; the VRs and what else they have come behind it.
-pub const CABLE: &str = "\
-linecard 0/0
- port 0
-  driver cable local ./a.sock remote ./b.sock
- !
- port 1
-  driver cable local ./b.sock remote ./a.sock
- !
-!
-vr red
- assign port 0/0/0
-!
-vr blue
- assign port 0/0/1
-!
-";
+/// Two ports that a cable joins.
+pub const CABLE_PORTS: &str = include_str!("../../isthmus/src/bench/cable.conf");
+
+/// The same as ports of red and blue; what else the VRs have comes behind it.
+pub const CABLE: &str = concat!(
+    include_str!("../../isthmus/src/bench/cable.conf"),
+    "vr red\n assign port 0/0/0\n!\nvr blue\n assign port 0/0/1\n!\n"
+);
 
 /// The two virtual routers of the demo.
 pub const TWO_VRS: &str = include_str!("../../examples/two-vrs.conf");

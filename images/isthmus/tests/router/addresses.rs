@@ -1,16 +1,11 @@
 //! Each VR has addresses and names of its own.
 
-use crate::support::{Router, matching, sum};
+use crate::support::{CABLE_PORTS, Router, matching, sum};
 
-/// Two VRs that have the same addresses on the ports of two cables, and a third VR behind each cable.
+/// Two VRs that have the same addresses on the ports of two cables, one of them that of [`CABLE_PORTS`], and a third VR
+/// behind each cable.
 const OVERLAP: &str = "
 linecard 0/0
- port 0
-  driver cable local ./a.sock remote ./b.sock
- !
- port 1
-  driver cable local ./b.sock remote ./a.sock
- !
  port 2
   driver cable local ./c.sock remote ./d.sock
  !
@@ -71,7 +66,7 @@ vr blue
 
 #[test]
 fn two_vrs_with_the_same_addresses_do_not_disturb_each_other() {
-    let router = Router::up("overlap", OVERLAP);
+    let router = Router::up("overlap", &[CABLE_PORTS, OVERLAP].concat());
     for vr in ["red", "blue"] {
         router.wait_for_row("show fib", &[("vr", vr), ("prefix", "192.0.2.2/32"), ("action", "forward")]);
         let ping = router.sh(&format!("ping vr {vr} 10.0.0.2 count 1"));

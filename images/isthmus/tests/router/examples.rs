@@ -8,18 +8,10 @@ use std::sync::OnceLock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Router, sum};
+use crate::support::{CABLE_PORTS, Router, sum};
 
-/// The demo's two VRs, and a third that reaches neither but by the stack: behind a cable to red.
+/// The demo's two VRs, and a third that reaches neither but by the stack: behind the cable of [`CABLE_PORTS`] to red.
 const THREE_VRS: &str = "
-linecard 0/0
- port 0
-  driver cable local ./a.sock remote ./b.sock
- !
- port 1
-  driver cable local ./b.sock remote ./a.sock
- !
-!
 vr red
  assign port 0/0/0
  interface blue
@@ -104,7 +96,7 @@ fn output(router: &Router, vr: &str, example: &str, arguments: &[&str]) -> Strin
 
 #[test]
 fn programs_of_a_developer_speak_tcp_udp_and_raw_ip_over_the_channel_and_over_the_cable() {
-    let router = Router::up("examples", THREE_VRS);
+    let router = Router::up("examples", &[CABLE_PORTS, THREE_VRS].concat());
     for vr in ["red", "west"] {
         router.wait_for_row("show fib", &[("vr", vr), ("prefix", "10.1.0.0/24")]);
     }
@@ -131,7 +123,7 @@ fn programs_of_a_developer_speak_tcp_udp_and_raw_ip_over_the_channel_and_over_th
 
 #[test]
 fn every_process_of_a_vr_hears_its_protocol_and_the_groups_that_it_joined_on_a_channel_and_on_a_wire() {
-    let router = Router::up("groups", THREE_VRS);
+    let router = Router::up("groups", &[CABLE_PORTS, THREE_VRS].concat());
     for vr in ["red", "west"] {
         router.wait_for_row("show fib", &[("vr", vr), ("prefix", "10.1.0.0/24")]);
     }
@@ -164,7 +156,7 @@ fn every_process_of_a_vr_hears_its_protocol_and_the_groups_that_it_joined_on_a_c
 
 #[test]
 fn a_datagram_that_nobody_wants_is_refused_and_the_sender_told() {
-    let router = Router::up("refused", THREE_VRS);
+    let router = Router::up("refused", &[CABLE_PORTS, THREE_VRS].concat());
     router.wait_for_row("show fib", &[("vr", "blue"), ("prefix", "10.0.0.0/31")]);
     let output = command(&router, "blue", "udp_ping", &["ask", "10.0.0.0:9"]).output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();

@@ -19,16 +19,10 @@ pub const OVER_THE_CHANNEL_TOO: &str = "10.0.0.1:7002";
 /// And over the cable: each end of it is in a subnet of its own, so that the best route decides the path.
 pub const OVER_THE_CABLE: &str = "10.1.0.1:7001";
 
-const CONFIGURATION: &str = "\
+const CONFIGURATION: &str = concat!(
+    include_str!("../cable.conf"),
+    "\
 hostname bench
-linecard 0/0
- port 0
-  driver cable local ./a.sock remote ./b.sock
- !
- port 1
-  driver cable local ./b.sock remote ./a.sock
- !
-!
 vr a
  assign port 0/0/0
 !
@@ -53,7 +47,8 @@ vr b
   ipv4 address 10.1.0.1/31
  !
 !
-";
+"
+);
 
 /// The running router.
 #[derive(Debug)]
