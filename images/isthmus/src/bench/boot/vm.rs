@@ -17,7 +17,7 @@ use super::{PATIENCE, neighbor};
 /// The device by which a guest says how much memory it has in use.
 const BALLOON: &str = "virtio-balloon-pci,id=balloon";
 const BALLOON_PATH: &str = "/machine/peripheral/balloon";
-/// There is no event that says that a guest has answered.
+/// Between two looks at the guest's answer: QEMU has no event for it.
 const PAUSE: Duration = Duration::from_millis(50);
 
 /// The first line of the first process.
@@ -82,13 +82,11 @@ impl Vm {
                 let came = self.times.iter().find(|(length, _)| *length >= end);
                 return Ok(came.context("a text that came at no time")?.1);
             }
-            match self.arrivals.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok((when, bytes)) => self.take(when, &bytes),
-                Err(RecvTimeoutError::Timeout) => {
-                    bail!("no {wanted:?} within {} s:\n{}", PATIENCE.as_secs(), self.text)
-                }
-                Err(RecvTimeoutError::Disconnected) => bail!("QEMU ended:\n{}", self.text),
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                bail!("no {wanted:?} within {} s:\n{}", PATIENCE.as_secs(), self.text);
             }
+            self.await_more(left)?;
         }
     }
 
@@ -106,19 +104,35 @@ impl Vm {
     }
 
     /// Bytes of memory that the guest's kernel could not give to anybody: what it has, without what is available.
-    pub fn memory_in_use(&self) -> Result<u64> {
+    ///
+    /// The first that it told stems from the moment when its driver was loaded, before anything ran, and is not taken.
+    pub fn memory_in_use(&mut self) -> Result<u64> {
         let mut monitor = Monitor::connect(&self.monitor).context("QEMU's monitor")?;
+        let stats = json!({ "path": BALLOON_PATH, "property": "guest-stats" });
+        let first = update(&monitor.execute("qom-get", &stats)?);
         let interval = json!({ "path": BALLOON_PATH, "property": "guest-stats-polling-interval", "value": 1 });
         monitor.execute("qom-set", &interval)?;
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
-            let stats = monitor.execute("qom-get", &json!({ "path": BALLOON_PATH, "property": "guest-stats" }))?;
-            if let Some(bytes) = in_use(&stats) {
+            let answer = monitor.execute("qom-get", &stats)?;
+            if update(&answer) != first
+                && let Some(bytes) = in_use(&answer)
+            {
                 return Ok(bytes);
             }
-            thread::sleep(PAUSE);
+            self.await_more(PAUSE)?;
         }
         bail!("the guest does not say how much memory it has in use")
+    }
+
+    /// Waits for something to come, for so long at most.
+    fn await_more(&mut self, patience: Duration) -> Result<()> {
+        match self.arrivals.recv_timeout(patience) {
+            Ok((when, bytes)) => self.take(when, &bytes),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => bail!("QEMU ended:\n{}", self.text),
+        }
+        Ok(())
     }
 }
 
@@ -150,12 +164,14 @@ fn seconds_of(line: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(seconds.trim().parse().ok()?).ok()
 }
 
-/// `None`: the guest has not answered yet.
+/// When the guest told what is known of it, in seconds; 0: never.
+fn update(stats: &Value) -> Option<u64> {
+    stats.get("last-update")?.as_u64()
+}
+
+/// `None`: the guest does not say.
 fn in_use(stats: &Value) -> Option<u64> {
     let value = |key: &str| stats.get("stats")?.get(key)?.as_u64();
-    if stats.get("last-update")?.as_u64()? == 0 {
-        return None;
-    }
     value("stat-total-memory")?.checked_sub(value("stat-available-memory")?)
 }
 
@@ -204,10 +220,9 @@ mod tests {
     }
 
     #[test]
-    fn memory_is_read_once_the_guest_has_answered() {
+    fn memory_in_use_is_what_there_is_without_what_is_available() {
         let stats = |update: u64, available: u64| json!({ "last-update": update, "stats": { "stat-total-memory": 100, "stat-available-memory": available } });
-        assert_eq!(in_use(&stats(7, 60)), Some(40));
-        assert_eq!(in_use(&stats(0, 60)), None);
+        assert_eq!((update(&stats(7, 60)), in_use(&stats(7, 60))), (Some(7), Some(40)));
         assert_eq!(in_use(&stats(7, u64::MAX)), None, "the guest does not say");
     }
 }
