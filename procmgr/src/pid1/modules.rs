@@ -12,7 +12,7 @@ const FOLDER: &str = "/lib/modules";
 /// The list.
 const ORDER: &str = "order";
 
-/// Loads what the image brings along.
+/// Loads what the image brings along. Its files go then: they take memory, and nobody needs them again.
 pub(super) fn load() -> Result<String, String> {
     load_from(Path::new(FOLDER), |file| match finit_module(file, c"", ModuleInitFlags::empty()) {
         // Built in, or loaded already.
@@ -30,11 +30,13 @@ fn load_from(folder: &Path, load: impl Fn(&File) -> io::Result<()>) -> Result<St
     };
     let one = |name: &str| File::open(folder.join(name)).and_then(|file| load(&file));
     let results: Vec<(&str, io::Result<()>)> = order.lines().map(|name| (name, one(name))).collect();
+    let removed = fs::remove_dir_all(folder);
     let failed: Vec<String> =
         results.iter().filter_map(|(name, result)| Some(format!("{name}: {}", result.as_ref().err()?))).collect();
-    match failed.is_empty() {
-        true => Ok(format!("loaded {} kernel modules", results.len())),
-        false => Err(format!("kernel modules that cannot be loaded: {}", failed.join(", "))),
+    match (failed.is_empty(), removed) {
+        (true, Ok(())) => Ok(format!("loaded {} kernel modules", results.len())),
+        (true, Err(error)) => Err(format!("loaded {} kernel modules, whose files stay: {error}", results.len())),
+        (false, _) => Err(format!("kernel modules that cannot be loaded: {}", failed.join(", "))),
     }
 }
 
@@ -47,19 +49,24 @@ mod tests {
 
     #[test]
     fn modules_are_loaded_in_the_order_of_the_list_and_failures_are_named() {
-        let folder = tempfile::tempdir().unwrap();
-        let write = |name: &str, text: &str| fs::write(folder.path().join(name), text).unwrap();
+        let root = tempfile::tempdir().unwrap();
+        let folder = root.path().join("modules");
+        let write = |name: &str, text: &str| {
+            fs::create_dir_all(&folder).unwrap();
+            fs::write(folder.join(name), text).unwrap();
+        };
         write("a.ko", "A");
         write("b.ko", "B");
         write("order", "b.ko\nmissing.ko\na.ko\n");
         let loaded = RefCell::new(String::new());
         let load = |mut file: &File| file.read_to_string(&mut loaded.borrow_mut()).map(drop);
-        let said = load_from(folder.path(), load).unwrap_err();
+        let said = load_from(&folder, load).unwrap_err();
         assert_eq!(*loaded.borrow(), "BA");
         assert!(said.contains("missing.ko: No such file") && !said.contains("a.ko:"), "{said}");
+        write("a.ko", "A");
         write("order", "a.ko\n");
-        assert_eq!(load_from(folder.path(), |_| Ok(())).unwrap(), "loaded 1 kernel modules");
-        fs::remove_file(folder.path().join("order")).unwrap();
-        assert!(load_from(folder.path(), |_| Ok(())).unwrap().starts_with("no kernel modules"));
+        assert_eq!(load_from(&folder, |_| Ok(())).unwrap(), "loaded 1 kernel modules");
+        assert!(!folder.exists(), "their files are gone");
+        assert!(load_from(&folder, |_| Ok(())).unwrap().starts_with("no kernel modules"));
     }
 }

@@ -12,6 +12,7 @@ $busybox ln -s /run /var/run
 while read -r module; do
     $busybox insmod "/lib/modules/$module"
 done </lib/modules/order
+$busybox rm -r /lib/modules
 $busybox hostname edge
 $busybox ip link set lo up
 $busybox ip address add 10.1.0.1/31 dev eth0
