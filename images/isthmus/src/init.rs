@@ -114,12 +114,19 @@ fn choose(report: &Report, machine: &Machine, state: Option<&Path>) -> Result<Pa
         return Ok(none);
     }
     let saved = state.map(|folder| folder.join(startup::FILE));
-    let Some(file) = saved.into_iter().chain([PathBuf::from(OF_IMAGE)]).find(|file| file.exists()) else {
+    let mut found = saved.into_iter().chain([PathBuf::from(OF_IMAGE)]).filter(|file| file.exists());
+    let Some(file) = found.next() else {
         return demo::write_config(Path::new("/run"));
     };
     match check_file(&file) {
         Ok(summary) => {
             report.line(&format!("{}: {summary}", file.display()));
+            if let Some(other) = found.next() {
+                report.line(&format!(
+                    "not used: {}, the image's own; `erase startup-config` goes back to it",
+                    other.display()
+                ));
+            }
             Ok(file)
         }
         Err(errors) => {

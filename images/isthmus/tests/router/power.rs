@@ -7,7 +7,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::namespace::run;
-use crate::vm::{Vm, can_boot, demo_image, make_disk};
+use crate::vm::{Vm, build, can_boot, demo_image, make_disk};
 
 /// Power cuts of the test.
 const CUTS: u32 = 20;
@@ -34,20 +34,29 @@ fn what_is_saved_is_there_after_a_reload_until_it_is_erased() {
         return;
     }
     let folder = tempfile::tempdir().unwrap();
-    let mut vm = start(&make_disk(folder.path(), &[]));
-    vm.expect_prompt("demo");
-    rename_and_save(&mut vm, "demo", "kept");
+    // The image has a configuration of its own.
+    let own = folder.path().join("own.conf");
+    fs::write(&own, "hostname own\n").unwrap();
+    let image = folder.path().join("image");
+    build(&image, &["--config", own.to_str().unwrap()]);
+    let disk = make_disk(folder.path(), &[]);
+    let mut vm = Vm::start(&image, ["--memory", "96", "--disk", disk.to_str().unwrap()]);
+    let boot = vm.expect_prompt("own");
+    assert!(boot.contains("starting the router own with /etc/isthmus/startup.conf"), "{boot}");
+    rename_and_save(&mut vm, "own", "kept");
     vm.expect("saved in /var/lib/isthmus/default/startup.conf");
     vm.expect_prompt("kept");
     vm.type_line("reload");
-    vm.expect("startup.conf: 2 VRs");
-    vm.expect_prompt("kept");
+    let boot = vm.expect_prompt("kept");
+    assert!(boot.contains("not used: /etc/isthmus/startup.conf, the image's own"), "{boot}");
+    assert!(boot.contains("starting the router kept with /var/lib/isthmus/default/startup.conf"), "{boot}");
     assert!(vm.command("kept", "show startup-config").contains("hostname kept"));
     vm.type_line("erase startup-config");
     vm.expect_prompt("kept");
     vm.type_line("reload");
     vm.expect("random numbers are ready, seeded by the disk");
-    vm.expect_prompt("demo");
+    let boot = vm.expect_prompt("own");
+    assert!(!boot.contains("not used"), "{boot}");
     vm.type_line("shutdown");
     vm.wait_off();
     // Unmounted in order: the journal is empty, and the log is on the disk.
