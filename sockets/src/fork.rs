@@ -134,6 +134,9 @@ impl Library {
                 Socket::Opening(_) => {}
             }
         }
+        // Asked for once more, in this process's name, when the stack is there.
+        self.places.extend(parents.places);
+        self.ask_for_places();
         self.options = parents.options;
         self.options.retain(|socket, _| self.sockets.contains_key(socket));
         self.look_at_shared_at = parents.look_at_shared_at;

@@ -59,7 +59,7 @@
 //!                     library.send(socket, &bytes[..count])?;
 //!                 }
 //!             }
-//!             LibraryEvent::Writable { .. } | LibraryEvent::Connected { .. } => {}
+//!             LibraryEvent::Writable { .. } | LibraryEvent::Connected { .. } | LibraryEvent::PortAnswered { .. } => {}
 //!             LibraryEvent::ListenFailed { error, .. } | LibraryEvent::ConnectFailed { error, .. } => return Err(error.into()),
 //!         }
 //!     }
@@ -80,6 +80,7 @@ mod mark;
 mod message;
 mod open;
 mod options;
+mod place;
 mod ports;
 mod readiness;
 mod show;

@@ -23,6 +23,7 @@ use crate::error::LibraryError;
 use crate::fork::FamilyQueue;
 use crate::hash::BySocket;
 use crate::listen::Authority;
+use crate::place::Place;
 use crate::ports::PortLease;
 use crate::socket::{Socket, SocketId};
 use crate::stream::Path;
@@ -45,6 +46,11 @@ pub enum LibraryEvent {
         listener: SocketId,
         /// Why.
         error: SocketError,
+    },
+    /// A socket has the port that [`keep_port`](Library::keep_port) asked for, or does not.
+    PortAnswered {
+        /// Which one.
+        place: SocketId,
     },
     /// A connection waits for [`accept`](Library::accept).
     Incoming {
@@ -99,6 +105,8 @@ pub struct Library {
     pub(crate) events: VecDeque<LibraryEvent>,
     pub(crate) drops: Drops,
     pub(crate) datagrams: Datagrams,
+    /// Ports of sockets that neither listen nor connect yet.
+    pub(crate) places: HashMap<SocketId, Place>,
     ports: PortLease,
     vrfib_known: bool,
     /// Sockets that wait for the vrFIB's first copy or for ports.
@@ -121,6 +129,7 @@ pub struct Library {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Listener(Authority, SocketId),
+    Place(SocketId),
     Ports,
 }
 
@@ -153,6 +162,7 @@ impl Library {
             events: VecDeque::new(),
             drops: Drops::default(),
             datagrams: Datagrams::default(),
+            places: HashMap::new(),
             ports: PortLease::default(),
             vrfib_known: false,
             waiting: Vec::new(),
@@ -360,19 +370,20 @@ impl Library {
                     self.server.send(&SocketRequest::HoldPorts { first: self.ports.blocks().to_vec() });
                 }
                 self.lease_if_low();
+                self.ask_for_places();
                 self.ask_for_all(Authority::Server);
             }
             ClientEvent::Down => self.authority_left(Authority::Server),
             ClientEvent::Message(SocketReply::Done { ticket }) => self.answered(reactor, ticket, Ok(())),
             ClientEvent::Message(SocketReply::Failed { ticket, error }) => self.answered(reactor, ticket, Err(error)),
-            ClientEvent::Message(SocketReply::Ports { ticket, first, count }) => {
-                if self.asked.remove(&ticket) == Some(Asked::Ports) {
-                    match self.ports.add(first, count) {
-                        Ok(()) => self.supplies_came = true,
-                        Err(error) => log::error!("the stack's answer is refused: {error}"),
-                    }
-                }
-            }
+            ClientEvent::Message(SocketReply::Ports { ticket, first, count }) => match self.asked.remove(&ticket) {
+                Some(Asked::Ports) => match self.ports.add(first, count) {
+                    Ok(()) => self.supplies_came = true,
+                    Err(error) => log::error!("the stack's answer is refused: {error}"),
+                },
+                Some(Asked::Place(place)) => self.place_answered(place, Ok(first)),
+                Some(Asked::Listener(..)) | None => {}
+            },
         }
     }
 
@@ -386,7 +397,8 @@ impl Library {
             }
             (Some(Asked::Listener(authority, socket)), Ok(())) => self.agreed(authority, socket),
             (Some(Asked::Listener(_, socket)), Err(error)) => self.disagreed(reactor, socket, error),
-            (Some(Asked::Ports), Ok(())) | (None, _) => {}
+            (Some(Asked::Place(place)), Err(error)) => self.place_answered(place, Err(error)),
+            (Some(Asked::Ports | Asked::Place(_)), Ok(())) | (None, _) => {}
             (Some(Asked::Ports), Err(error)) => {
                 log::warn!("no ephemeral ports from the stack: {error}");
                 self.fail_waiting_for_ports(error);
@@ -397,14 +409,21 @@ impl Library {
     fn authority_left(&mut self, authority: Authority) {
         self.asked.retain(|_, asked| match asked {
             Asked::Listener(of, _) => *of != authority,
-            Asked::Ports => authority != Authority::Server,
+            Asked::Place(_) | Asked::Ports => authority != Authority::Server,
         });
         self.left(authority);
     }
 
     pub(crate) fn new_ask(&mut self, authority: Authority, socket: SocketId) -> u32 {
+        self.new_ticket(Asked::Listener(authority, socket))
+    }
+
+    pub(crate) fn new_ask_for_place(&mut self, place: SocketId) -> u32 {
+        self.new_ticket(Asked::Place(place))
+    }
+
+    fn new_ticket(&mut self, asked: Asked) -> u32 {
         // A second question makes the answer to the first one meaningless.
-        let asked = Asked::Listener(authority, socket);
         self.asked.retain(|_, known| *known != asked);
         self.next_ask = self.next_ask.wrapping_add(1);
         self.asked.insert(self.next_ask, asked);

@@ -288,6 +288,9 @@ impl Library {
         if self.datagrams.contains(socket) {
             return self.close_datagram(reactor, socket);
         }
+        if self.places.contains_key(&socket) {
+            return self.leave_port(socket);
+        }
         match self.sockets.remove(&socket) {
             None | Some(Socket::Unbound | Socket::Bound(_)) => {}
             Some(Socket::Listening(listening)) => self.stop_listening(reactor, socket, listening),

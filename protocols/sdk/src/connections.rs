@@ -340,6 +340,8 @@ impl Connections {
             }
             LibraryEvent::Readable { socket } => self.read(reactor, socket),
             LibraryEvent::Writable { socket } => self.flush(reactor, socket),
+            // Nobody here asks for a port alone.
+            LibraryEvent::PortAnswered { .. } => {}
         }
     }
 

@@ -1,4 +1,4 @@
-//! Sockets from their making to their end: socket, bind, listen, connect, accept, names, shutdown, close.
+//! Sockets from their making to their end: socket, listen, connect, accept, names, shutdown, close; `bind` is a file of its own.
 //!
 //! A TCP socket of the program becomes one of the library when it listens or connects; until then there is only what it
 //! was bound to and its options. A socket of IPv6 that may hear IPv4 too (IPV6_V6ONLY off, Linux's default) is two of the
@@ -7,7 +7,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroU16;
 use std::os::fd::RawFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ipc::{Family, InterfaceName};
 use nix::errno::Errno;
@@ -20,9 +20,6 @@ use crate::{datagram, fork, kernel, netlink, wait};
 
 /// Most connections that may wait to be accepted, whatever is asked for (`net.core.somaxconn`).
 const MOST_BACKLOG: i32 = 4096;
-
-/// How long a port of the system's choice is waited for, where the stack is away.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What is known of a socket beside its connection.
 #[derive(Debug)]
@@ -37,6 +34,8 @@ pub struct Control {
     pub interface: Option<InterfaceName>,
     /// What it was bound to.
     pub bound: Option<SocketAddr>,
+    /// What keeps its port, one for each family that it hears.
+    pub places: Vec<SocketId>,
     /// SO_ERROR.
     pub error: Option<SocketError>,
     /// How far it has come.
@@ -72,6 +71,7 @@ impl Control {
             options,
             interface: None,
             bound: None,
+            places: Vec::new(),
             error: None,
             phase: Phase::Idle,
             in_progress: false,
@@ -106,7 +106,7 @@ impl Control {
     }
 
     /// Families that it hears.
-    fn families(&self) -> Vec<Family> {
+    pub fn families(&self) -> Vec<Family> {
         match self.family {
             Family::Ipv4 => vec![Family::Ipv4],
             Family::Ipv6 if self.v6_only => vec![Family::Ipv6],
@@ -120,7 +120,7 @@ impl Control {
 
     /// Whether it keeps a TCP socket from being bound to an address: both share a port only where both have said so, and
     /// neither listens.
-    fn keeps_from(&self, wanted: SocketAddr, other: &Control) -> bool {
+    pub fn keeps_from(&self, wanted: SocketAddr, other: &Control) -> bool {
         let Some(bound) = self.bound.filter(|bound| bound.port() == wanted.port()) else { return false };
         let (takes, listens) = match self.phase {
             Phase::Idle | Phase::Opening(_) => (true, false),
@@ -135,7 +135,7 @@ impl Control {
     }
 
     /// SO_REUSEPORT.
-    fn shares_port(&self) -> bool {
+    pub fn shares_port(&self) -> bool {
         self.remembered.contains(&((libc::SOL_SOCKET, libc::SO_REUSEPORT), 1))
     }
 
@@ -154,7 +154,7 @@ impl Control {
 }
 
 /// The unspecified address of a family.
-fn any(family: Family) -> IpAddr {
+pub fn any(family: Family) -> IpAddr {
     match family {
         Family::Ipv4 => Ipv4Addr::UNSPECIFIED.into(),
         Family::Ipv6 => Ipv6Addr::UNSPECIFIED.into(),
@@ -217,43 +217,6 @@ fn enter(
     Ok(held)
 }
 
-/// bind(2).
-pub fn bind(held: Held, address: SocketAddr, scope: u32) -> Result<(), Errno> {
-    process::with(|process| {
-        let control = process.control(held.index())?;
-        if control.bound.is_some() {
-            return Err(Errno::EINVAL);
-        }
-        let of_family = match (control.family, address.ip()) {
-            (Family::Ipv4, IpAddr::V4(_)) => true,
-            (Family::Ipv6, IpAddr::V6(v6)) => v6.to_ipv4_mapped().is_none() || !control.v6_only,
-            (Family::Ipv4, IpAddr::V6(_)) | (Family::Ipv6, IpAddr::V4(_)) => false,
-        };
-        if !of_family {
-            return Err(Errno::EINVAL);
-        }
-        if scope != 0 {
-            let interface = crate::names::interface_of(process, scope).ok_or(Errno::ENODEV)?;
-            process.control(held.index())?.interface = Some(interface);
-        }
-        if held.kind() == Kind::Datagram {
-            return Ok(());
-        }
-        let mut address = address;
-        if address.port() == 0 {
-            address.set_port(process.port()?);
-        } else if process.has_bound(held.index(), address)? {
-            return Err(Errno::EADDRINUSE);
-        }
-        process.control(held.index())?.bound = Some(address);
-        Ok(())
-    })?;
-    match held.kind() {
-        Kind::Datagram => datagram::bind(held, address),
-        Kind::Stream | Kind::Netlink => Ok(()),
-    }
-}
-
 /// listen(2). Returns once a peer can connect.
 pub fn listen(held: Held, backlog: i32) -> Result<(), Errno> {
     if held.kind() != Kind::Stream {
@@ -285,27 +248,6 @@ pub fn listen(held: Held, backlog: i32) -> Result<(), Errno> {
 }
 
 impl Process {
-    /// A port of the system's choice. A process that has just attached waits for its first ones.
-    fn port(&mut self) -> Result<u16, Errno> {
-        let until = Instant::now() + PATIENCE;
-        loop {
-            if let Some(port) = self.library.ephemeral_port() {
-                return Ok(port);
-            }
-            let left = until.saturating_duration_since(Instant::now());
-            if left.is_zero() || self.turn_within(left).is_err() {
-                return Err(Errno::EADDRINUSE);
-            }
-        }
-    }
-
-    /// Whether another socket of this process keeps one from being bound. Those of others show when it listens or
-    /// connects: only then the port space is asked.
-    fn has_bound(&mut self, index: u32, address: SocketAddr) -> Result<bool, Errno> {
-        let own = self.controls.get(&index).ok_or(Errno::EBADF)?;
-        Ok(self.controls.iter().any(|(other, control)| *other != index && control.keeps_from(address, own)))
-    }
-
     fn listen(&mut self, index: u32, backlog: u16) -> Result<(), Errno> {
         let control = self.control(index)?;
         let (families, options, interface) = (control.families(), control.options.clone(), control.interface.clone());
@@ -358,7 +300,11 @@ impl Process {
             LibraryEvent::ListenFailed { error, .. } => self.not_listening(index, error),
             LibraryEvent::Connected { socket } => self.connected(index, socket),
             LibraryEvent::ConnectFailed { error, socket } => self.not_connected(index, socket, error),
-            LibraryEvent::Incoming { .. } | LibraryEvent::Readable { .. } | LibraryEvent::Writable { .. } => {}
+            // Who waits for these looks for himself.
+            LibraryEvent::Incoming { .. }
+            | LibraryEvent::Readable { .. }
+            | LibraryEvent::Writable { .. }
+            | LibraryEvent::PortAnswered { .. } => {}
         }
     }
 
@@ -724,6 +670,7 @@ impl Process {
     /// Ends a socket whose descriptors are closed.
     pub fn end(&mut self, index: u32) {
         netlink::forget(index);
+        self.leave_port(index);
         if let Some(control) = self.controls.remove(&index) {
             self.close_all(&control.library_sockets());
         }

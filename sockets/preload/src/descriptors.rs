@@ -1,7 +1,8 @@
 //! Descriptors as numbers: duplicates, closing, flags; and this library's own, which stay out of the program's way.
 
 use std::os::fd::RawFd;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::process;
+use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
@@ -16,8 +17,24 @@ const HIGHEST_BASE: u64 = 60_000;
 /// How many more descriptors than before a process may have.
 const OWN: u64 = 65_536;
 
+/// The process that this memory belongs to.
+static OWNER: AtomicU32 = AtomicU32::new(0);
+
+/// This process is one that has sockets, or a child with memory of its own.
+pub fn own_memory() {
+    OWNER.store(process::id(), Ordering::Relaxed);
+}
+
+/// Whether this is a child of vfork(2), before it executes a program: its descriptors are its own, and its memory, this
+/// library's tables among it, is its parent's.
+fn is_in_parents_memory() -> bool {
+    let owner = OWNER.load(Ordering::Relaxed);
+    owner != 0 && owner != process::id()
+}
+
 /// Makes room for this library's own descriptors: beyond the program's limit, if the hard limit allows.
 pub fn make_room() {
+    own_memory();
     let (soft, hard) = kernel::descriptor_limits();
     let raised = soft.saturating_add(OWN).min(hard);
     if raised > soft {
@@ -43,6 +60,9 @@ pub fn close(fd: RawFd) -> Result<(), Errno> {
     if matches!(table::look_up(fd), Number::Internal) && !Inside::is_here() {
         return Err(Errno::EBADF);
     }
+    if is_in_parents_memory() {
+        return kernel::close(fd);
+    }
     let removed = table::remove(fd);
     let closed = kernel::close(fd);
     released(removed);
@@ -67,7 +87,7 @@ pub fn close_range(first: u32, last: u32, flags: i32) -> Result<(), Errno> {
     if first > last {
         return Err(Errno::EINVAL);
     }
-    if flags & libc::CLOSE_RANGE_CLOEXEC as i32 == 0 {
+    if flags & libc::CLOSE_RANGE_CLOEXEC as i32 == 0 && !is_in_parents_memory() {
         for (fd, _) in table::numbers() {
             if (first..=last).contains(&(fd as u32)) {
                 close(fd)?;
@@ -86,6 +106,9 @@ pub fn close_range(first: u32, last: u32, flags: i32) -> Result<(), Errno> {
 
 /// `copy` is another number of what `fd` stands for.
 pub fn duplicated(fd: RawFd, copy: RawFd) {
+    if copy < 0 || is_in_parents_memory() {
+        return;
+    }
     match table::look_up(fd) {
         Number::Foreign | Number::Internal => {}
         Number::Socket(held) => {
@@ -105,7 +128,7 @@ pub fn before_replacing(fd: RawFd, to: RawFd) -> Result<(), Errno> {
         // The program cannot know of it: the number is as good as beyond its limit.
         return Err(Errno::EBADF);
     }
-    if fd != to && kernel::fcntl(fd, libc::F_GETFD, 0).is_ok() {
+    if fd != to && !is_in_parents_memory() && kernel::fcntl(fd, libc::F_GETFD, 0).is_ok() {
         released(table::remove(to));
     }
     Ok(())

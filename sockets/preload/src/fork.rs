@@ -14,7 +14,7 @@ use crate::description::{Description, Waiters};
 use crate::process::{self, Process, State};
 use crate::readiness::epoll::{self, EpollSet};
 use crate::table::{DESCRIPTIONS, EPOLL_SETS, Inside};
-use crate::{kernel, log, wait};
+use crate::{descriptors, kernel, log, wait};
 
 /// Everything that a fork must not find in the middle of something, in the order of locks.
 struct Locked {
@@ -66,6 +66,7 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
+    descriptors::own_memory();
     let Some(mut locked) = LOCKED.take() else { return };
     // Other threads are the parent's.
     locked.waiters.iter_mut().for_each(|waiters| waiters.forget_threads());
@@ -109,7 +110,7 @@ pub fn close_early(index: u32) -> bool {
         description.end();
     }
     if let Some(control) = process.controls.remove(&index) {
-        let sockets = control.library_sockets();
+        let sockets = [control.library_sockets(), control.places].concat();
         sockets.iter().for_each(|socket| _ = process.by_socket.remove(socket));
         process.closed_early.extend(sockets);
     }

@@ -23,6 +23,7 @@
 
 mod address;
 mod ancillary;
+mod bind;
 mod control;
 mod datagram;
 mod description;
@@ -41,6 +42,7 @@ mod options;
 mod original;
 mod process;
 mod readiness;
+mod routes;
 mod stream;
 mod table;
 mod transfer;

@@ -118,6 +118,10 @@ originals! {
     fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int;
     /// Moves from or to a pipe.
     fn splice(from: c_int, offset: *mut off64_t, to: c_int, to_offset: *mut off64_t, count: size_t, flags: c_uint) -> ssize_t;
+    /// Duplicates what lies in a pipe.
+    fn tee(from: c_int, to: c_int, count: size_t, flags: c_uint) -> ssize_t;
+    /// Puts pages into a pipe.
+    fn vmsplice(fd: c_int, vector: *const iovec, count: size_t, flags: c_uint) -> ssize_t;
     /// Copies from a file.
     fn sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t;
 

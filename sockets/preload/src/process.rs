@@ -21,6 +21,7 @@ use sockets::{Library, LibraryEvent, Readiness, SocketId};
 
 use crate::control::{Control, Phase};
 use crate::interfaces::Interfaces;
+use crate::routes::Routes;
 use crate::table::{DESCRIPTIONS, Inside};
 use crate::{datagram, descriptors, fork, kernel, log, wait};
 
@@ -42,6 +43,8 @@ pub struct Process {
     pub controls: HashMap<u32, Control>,
     /// What is known of the VR's interfaces, once somebody asked.
     pub interfaces: Interfaces,
+    /// The question about the VR's routes, once somebody asked.
+    pub routes: Routes,
     /// Closed by a child before it became a process of its own; the library is told once it has.
     pub closed_early: Vec<SocketId>,
     /// Wakes the service thread.
@@ -151,6 +154,7 @@ fn attach(state: &mut State) -> Result<(), Errno> {
                 by_socket,
                 controls,
                 interfaces,
+                routes: Routes::default(),
                 closed_early,
                 alarm,
                 sleeps_until: None,
@@ -161,6 +165,7 @@ fn attach(state: &mut State) -> Result<(), Errno> {
             process.reactor = reactor;
             process.alarm = alarm;
             process.interfaces = Interfaces::default();
+            process.routes = Routes::default();
             process.become_child()?;
             process
         }
@@ -285,6 +290,7 @@ impl Process {
         self.reactor.wait(Some(limit)).map_err(|error| error.to_string())?;
         while let Some(event) = self.reactor.next_event().map_err(|error| error.to_string())? {
             let Some(event) = self.interfaces.handle(&mut self.reactor, event) else { continue };
+            let Some(event) = self.routes.handle(&mut self.reactor, event) else { continue };
             stopping |= matches!(self.library.handle(&mut self.reactor, event), Some(Event::Link(LinkEvent::Stop)));
         }
         self.library.handle_timeout(&mut self.reactor, Instant::now());
@@ -310,7 +316,8 @@ impl Process {
             | LibraryEvent::Connected { socket }
             | LibraryEvent::ConnectFailed { socket, .. }
             | LibraryEvent::Readable { socket }
-            | LibraryEvent::Writable { socket }) = event;
+            | LibraryEvent::Writable { socket }
+            | LibraryEvent::PortAnswered { place: socket }) = event;
             let Some(index) = self.by_socket.get(&socket).copied() else { continue };
             self.note(index, event);
             if let Some(description) = DESCRIPTIONS.get(index) {

@@ -419,6 +419,8 @@ impl Inner {
             LibraryEvent::Incoming { listener: socket }
             | LibraryEvent::Readable { socket }
             | LibraryEvent::Writable { socket } => drop(self.ready.insert(socket)),
+            // Nobody here asks for a port alone.
+            LibraryEvent::PortAnswered { .. } => {}
         }
     }
 }

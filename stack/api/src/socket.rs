@@ -3,7 +3,7 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
-use ipc::{InterfaceName, Pathname};
+use ipc::{Family, InterfaceName, Pathname};
 use serde::{Deserialize, Serialize};
 
 use crate::options::Options;
@@ -125,6 +125,18 @@ pub enum SocketRequest {
         /// As in `Listen`.
         local: Option<IpAddr>,
     },
+    /// Keep a port for a TCP socket that neither listens nor connects yet. Answered by `Ports`, which tells it, or `Failed`.
+    KeepPort {
+        /// Comes back in the answer.
+        ticket: u32,
+        /// Which.
+        port: KeptPort,
+    },
+    /// Give it back.
+    LeavePort {
+        /// As in [`KeptPort`].
+        place: u64,
+    },
     /// A block of ports for connections that do not pass the stack, so that both ends see ports as on a wire.
     /// Answered by `Ports` or `Failed`.
     LeasePorts {
@@ -136,6 +148,23 @@ pub enum SocketRequest {
         /// First ports of the blocks.
         first: Vec<u16>,
     },
+}
+
+/// A port that a TCP socket has from its bind on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeptPort {
+    /// A number that only its process and its forked children know; the `family` of a listener there.
+    pub place: u64,
+    /// Its family.
+    pub family: Family,
+    /// The one local address, or any.
+    pub local: Option<IpAddr>,
+    /// The one interface, or any.
+    pub interface: Option<InterfaceName>,
+    /// The port; 0: an ephemeral one of the server's choice.
+    pub port: u16,
+    /// Whether sockets of other processes that do not listen may have it too (`SO_REUSEADDR`).
+    pub reuse: bool,
 }
 
 /// A TCP socket whose options change.

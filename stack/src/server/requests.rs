@@ -6,7 +6,7 @@ use ipc::protocol::Identity;
 use ipc::reactor::Reactor;
 use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, VrId};
 use stack_api::options::Options;
-use stack_api::socket::{SocketError, SocketReply, SocketRequest};
+use stack_api::socket::{KeptPort, SocketError, SocketReply, SocketRequest};
 
 use super::listener::Listener;
 use super::tcp::Server;
@@ -46,6 +46,17 @@ impl Server {
             }
             SocketRequest::SetOptions { socket, options } => {
                 self.set_options(now, plane, reactor, who, (&socket, options));
+                None
+            }
+            SocketRequest::KeepPort { ticket, port } => {
+                let done = vr.ok_or(SocketError::NetworkDown).and_then(|vr| self.keep_port(plane, vr, who.pid, &port));
+                Some(match done {
+                    Ok(first) => SocketReply::Ports { ticket, first, count: 1 },
+                    Err(error) => SocketReply::Failed { ticket, error },
+                })
+            }
+            SocketRequest::LeavePort { place } => {
+                self.ports(vr?).leave(who.pid, place);
                 None
             }
             SocketRequest::LeasePorts { ticket } => {
@@ -90,21 +101,9 @@ impl Server {
         if local.is_some_and(|local| Family::of(local) != family) {
             return Err(SocketError::InvalidArgument);
         }
-        let index = match &interface {
-            Some(name) => Some(plane.topology.interface(vr, name).ok_or(SocketError::AddressNotAvailable)?.index),
-            None => None,
-        };
-        if local.is_some_and(|local| !plane.topology.is_local_on(vr, local, index)) {
-            return Err(SocketError::AddressNotAvailable);
-        }
+        is_own(plane, vr, local, interface.as_ref())?;
         let port = port.get();
-        self.ports(vr).bind_sharing(pid, family, local, port, Sharing::Family(sharing)).map_err(
-            |error| match error {
-                PortError::InUse { .. } => SocketError::AddressInUse,
-                PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
-                PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
-            },
-        )?;
+        self.ports(vr).bind_sharing(pid, family, local, port, Sharing::Family(sharing)).map_err(of_port)?;
         let id = self.new_id();
         let backlog = usize::from(backlog.max(1));
         let listener =
@@ -112,6 +111,20 @@ impl Server {
         plane.ifib.apply(&[IfibChange::Set(key(&listener), ifib_entry(id))]);
         self.listeners.insert(id, listener);
         Ok(())
+    }
+
+    fn keep_port(&mut self, plane: &Plane, vr: VrId, owner: Pid, wanted: &KeptPort) -> Result<u16, SocketError> {
+        let KeptPort { place, family, local, ref interface, port, reuse } = *wanted;
+        if local.is_some_and(|local| Family::of(local) != family) {
+            return Err(SocketError::InvalidArgument);
+        }
+        is_own(plane, vr, local, interface.as_ref())?;
+        let (ports, sharing) = (self.ports(vr), Sharing::Kept { place, reuse });
+        let kept = match port {
+            0 => ports.bind_any(owner, family, local, sharing),
+            port => ports.bind_sharing(owner, family, local, port, sharing).map(|()| port),
+        };
+        kept.map_err(of_port)
     }
 
     /// A process's library is gone: so are its listeners and its lease. Its connections follow their own channels.
@@ -136,6 +149,31 @@ impl Server {
                 self.ports(entry.vr).unbind(owner, entry.family, entry.local, entry.port);
             }
         }
+    }
+}
+
+/// Whether a VR has an address, on an interface or at all.
+fn is_own(
+    plane: &Plane,
+    vr: VrId,
+    local: Option<IpAddr>,
+    interface: Option<&InterfaceName>,
+) -> Result<(), SocketError> {
+    let index = match interface {
+        Some(name) => Some(plane.topology.interface(vr, name).ok_or(SocketError::AddressNotAvailable)?.index),
+        None => None,
+    };
+    match local {
+        Some(local) if !plane.topology.is_local_on(vr, local, index) => Err(SocketError::AddressNotAvailable),
+        Some(_) | None => Ok(()),
+    }
+}
+
+fn of_port(error: PortError) -> SocketError {
+    match error {
+        PortError::InUse { .. } => SocketError::AddressInUse,
+        PortError::Zero | PortError::NotABlock { .. } => SocketError::InvalidArgument,
+        PortError::NoneFree | PortError::NoBlockFree => SocketError::AddressNotAvailable,
     }
 }
 

@@ -68,6 +68,14 @@ pub enum Sharing {
     Shared,
     /// It does, with sockets of the same family of forked processes.
     Family(u64),
+    /// A TCP socket that does not listen yet keeps its port: its process may connect from there, and it may listen there,
+    /// with the same number. With `reuse` (`SO_REUSEADDR`) others that do not listen yet may keep it too.
+    Kept {
+        /// The family's number.
+        place: u64,
+        /// Whether others may keep it too.
+        reuse: bool,
+    },
     /// It does not.
     Alone,
 }
@@ -75,11 +83,18 @@ pub enum Sharing {
 impl Bind {
     /// As on Linux without `SO_REUSEADDR`: the wildcard clashes with everything of its family, an address with itself. The two
     /// families have nothing to do with each other (`IPV6_V6ONLY`).
-    fn clashes(&self, family: Family, local: Option<IpAddr>, sharing: Sharing) -> bool {
+    fn clashes(&self, owner: Pid, family: Family, local: Option<IpAddr>, sharing: Sharing) -> bool {
         let both_share = match (self.sharing, sharing) {
             (Sharing::Shared, Sharing::Shared) => true,
             (Sharing::Family(one), Sharing::Family(other)) => one == other && self.local == local,
-            (Sharing::Shared | Sharing::Family(_) | Sharing::Alone, _) => false,
+            (Sharing::Family(one), Sharing::Kept { place, .. }) => one == place,
+            // Of several that keep it the first to listen has it.
+            (Sharing::Kept { place, reuse }, Sharing::Family(other)) => reuse || place == other,
+            (Sharing::Kept { place, reuse }, Sharing::Kept { place: other, reuse: too }) => {
+                place == other || (reuse && too)
+            }
+            (Sharing::Kept { reuse, .. }, Sharing::Alone) => reuse || self.owner == owner,
+            (Sharing::Shared | Sharing::Family(_) | Sharing::Alone | Sharing::Kept { .. }, _) => false,
         };
         self.family == family && !both_share && (self.local.is_none() || local.is_none() || self.local == local)
     }
@@ -129,7 +144,8 @@ impl PortSpace {
         if port == 0 {
             return Err(PortError::Zero);
         }
-        let bound = self.binds.get(&port).into_iter().flatten().find(|bind| bind.clashes(family, local, sharing));
+        let bound =
+            self.binds.get(&port).into_iter().flatten().find(|bind| bind.clashes(owner, family, local, sharing));
         // A process that leased a block picks from it what it likes.
         let leased = self.lease_of(port).filter(|holder| *holder != owner);
         let holder = bound.map(|bind| bind.owner).or(self.ephemeral.get(&port).copied()).or(leased);
@@ -144,13 +160,24 @@ impl PortSpace {
     pub fn unbind(&mut self, owner: Pid, family: Family, local: Option<IpAddr>, port: u16) -> bool {
         let Some(binds) = self.binds.get_mut(&port) else { return false };
         // One of them, where a process has shared a port with itself.
-        let given = |bind: &Bind| (bind.owner, bind.family, bind.local) == (owner, family, local);
+        let is_kept = |bind: &Bind| matches!(bind.sharing, Sharing::Kept { .. });
+        let given = |bind: &Bind| (bind.owner, bind.family, bind.local) == (owner, family, local) && !is_kept(bind);
         let place = binds.iter().position(given);
         let found = place.map(|place| binds.swap_remove(place)).is_some();
         if binds.is_empty() {
             self.binds.remove(&port);
         }
         found
+    }
+
+    /// A socket that was to listen is closed: gives back what was bound as [`Sharing::Kept`].
+    pub fn leave(&mut self, owner: Pid, left: u64) {
+        let is_left =
+            |bind: &Bind| bind.owner == owner && matches!(bind.sharing, Sharing::Kept { place, .. } if place == left);
+        self.binds.retain(|_, binds| {
+            binds.retain(|bind| !is_left(bind));
+            !binds.is_empty()
+        });
     }
 
     /// An ephemeral port for a connection through the stack. It stays taken until [`PortSpace::release`], which is the
@@ -161,7 +188,7 @@ impl PortSpace {
         Ok(port)
     }
 
-    /// Binds to an ephemeral port, for a datagram socket: the same process may bind to it in the other family.
+    /// Binds to an ephemeral port, for a socket of its own: the same process may bind to it in the other family.
     pub fn bind_any(
         &mut self,
         owner: Pid,
@@ -283,6 +310,37 @@ mod tests {
             assert!(ports.unbind(owner, Family::Ipv4, None, 520));
             assert_eq!(ports.bind(B, Family::Ipv4, None, 520).is_ok(), is_free);
         }
+    }
+
+    #[test]
+    fn a_port_that_is_kept_is_its_keepers_to_listen_at_and_to_connect_from() {
+        let kept = |place, reuse| Sharing::Kept { place, reuse };
+        // kept first, asked for then, by whom, granted?
+        for (first, second, who, granted) in [
+            (kept(1, false), kept(2, false), A, false),
+            (kept(1, false), kept(2, true), B, false),
+            (kept(1, true), kept(2, true), B, true),
+            (kept(1, false), kept(1, false), B, true), // a forked child
+            (kept(1, false), Sharing::Family(1), B, true),
+            (kept(1, false), Sharing::Family(2), A, false),
+            (kept(1, true), Sharing::Family(2), B, true),
+            (Sharing::Family(1), kept(1, false), B, true),
+            (Sharing::Family(1), kept(2, true), B, false),
+            (kept(1, false), Sharing::Alone, A, true),
+            (kept(1, false), Sharing::Alone, B, false),
+        ] {
+            let mut ports = PortSpace::new(0);
+            ports.bind_sharing(A, Family::Ipv4, None, 80, first).unwrap();
+            let got = ports.bind_sharing(who, Family::Ipv4, None, 80, second);
+            assert_eq!(got.is_ok(), granted, "{first:?} then {second:?}");
+        }
+        let mut ports = PortSpace::new(0);
+        ports.bind_sharing(A, Family::Ipv4, None, 80, kept(1, false)).unwrap();
+        assert!(!ports.unbind(A, Family::Ipv4, None, 80), "what is kept is left, and not unbound");
+        ports.leave(B, 1);
+        assert!(ports.bind(B, Family::Ipv4, None, 80).is_err());
+        ports.leave(A, 1);
+        assert_eq!(ports.bind(B, Family::Ipv4, None, 80), Ok(()));
     }
 
     #[test]

@@ -92,7 +92,10 @@ impl LibraryHost {
                     self.results.insert(socket, Err(error));
                 }
                 // Whoever waits looks at the socket itself.
-                LibraryEvent::Incoming { .. } | LibraryEvent::Readable { .. } | LibraryEvent::Writable { .. } => {}
+                LibraryEvent::Incoming { .. }
+                | LibraryEvent::Readable { .. }
+                | LibraryEvent::Writable { .. }
+                | LibraryEvent::PortAnswered { .. } => {}
             }
         }
     }

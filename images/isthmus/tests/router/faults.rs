@@ -73,7 +73,8 @@ fn failure(red: &mut Program) -> (SocketId, SocketError) {
             | LibraryEvent::Incoming { .. }
             | LibraryEvent::Connected { .. }
             | LibraryEvent::Readable { .. }
-            | LibraryEvent::Writable { .. } => None,
+            | LibraryEvent::Writable { .. }
+            | LibraryEvent::PortAnswered { .. } => None,
         })
     })
 }

@@ -24,6 +24,7 @@ mod hotplug;
 mod igp;
 mod ipv6;
 mod lab;
+mod linux;
 mod loopback;
 mod new_protocol;
 mod nonsense;

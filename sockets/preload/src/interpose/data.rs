@@ -4,7 +4,7 @@ use std::ffi::{c_int, c_uint, c_void};
 use std::net::SocketAddr;
 use std::slice;
 
-use libc::{iovec, mmsghdr, msghdr, off_t, off64_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
+use libc::{iovec, mmsghdr, msghdr, off_t, size_t, sockaddr, socklen_t, ssize_t, timespec};
 use nix::errno::Errno;
 
 use super::{bytes, bytes_mut, given, number, size, tell, tell_bytes};
@@ -558,6 +558,11 @@ pub unsafe extern "C" fn recvmmsg(
 pub unsafe extern "C" fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
+        if unsafe { several(messages, count) }.iter().any(|one| unsafe { passes_ours(&one.msg_hdr) }) {
+            crate::log::not_covered("sendmmsg with a socket of IP in SCM_RIGHTS");
+            return number(Err(Errno::EOPNOTSUPP));
+        }
+        // SAFETY: As the caller says.
         return unsafe { original::sendmmsg(fd, messages, count, flags) };
     };
     // SAFETY: As the caller says.
@@ -603,25 +608,4 @@ pub unsafe extern "C" fn sendfile(to: c_int, from: c_int, offset: *mut off_t, co
 pub unsafe extern "C" fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
     // SAFETY: As the caller says; both are one where a file's size has 64 bits.
     unsafe { sendfile(to, from, offset, count) }
-}
-
-/// EINVAL is what a file without splicing says: programs copy then.
-///
-/// # Safety
-/// As splice(2).
-#[unsafe(no_mangle)]
-pub unsafe extern "C" fn splice(
-    from: c_int,
-    offset: *mut off64_t,
-    to: c_int,
-    to_offset: *mut off64_t,
-    count: size_t,
-    flags: c_uint,
-) -> ssize_t {
-    if table::socket(from).is_some() || table::socket(to).is_some() {
-        crate::log::not_covered("splice");
-        return size(Err(Errno::EINVAL));
-    }
-    // SAFETY: As the caller says.
-    unsafe { original::splice(from, offset, to, to_offset, count, flags) }
 }

@@ -12,6 +12,7 @@ mod identity;
 mod names;
 mod readiness;
 mod sockets;
+mod splice;
 mod stdio;
 
 use std::ffi::{c_int, c_void};

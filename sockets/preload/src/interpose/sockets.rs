@@ -10,7 +10,7 @@ use super::{bytes, bytes_mut, given, number, success, tell, tell_bytes};
 use crate::address::Given;
 use crate::description::Kind;
 use crate::table::Inside;
-use crate::{control, descriptors, names, netlink, options, original, table};
+use crate::{bind, control, descriptors, names, netlink, options, original, table};
 
 /// # Safety
 /// As socket(2).
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: sockl
     }
     // SAFETY: As the caller says.
     success(unsafe { given(address, length) }.and_then(|address| match address {
-        Given::Internet(address, scope) => control::bind(held, address, scope),
+        Given::Internet(address, scope) => bind::bind(held, address, scope),
         Given::Unspecified => Err(Errno::EAFNOSUPPORT),
     }))
 }

@@ -1,7 +1,9 @@
-//! rtnetlink (RFC 3549), as far as programs ask what there is: links, addresses and connected routes of the VR.
+//! rtnetlink (RFC 3549), as far as programs ask what there is: links, addresses and routes of the VR.
 //!
 //! A request for a dump is answered at once into a queue, from which the socket then reads. What would change anything is
 //! refused with EPERM, as for a user without rights; other families of netlink are refused when the socket is made.
+
+mod route;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
@@ -13,6 +15,7 @@ use stack_api::interface::InterfaceState;
 use crate::control::wait_for;
 use crate::description::{Direction, Held};
 use crate::{log, names, process};
+use route::{CONNECTED, connected, learned, way};
 
 /// Most bytes of one datagram of a dump: what programs have room for.
 const DATAGRAM: usize = 8192;
@@ -144,6 +147,20 @@ impl<'a> Request<'a> {
     fn family(&self) -> u8 {
         self.body.first().copied().unwrap_or(0)
     }
+
+    /// The data of an attribute, which begin behind `header` bytes of the body.
+    fn attribute(&self, header: usize, wanted: u16) -> Option<&'a [u8]> {
+        let mut rest = self.body.get(header..)?;
+        loop {
+            let half = |at: usize| rest.get(at..at + 2).and_then(|half| <[u8; 2]>::try_from(half).ok());
+            let (length, kind) = (usize::from(u16::from_ne_bytes(half(0)?)), u16::from_ne_bytes(half(2)?));
+            let data = rest.get(4..length)?;
+            if kind == wanted {
+                return Some(data);
+            }
+            rest = rest.get(aligned(length)..)?;
+        }
+    }
 }
 
 /// A message under construction.
@@ -192,7 +209,17 @@ fn answer(request: &Request<'_>, port: u32) -> Result<Vec<Vec<u8>>, Errno> {
             interfaces.iter().filter(|(number, _)| is_wanted(*number)).map(|(n, state)| link(*n, state)).collect()
         }
         libc::RTM_GETADDR if is_dump => dump(&interfaces, request.family(), address),
-        libc::RTM_GETROUTE if is_dump => dump(&interfaces, request.family(), route),
+        libc::RTM_GETROUTE if is_dump => {
+            let connected = dump(&interfaces, request.family(), connected);
+            let others = process::with(|process| process.routes(None))?;
+            let others = others.iter().filter(|route| route.protocol != CONNECTED);
+            let others = others.filter(|route| is_of_family(route.prefix.addr(), request.family()));
+            connected.into_iter().chain(others.map(|route| learned(&interfaces, route))).collect()
+        }
+        libc::RTM_GETROUTE => match way(&interfaces, request)? {
+            Some(message) => vec![message],
+            None => return Ok(vec![error(request, port, Errno::ENETUNREACH)]),
+        },
         // Rules, neighbors, queues, next hops: there are none.
         kind if is_dump && kind % 4 == 2 => Vec::new(),
         // RTM_NEW…, RTM_DEL…, RTM_SET…
@@ -260,18 +287,21 @@ type Entry = fn(u32, &InterfaceState, IpAddr, u8) -> Message;
 
 /// All addresses of a family (0: of both), each as `entry` says it.
 fn dump(interfaces: &[(u32, InterfaceState)], family: u8, entry: Entry) -> Vec<Message> {
-    let is_wanted = |own: &IpAddr| match i32::from(family) {
-        libc::AF_INET => own.is_ipv4(),
-        libc::AF_INET6 => own.is_ipv6(),
-        libc::AF_UNSPEC => true,
-        _ => false,
-    };
     let mut messages = Vec::new();
     for (number, state) in interfaces {
-        let addresses = names::addresses(state).into_iter().filter(|(own, _)| is_wanted(own));
+        let addresses = names::addresses(state).into_iter().filter(|(own, _)| is_of_family(*own, family));
         messages.extend(addresses.map(|(own, length)| entry(*number, state, own, length)));
     }
     messages
+}
+
+fn is_of_family(address: IpAddr, family: u8) -> bool {
+    match i32::from(family) {
+        libc::AF_INET => address.is_ipv4(),
+        libc::AF_INET6 => address.is_ipv6(),
+        libc::AF_UNSPEC => true,
+        _ => false,
+    }
 }
 
 fn family_of(address: IpAddr) -> u8 {
@@ -307,19 +337,4 @@ fn address(number: u32, state: &InterfaceState, own: IpAddr, length: u8) -> Mess
         }
         IpAddr::V6(_) => message,
     }
-}
-
-/// `rtmsg` and its attributes: the subnet of an address is reached over its interface.
-fn route(number: u32, _: &InterfaceState, own: IpAddr, length: u8) -> Message {
-    let table = libc::RT_TABLE_MAIN;
-    let mut body =
-        vec![family_of(own), length, 0, 0, table, libc::RTPROT_KERNEL, libc::RT_SCOPE_LINK, libc::RTN_UNICAST];
-    body.extend(0u32.to_ne_bytes());
-    let subnet: Vec<u8> =
-        octets(own).iter().zip(octets(names::mask(own, length))).map(|(own, mask)| own & mask).collect();
-    Message::new(libc::RTM_NEWROUTE, &body)
-        .attribute(libc::RTA_TABLE, &u32::from(table).to_ne_bytes())
-        .attribute(libc::RTA_DST, &subnet)
-        .attribute(libc::RTA_PREFSRC, &octets(own))
-        .attribute(libc::RTA_OIF, &number.to_ne_bytes())
 }
