@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use log::Level;
 use sdk::core::{Closed, ConnectionId, Time};
+use sdk::socket::SocketError;
 
 use crate::adj_rib::AdjRibOut;
 use crate::config::{NeighborConfig, OpenMode};
@@ -24,6 +25,10 @@ pub const PORT: u16 = 179;
 /// TTL towards an external neighbor on a connected subnet, and towards all others.
 const TTL_DIRECT: u8 = 1;
 const TTL_FAR: u8 = 255;
+/// A connection for which there is no route is tried again after this, then after twice as long, and so on: when the router
+/// has just started, or an interface come up, the route is on its way. After so many tries only the ConnectRetry timer is left.
+const NO_ROUTE_PAUSE: Duration = Duration::from_millis(50);
+const NO_ROUTE_TRIES: u32 = 6;
 
 /// Who we are in a session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +69,15 @@ struct Slot {
     fsm: Fsm,
     /// Bytes of a message that is not all there yet.
     partial: Vec<u8>,
+}
+
+/// Tries before the ConnectRetry timer, because there was no route.
+#[derive(Debug, Default)]
+struct NoRoute {
+    /// How many there were.
+    tries: u32,
+    /// When the next is due.
+    next: Option<Time>,
 }
 
 /// What is counted for `show`.
@@ -108,6 +122,7 @@ pub struct Neighbor {
     pub adj_rib_out: AdjRibOut,
     main: Slot,
     rival: Option<Slot>,
+    no_route: NoRoute,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,6 +157,7 @@ impl Neighbor {
             adj_rib_out: AdjRibOut::default(),
             main: Slot::default(),
             rival: None,
+            no_route: NoRoute::default(),
         }
     }
 
@@ -206,7 +222,7 @@ impl Neighbor {
 
     /// The interface to the neighbor is down: nothing can be sent to it.
     pub fn link_down(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) -> Change {
-        let down = Event::Failed(Closed::Failed(sdk::socket::SocketError::NetworkDown));
+        let down = Event::Failed(Closed::Failed(SocketError::NetworkDown));
         self.observe(now, speaker, outbox, |neighbor, outbox| {
             for which in [Which::Rival, Which::Main] {
                 let connection = neighbor.slot(which).and_then(|slot| slot.fsm.state().connection());
@@ -220,6 +236,12 @@ impl Neighbor {
 
     /// The interface to the neighbor is up: no need to wait for the ConnectRetry timer.
     pub fn link_up(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) {
+        self.no_route = NoRoute::default();
+        self.try_now(now, speaker, outbox);
+    }
+
+    /// Opens a connection before the ConnectRetry timer expires.
+    fn try_now(&mut self, now: Time, speaker: Speaker, outbox: &mut Outbox) {
         if matches!(self.main.fsm.state(), State::Active { retry_at: Some(_) }) {
             let event = Event::ConnectRetryExpired(outbox.fresh_connection());
             self.step(now, Which::Main, event, speaker, outbox);
@@ -375,7 +397,7 @@ impl Neighbor {
     /// The next timer of both connections.
     pub fn next_timer(&self) -> Option<Time> {
         let times = [Which::Main, Which::Rival].into_iter().filter_map(|which| self.slot(which)?.fsm.next_timer());
-        times.map(|(at, _)| at).min()
+        times.map(|(at, _)| at).chain(self.no_route.next).min()
     }
 
     /// Timers due by `now` have expired.
@@ -392,6 +414,9 @@ impl Neighbor {
                     Timer::Keepalive => Event::KeepaliveTimerExpired,
                 };
                 neighbor.step(now, which, event, speaker, outbox);
+            }
+            if neighbor.no_route.next.take_if(|at| *at <= now).is_some() {
+                neighbor.try_now(now, speaker, outbox);
             }
         })
     }
@@ -468,8 +493,21 @@ impl Neighbor {
                     let hold = session.agreement.hold.as_secs();
                     outbox.log(Level::Info, format!("neighbor {}: Established, hold time {hold} s", self.address));
                 }
-                Action::Ended(reason) => self.ended(phase, reason, outbox),
+                Action::Ended(reason) => {
+                    if reason == DownReason::Closed(Closed::Failed(SocketError::NetworkUnreachable)) {
+                        self.await_route(now);
+                    }
+                    self.ended(phase, reason, outbox);
+                }
             }
+        }
+    }
+
+    fn await_route(&mut self, now: Time) {
+        let NoRoute { tries, next } = &mut self.no_route;
+        if *tries < NO_ROUTE_TRIES {
+            *next = Some(now + NO_ROUTE_PAUSE * 2_u32.pow(*tries));
+            *tries += 1;
         }
     }
 
@@ -533,6 +571,7 @@ impl Neighbor {
             // Attempts before the first session are over; from now on an error is one of a session.
             self.last_error = None;
         }
+        self.no_route = NoRoute::default();
         self.established_at = Some(now);
         self.peer = Some(Arc::new(Peer {
             address: self.address,

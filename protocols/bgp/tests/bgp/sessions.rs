@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use isthmus_bgp::packet::Open;
-use sdk::core::{Closed, Input, ProtocolCore};
+use sdk::core::{Closed, Input, ProtocolCore, Time};
 use sdk::show::Value;
 use sdk::socket::SocketError;
 
@@ -97,6 +97,27 @@ fn a_second_connection_that_breaks_is_no_error_of_the_session_that_stands() {
 }
 
 #[test]
+fn a_neighbor_to_whom_no_route_leads_yet_is_tried_again_soon_and_then_when_the_retry_timer_expires() {
+    let config = EXTERNAL.replace("  session-open-mode passive-only\n", "");
+    let mut peer = Peer::new(&config);
+    let mut tried_at = Vec::new();
+    for millis in (0..20_000).step_by(10) {
+        peer.now = Time::ZERO + Duration::from_millis(millis);
+        peer.core.handle_timeout(peer.now);
+        peer.drain();
+        if let Some(connection) = peer.dialed.take() {
+            tried_at.push(millis);
+            let error = SocketError::NetworkUnreachable;
+            peer.core.handle_input(peer.now, Input::ConnectFailed { connection, error });
+            peer.drain();
+        }
+    }
+    let since_first: Vec<u64> = tried_at.iter().map(|at| at - tried_at[0]).collect();
+    assert_eq!(since_first[..7], [0, 50, 150, 350, 750, 1_550, 3_150]);
+    assert_eq!(since_first[7..9], [8_150, 13_150], "the ConnectRetry time is five seconds");
+}
+
+#[test]
 fn a_silent_neighbor_is_dead_after_the_hold_time() {
     let mut network = pair();
     network.run(10);
@@ -185,10 +206,11 @@ fn a_session_from_loopback_to_loopback_speaks_from_the_update_source() {
 fn a_far_neighbor_is_tried_at_once_when_a_way_leads_there() {
     let config = bgp(64501, "192.0.2.1", &[], &[("192.0.2.2", 64501)]);
     let mut network = Network::new(&[(&["10.0.0.0/31"], &config)]);
-    network.run(1);
+    // Until only the connect retry timer is left.
+    network.run(4);
     let before = network.routers[0].connects;
     network.set_far(0, "192.0.2.2", Some(1));
-    network.run(1);
+    network.run_for(Duration::from_millis(20));
     assert_eq!(network.routers[0].connects, before + 1, "and not only when the connect retry timer expires");
 }
 
