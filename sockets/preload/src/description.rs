@@ -138,6 +138,11 @@ impl Description {
         self.stream.lock()
     }
 
+    /// The same before a fork: in the child nobody waits for it who is not there.
+    pub fn lock_for_fork(&self) -> Guard<'_, Option<Stream>> {
+        self.stream.lock_alone()
+    }
+
     /// Who waits: whoever has this lock takes no other one.
     pub fn waiters(&self) -> Taken<'_, Waiters> {
         lock::take(&self.waiters)

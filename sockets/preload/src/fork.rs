@@ -49,7 +49,7 @@ extern "C" fn before() {
     let mut waiters = Vec::new();
     if matches!(*state, State::Attached(_) | State::Orphan(_)) {
         for description in DESCRIPTIONS.all() {
-            let mut stream = description.lock();
+            let mut stream = description.lock_for_fork();
             if let Some(stream) = stream.as_mut()
                 && let Err(error) = stream.channel().share()
             {

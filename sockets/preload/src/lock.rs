@@ -99,6 +99,13 @@ impl<T> Leaning<T> {
         Guard { lock: self, host, of_thread: PhantomData }
     }
 
+    /// The same, as a guest in any case: no other thread is about to come in, not even to wait inside.
+    pub fn lock_alone(&self) -> Guard<'_, T> {
+        mem::forget(Inside::enter());
+        self.enter_as_guest();
+        Guard { lock: self, host: None, of_thread: PhantomData }
+    }
+
     /// Its name where hosts say which they have.
     fn address(&self) -> usize {
         (&raw const self.value).addr()
@@ -134,7 +141,11 @@ impl<T> Leaning<T> {
         let host: Option<&'static Host> = unsafe { self.host.load(Ordering::Relaxed).as_ref() };
         match (host, own) {
             (Some(host), Some(own)) if ptr::eq(host, own) => {
-                // Inside itself it cannot be: it is here. What it has beside this one it goes on having as a host.
+                while host.at.load(Ordering::Relaxed) == self.address() {
+                    // A handler that libc was not told of, and that is not put off, has interrupted the host.
+                    std::thread::park();
+                }
+                // What it has beside this one it goes on having as a host.
                 self.guest_inside.store(true, Ordering::Relaxed);
             }
             (Some(host), own) => {

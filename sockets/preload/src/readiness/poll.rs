@@ -11,7 +11,7 @@ use super::{Look, look_at, poll_events};
 use crate::description::{Description, Held, Kind};
 use crate::process::Listener;
 use crate::signals::Watch;
-use crate::{kernel, stream, table, wait};
+use crate::{datagram, kernel, stream, table, wait};
 
 /// One of our sockets among what is waited for.
 struct Ours {
@@ -134,7 +134,14 @@ fn look(fds: &mut [pollfd], ours: &mut [Ours], how: Look) -> usize {
 fn look_out(fds: &mut [pollfd], ours: &mut [Ours]) -> usize {
     let spins = |one: &Ours| one.held.description().lock().as_ref().is_some_and(super::is_direct);
     if !ours.iter().any(spins) {
-        return 0;
+        // Of datagrams one socket at a time is looked out for: the first that they are waited for at.
+        let hears = |one: &&mut Ours| {
+            one.held.kind() == Kind::Datagram && fds.get(one.at).is_some_and(|fd| fd.events & libc::POLLIN != 0)
+        };
+        if let Some(one) = ours.iter_mut().find(hears) {
+            datagram::look_out(one.held);
+        }
+        return look(fds, ours, Look::Glance);
     }
     let start = Instant::now();
     loop {
