@@ -376,7 +376,7 @@ impl Process {
             self.input.handle_own(now, &mut self.plane, &mut self.deliveries);
             let deliveries = std::mem::take(&mut self.deliveries);
             if deliveries.is_empty() {
-                return;
+                return self.datagrams.ring();
             }
             for delivery in deliveries {
                 match delivery {

@@ -37,6 +37,8 @@ use crate::wire::ipv4::protocol;
 
 /// Requests of one socket that are carried out in one turn: others have a turn too.
 const REQUESTS_PER_TURN: usize = 256;
+/// Bytes of datagrams that a process is woken for at once: a quarter of its ring, so that it can make room in time.
+const MAX_UNRUNG: usize = 64 * 1024;
 /// Groups of one socket.
 const GROUPS: usize = 256;
 
@@ -72,6 +74,8 @@ pub struct Datagrams {
     ports: BTreeMap<VrId, PortSpace>,
     /// Sockets with requests left over from their last turn.
     unfinished: BTreeSet<SocketId>,
+    /// Sockets whose processes may sleep on datagrams, and how many bytes of them.
+    unrung: BTreeMap<SocketId, usize>,
     /// Since they were last asked for.
     groups_changed: bool,
     next_id: u64,
@@ -482,7 +486,18 @@ impl Datagrams {
         }
     }
 
-    /// A packet for us came that is neither TCP nor ICMP. `false`: no socket wants it.
+    /// Wakes who got datagrams: once, however many there were. A process that is woken by the first of many deals with that
+    /// one alone, on the CPU of whoever has the others.
+    pub fn ring(&mut self) {
+        for (id, _) in std::mem::take(&mut self.unrung) {
+            if let Some(Err(error)) = self.sockets.get_mut(&id).map(|socket| socket.channel.notify()) {
+                log::debug!("a datagram socket: {error}");
+            }
+        }
+    }
+
+    /// A packet for us came that is neither TCP nor ICMP. `false`: no socket wants it. [`ring`](Self::ring) when there are no
+    /// more.
     pub fn receive(&mut self, plane: &Plane, vr: VrId, packet: &Packet) -> bool {
         let interface = packet.meta.interface.and_then(|index| plane.topology.by_index(index));
         // A checksum that is still open was never on a wire; one that is verified was seen by the medium.
@@ -512,6 +527,11 @@ impl Datagrams {
         for id in receivers {
             if let Some(socket) = self.sockets.get_mut(&id) {
                 socket.deliver(&header, payload);
+                let bytes = self.unrung.entry(id).or_default();
+                *bytes += payload.len();
+                if *bytes > MAX_UNRUNG {
+                    self.ring();
+                }
             }
         }
         true
@@ -646,9 +666,9 @@ impl DatagramSocket {
         IfibEntry { target: PuntTarget::Socket(id), class }
     }
 
-    /// Gives it a datagram if there is room.
+    /// Gives it a datagram if there is room. Its bell is rung later.
     fn deliver(&mut self, header: &EncodedHeader, payload: &[u8]) {
-        if !self.channel.write_record_parts(&[header.as_bytes(), payload]).unwrap_or(false) {
+        if !self.channel.tx.write_record_parts(&[header.as_bytes(), payload]).unwrap_or(false) {
             self.dropped += 1;
         }
     }

@@ -228,6 +228,24 @@ fn every_raw_socket_gets_a_copy_and_of_a_group_those_that_joined() {
 }
 
 #[test]
+fn a_process_that_sleeps_is_woken_once_behind_all_that_came_for_it() {
+    let mut router = Router::new();
+    let (mut red, mut blue) = (router.open("red", OSPF), router.open("blue", OSPF));
+    assert!(heard(&mut red).is_some() && heard(&mut blue).is_some());
+    assert!(blue.arm_read().unwrap());
+    (0..10).for_each(|number| router.send(&mut red, "10.0.0.1:0", &[number]));
+    assert!(!blue.acknowledge_bell().unwrap(), "more may come");
+    router.datagrams.ring();
+    assert!(blue.acknowledge_bell().unwrap());
+    assert_eq!(std::iter::from_fn(|| received(&mut blue)).count(), 10);
+    // It is to make room in time.
+    assert!(blue.arm_read().unwrap());
+    (0..70).for_each(|_| router.send(&mut red, "10.0.0.1:0", &[7; 1000]));
+    assert!(blue.acknowledge_bell().unwrap());
+    assert_eq!(std::iter::from_fn(|| received(&mut blue)).count(), 70);
+}
+
+#[test]
 fn what_cannot_be_sent_is_said_to_the_process() {
     let mut router = Router::new();
     let mut socket = router.open("red", DatagramProtocol::Udp { port: 9 });
