@@ -224,20 +224,24 @@ impl<C: ProtocolCore> Shell<C> {
         true
     }
 
+    /// All that came, one after the other: looking at the other parts between two datagrams would cost more than they do.
     fn pump_datagrams(&mut self) -> bool {
-        let Some(event) = self.connections.poll_datagram() else { return false };
-        match &event {
-            DatagramEvent::Bound { socket } => match self.held {
-                Some(_) => _ = self.bound.insert(*socket),
-                None => self.input(Input::Bound { socket: *socket }),
-            },
-            DatagramEvent::Received { socket, message } => self.input(Input::Datagram { socket: *socket, message }),
-            DatagramEvent::BindFailed { socket, error } => {
-                log::error!("datagram socket: {error}");
-                self.input(Input::BindFailed { socket: *socket, error: *error });
+        let mut happened = false;
+        while let Some(event) = self.connections.poll_datagram() {
+            happened = true;
+            match &event {
+                DatagramEvent::Bound { socket } => match self.held {
+                    Some(_) => _ = self.bound.insert(*socket),
+                    None => self.input(Input::Bound { socket: *socket }),
+                },
+                DatagramEvent::Received { socket, message } => self.input(Input::Datagram { socket: *socket, message }),
+                DatagramEvent::BindFailed { socket, error } => {
+                    log::error!("datagram socket: {error}");
+                    self.input(Input::BindFailed { socket: *socket, error: *error });
+                }
             }
         }
-        true
+        happened
     }
 
     fn asked(&mut self, asked: Asked) {
