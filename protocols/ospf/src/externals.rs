@@ -56,15 +56,24 @@ impl Ospf {
     /// The RIB told of routes of others.
     pub(crate) fn redistributed(&mut self, now: Time, changes: Vec<RedistributedChange>) {
         for change in changes {
-            self.outside.routes.change(change);
+            let prefix = self.outside.routes.change(change);
+            self.external_changed(now, prefix);
         }
-        self.part_changed(now, Part::Externals);
+    }
+
+    /// A route of another protocol is another, or gone.
+    fn external_changed(&mut self, now: Time, prefix: IpNet) {
+        // Those of IPv6 are OSPFv3's.
+        if let IpNet::V4(prefix) = prefix {
+            self.stale_externals.insert(prefix);
+            self.originate_soon(now);
+        }
     }
 
     /// It told all.
     pub(crate) fn redistribution_complete(&mut self, now: Time) {
-        if !self.outside.routes.complete().is_empty() {
-            self.part_changed(now, Part::Externals);
+        for prefix in self.outside.routes.complete() {
+            self.external_changed(now, prefix);
         }
     }
 
@@ -138,22 +147,8 @@ impl Ospf {
         let mut told = BTreeMap::new();
         let Some(config) = &self.config else { return told };
         for route in self.outside.routes.iter() {
-            // Those of IPv6 are OSPFv3's.
-            let (IpNet::V4(prefix), Some(redistribute)) = (route.prefix, config.redistribute.get(&route.protocol))
-            else {
-                continue;
-            };
-            // The RIB tells what any process of this VR asks for.
-            if !redistribute.wanted.takes(route) || prefix == DEFAULT_ROUTE || self.is_announced(prefix) {
-                continue;
-            }
-            let lsa = ExternalLsa {
-                prefix,
-                metric: redistribute.metric,
-                forwarding: self.forwarding_of(route),
-                tag: redistribute.tag.unwrap_or(route.tag),
-            };
-            told.insert(prefix, lsa);
+            let lsa = self.told_of(config, route);
+            told.extend(lsa.map(|lsa| (lsa.prefix, lsa)));
         }
         if let Some(default) = config.default_route.filter(|default| default.always || self.outside.has_default) {
             let metric = ExternalMetric::Type2(default.metric);
@@ -161,6 +156,38 @@ impl Ospf {
             told.insert(DEFAULT_ROUTE, lsa);
         }
         told
+    }
+
+    /// What it tells of a route of another protocol.
+    fn told_of(&self, config: &InstanceConfig, route: &Redistributed) -> Option<ExternalLsa> {
+        // Those of IPv6 are OSPFv3's.
+        let IpNet::V4(prefix) = route.prefix else { return None };
+        let redistribute = config.redistribute.get(&route.protocol)?;
+        // The RIB tells what any process of this VR asks for.
+        if !redistribute.wanted.takes(route) || prefix == DEFAULT_ROUTE || self.is_announced(prefix) {
+            return None;
+        }
+        let (metric, forwarding) = (redistribute.metric, self.forwarding_of(route));
+        Some(ExternalLsa { prefix, metric, forwarding, tag: redistribute.tag.unwrap_or(route.tag) })
+    }
+
+    /// What it tells of the route of another protocol to a prefix, if there is one.
+    pub(crate) fn told_of_prefix(&self, prefix: Ipv4Net) -> Option<ExternalLsa> {
+        self.told_of(self.config.as_ref()?, self.outside.routes.get(prefix.into())?)
+    }
+
+    /// Whether it tells of a shorter prefix that begins at the same address.
+    pub(crate) fn tells_shorter(&self, prefix: Ipv4Net) -> bool {
+        let shorter = (0..prefix.prefix_len()).map(|length| Ipv4Net::new_assert(prefix.network(), length));
+        let mut here = shorter.filter(|shorter| shorter.network() == prefix.network());
+        here.any(|shorter| self.told_of_prefix(shorter.trunc()).is_some())
+    }
+
+    /// Whether what it tells of a prefix follows from that prefix alone: NSSAs have LSAs of their own, and are translated;
+    /// at 0.0.0.0 is the default route.
+    pub(crate) fn tells_by_itself(&self, prefix: Ipv4Net) -> bool {
+        let has = |kind| self.active_areas().any(|(_, area)| area.config.kind == kind);
+        has(AreaKind::Normal) && !has(AreaKind::Nssa) && prefix.network() != DEFAULT_ROUTE.network()
     }
 
     /// Whether a prefix is a subnet that OSPF runs on, and so is told of already.

@@ -82,6 +82,8 @@ pub struct Ospf {
     pub(crate) originate_at: Option<Time>,
     /// Which of them may not.
     pub(crate) stale: BTreeSet<Part>,
+    /// Prefixes outside of which they may not.
+    pub(crate) stale_externals: BTreeSet<Ipv4Net>,
     pub(crate) spf: SpfDelay,
     spf_reason: Option<LsaKey>,
     spf_changes: u64,
@@ -114,6 +116,7 @@ impl Ospf {
             flood_at: None,
             originate_at: None,
             stale: BTreeSet::new(),
+            stale_externals: BTreeSet::new(),
             spf: SpfDelay::new(SpfDelayConfig::default()),
             spf_reason: None,
             spf_changes: 0,
@@ -192,6 +195,11 @@ impl Ospf {
     /// What it says in LSAs of a part may be.
     pub(crate) fn part_changed(&mut self, now: Time, part: Part) {
         self.stale.insert(part);
+        self.originate_soon(now);
+    }
+
+    /// It is looked at what this router says.
+    pub(crate) fn originate_soon(&mut self, now: Time) {
         self.originate_at = Some(self.originate_at.map_or(now, |at| at.min(now)));
     }
 

@@ -16,8 +16,8 @@ use crate::instance::Ospf;
 use crate::interface::Interface;
 use crate::lsdb::{Entry, Place, Source};
 use crate::packet::{
-    AreaId, Lsa, LsaKey, LsaType, MAX_AGE, NetworkLsa, Options, RouterFlags, RouterId, RouterLink, RouterLinkKind,
-    RouterLsa, SequenceNumber,
+    AreaId, Lsa, LsaBody, LsaKey, LsaType, MAX_AGE, NetworkLsa, Options, RouterFlags, RouterId, RouterLink,
+    RouterLinkKind, RouterLsa, SequenceNumber,
 };
 
 /// A link that nobody is to use who has another: RFC 6987.
@@ -34,6 +34,16 @@ impl Wanted {
     fn is(&self, entry: &Entry) -> bool {
         entry.lsa.header.options == self.options && entry.lsa.body_bytes() == self.body
     }
+}
+
+/// What became of the LSA of a prefix.
+enum Originated {
+    /// The database says what is wanted.
+    Now,
+    /// It is to be looked at again then.
+    Later(Time),
+    /// What it says depends on other prefixes, or theirs on it.
+    WithOthers,
 }
 
 /// All that is wanted, by database.
@@ -80,35 +90,81 @@ impl Ospf {
     pub(crate) fn originate_all(&mut self, now: Time) {
         let Some(router) = self.router_id else { return };
         let mut next: Option<Time> = None;
+        let mut later = |due| next = Some(next.map_or(due, |next: Time| next.min(due)));
+        for prefix in std::mem::take(&mut self.stale_externals) {
+            match self.originate_external(now, router, prefix) {
+                Originated::Now => {}
+                Originated::Later(due) => {
+                    self.stale_externals.insert(prefix);
+                    later(due);
+                }
+                Originated::WithOthers => _ = self.stale.insert(Part::Externals),
+            }
+        }
         for part in std::mem::take(&mut self.stale) {
             if let Some(due) = self.originate_part(now, router, part) {
                 self.stale.insert(part);
-                next = Some(next.map_or(due, |next| next.min(due)));
+                later(due);
             }
         }
         self.originate_at = next;
     }
 
+    /// The AS-external-LSA of one prefix, if no other one is concerned.
+    fn originate_external(&mut self, now: Time, router: RouterId, prefix: Ipv4Net) -> Originated {
+        if self.stale.contains(&Part::Externals) || self.stopped || !self.tells_by_itself(prefix) {
+            return Originated::WithOthers;
+        }
+        let wanted = self.told_of_prefix(prefix);
+        let key = LsaKey::new(LsaType::External, prefix.network(), router);
+        let entry = self.external.get(&key).filter(|entry| !entry.is_max_age(now));
+        let told = entry.and_then(|entry| match entry.lsa.body() {
+            Ok(LsaBody::External(lsa)) => Some(lsa.prefix),
+            Ok(_) | Err(_) => None,
+        });
+        match (wanted, told) {
+            (_, Some(other)) if other != prefix => Originated::WithOthers,
+            (Some(lsa), _) => {
+                let wanted = Wanted { options: Options::E, body: lsa.encode() };
+                let due = self.bring_about(now, &Place::As, key, &wanted);
+                due.map_or(Originated::Now, Originated::Later)
+            }
+            // A shorter one at the same address has another ID as long as this one has that.
+            (None, Some(_)) if self.tells_shorter(prefix) => Originated::WithOthers,
+            (None, Some(_)) => {
+                self.flush_lsa(now, &Place::As, &key);
+                Originated::Now
+            }
+            (None, None) => Originated::Now,
+        }
+    }
+
+    /// Makes a database say what is wanted of one LSA. When, if its back-off is not over.
+    fn bring_about(&mut self, now: Time, place: &Place, key: LsaKey, wanted: &Wanted) -> Option<Time> {
+        let entry = self.lsdb(place).and_then(|lsdb| lsdb.get(&key));
+        let is_so = |entry: &Entry| entry.source == Source::Ours && !entry.is_max_age(now) && wanted.is(entry);
+        if entry.is_some_and(is_so) {
+            return None;
+        }
+        let config = self.config.as_ref()?.lsa;
+        let backoff = self.backoffs.entry((place.clone(), key)).or_default();
+        let due = backoff.due(now, &config);
+        if due > now {
+            return Some(due);
+        }
+        backoff.originated(now, &config);
+        self.originate(now, place, key, wanted.options, &wanted.body);
+        None
+    }
+
     /// The same for a part; when it is to be looked at again, if some must wait.
     fn originate_part(&mut self, now: Time, router: RouterId, part: Part) -> Option<Time> {
-        let backoff_config = self.config.as_ref().map(|config| config.lsa);
         let wanted = self.wanted(router, part);
         let mut next: Option<Time> = None;
         for ((place, key), wanted) in &wanted {
-            let entry = self.lsdb(place).and_then(|lsdb| lsdb.get(key));
-            let is_so = |entry: &Entry| entry.source == Source::Ours && !entry.is_max_age(now) && wanted.is(entry);
-            if entry.is_some_and(is_so) {
-                continue;
-            }
-            let Some(config) = &backoff_config else { continue };
-            let backoff = self.backoffs.entry((place.clone(), *key)).or_default();
-            let due = backoff.due(now, config);
-            if due > now {
+            if let Some(due) = self.bring_about(now, place, *key, wanted) {
                 next = Some(next.map_or(due, |next| next.min(due)));
-                continue;
             }
-            backoff.originated(now, config);
-            self.originate(now, place, *key, wanted.options, &wanted.body);
         }
         for place in self.places() {
             let is_void = |key: &LsaKey| self.is_own(key, router) && !wanted.contains_key(&(place.clone(), *key));

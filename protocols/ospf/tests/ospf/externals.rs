@@ -156,3 +156,50 @@ fn what_a_former_rib_told_is_told_on_until_the_new_one_has_told_everything() {
     assert_eq!(route_to(&network, 0, "198.51.100.0/24"), None);
     assert!(route_to(&network, 0, "203.0.113.0/24").is_some());
 }
+
+/// Numbers that look random and are the same each time.
+fn numbers(mut state: u64) -> impl FnMut(u64) -> u64 {
+    move |below| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (state >> 33) % below
+    }
+}
+
+#[test]
+fn rfc_2328_appendix_e_whatever_changes_in_whatever_order_each_prefix_is_told_once_as_it_is() {
+    // Within each other, and several at one address.
+    let prefixes =
+        ["10.9.0.0/8", "10.0.0.0/16", "10.0.0.0/24", "10.0.0.0/30", "10.0.0.0/32", "10.0.0.1/32", "10.0.1.0/24"];
+    for seed in 0..200 {
+        let mut random = numbers(seed);
+        let mut network = chain("", "", " redistribute static\n");
+        let mut expected = std::collections::BTreeMap::new();
+        for _ in 0..4 + random(12) {
+            let prefix = ipnet::Ipv4Net::trunc(&prefixes[random(7) as usize].parse().unwrap()).to_string();
+            if random(3) == 0 {
+                expected.remove(&prefix);
+                withdraw(&mut network, 3, &prefix);
+            } else {
+                let tag = random(100);
+                tell(&mut network, 3, &format!("{prefix} static 0 tag={tag}"));
+                expected.insert(prefix, tag.to_string());
+            }
+            if random(4) == 0 {
+                network.seconds(random(8));
+            }
+        }
+        network.seconds(30);
+        let told = lsas(&network, 0, "external");
+        let told: Vec<(String, String)> = told
+            .iter()
+            .map(|lsa| {
+                let words: Vec<&str> = lsa.split(' ').collect();
+                let prefix: ipnet::Ipv4Net = words[3].parse().unwrap();
+                assert!(prefix.contains(&words[1].parse::<std::net::Ipv4Addr>().unwrap()), "{lsa}");
+                (prefix.to_string(), words.last().unwrap().to_string())
+            })
+            .collect();
+        let all: std::collections::BTreeMap<_, _> = told.iter().cloned().collect();
+        assert_eq!((told.len(), &all), (expected.len(), &expected), "seed {seed}: {told:?}");
+    }
+}
