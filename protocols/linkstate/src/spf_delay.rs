@@ -111,6 +111,11 @@ impl SpfDelay {
         self.run_at.take_if(|at| *at <= now).is_some()
     }
 
+    /// Something else comes first: no calculation is due earlier.
+    pub fn not_before(&mut self, time: Time) {
+        self.run_at = self.run_at.map(|at| at.max(time));
+    }
+
     fn expire(&mut self, now: Time) {
         if let SpfDelayState::ShortWait { learned_at, quiet_at } = self.state
             && learned_at <= now

@@ -212,7 +212,7 @@ impl Ospf {
             if came_by.is_some() && (sender_is_designated || interface.state == InterfaceState::Backup) {
                 continue;
             }
-            interface.to_flood.insert(header.key);
+            interface.to_flood.push(header.key);
             went_back |= came_by.is_some();
         }
         went_back
@@ -303,7 +303,9 @@ impl Ospf {
         let queued = |(_, interface): &(&InterfaceName, &Interface)| !interface.to_flood.is_empty();
         for name in self.interfaces.iter().filter(queued).map(|(name, _)| name.clone()).collect::<Vec<_>>() {
             let Some(interface) = self.interfaces.get_mut(&name) else { continue };
-            let keys: Vec<LsaKey> = std::mem::take(&mut interface.to_flood).into_iter().collect();
+            let mut keys = std::mem::take(&mut interface.to_flood);
+            keys.sort_unstable();
+            keys.dedup();
             let to = interface.flood_destination();
             self.send_updates(now, &name, to, &keys);
         }
@@ -332,7 +334,10 @@ impl Ospf {
             let (now_sent, later) = rest.split_at(count);
             rest = later;
             let with_age = now_sent.iter().map(|(lsa, age)| (lsa, *age));
-            self.transmit(now, name, to, PacketKind::LinkStateUpdate, |into| LinkStateUpdate::encode(with_age, into));
+            self.transmit(now, name, to, PacketKind::LinkStateUpdate, |into| {
+                into.reserve(room);
+                LinkStateUpdate::encode(with_age, into);
+            });
         }
     }
 

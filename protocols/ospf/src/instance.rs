@@ -533,6 +533,10 @@ impl ProtocolCore for Ospf {
         self.take_early(now);
         self.interface_timers(now);
         self.age_lsas(now);
+        if self.flood_at.is_some() {
+            // Neighbors are told first, and calculate at the same time.
+            self.spf.not_before(now + Duration::from_nanos(1));
+        }
         // What this router says itself is a reason for a calculation, too.
         self.flush(now);
         if self.spf.is_due(now) {

@@ -1,6 +1,6 @@
 //! An interface that OSPF runs on: RFC 2328 section 9.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
 use ipnet::Ipv4Net;
@@ -81,8 +81,8 @@ pub struct Interface {
     pub acknowledgments: Vec<LsaHeader>,
     /// When they go out.
     pub acknowledge_at: Option<Time>,
-    /// What is to be flooded at the end of the turn.
-    pub to_flood: BTreeSet<LsaKey>,
+    /// What is to be flooded at the end of the turn; some perhaps more than once.
+    pub to_flood: Vec<LsaKey>,
     /// Opaque LSAs of the link.
     pub lsdb: Lsdb,
     /// Number of the last packet with a digest.
@@ -115,7 +115,7 @@ impl Interface {
             wait_at: None,
             acknowledgments: Vec::new(),
             acknowledge_at: None,
-            to_flood: BTreeSet::new(),
+            to_flood: Vec::new(),
             lsdb: Lsdb::default(),
             auth_sequence: 0,
             refused: BTreeMap::new(),

@@ -131,8 +131,8 @@ impl LsaType {
     }
 }
 
-/// What an LSA is about: all its instances have the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+/// What an LSA is about: all its instances have the same. In order of type, Link State ID and router.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LsaKey {
     /// Type.
     pub kind: LsaType,
@@ -146,6 +146,27 @@ impl LsaKey {
     /// Of these.
     pub fn new(kind: LsaType, id: Ipv4Addr, router: RouterId) -> Self {
         Self { kind, id, router }
+    }
+
+    /// The same as one number: a database is searched several times for each LSA that comes, and addresses are compared
+    /// byte by byte.
+    #[inline]
+    fn rank(self) -> u128 {
+        u128::from(self.kind as u8) << 64 | u128::from(u32::from(self.id)) << 32 | u128::from(u32::from(self.router))
+    }
+}
+
+impl Ord for LsaKey {
+    #[inline]
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.rank().cmp(&other.rank())
+    }
+}
+
+impl PartialOrd for LsaKey {
+    #[inline]
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
     }
 }
 

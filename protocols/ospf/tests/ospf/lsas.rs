@@ -8,12 +8,12 @@ use ospf::packet::{
     BACKBONE, Body, Frame, LinkStateUpdate, Lsa, LsaKey, LsaType, MAX_AGE, Options, PacketKind, SequenceNumber,
     SummaryLsa, encode,
 };
-use sdk::core::{Input, ProtocolCore};
+use sdk::core::{DatagramCommand, Input, Output, ProtocolCore};
 use sdk::datagram::ProcessMessage;
 use sdk::rib::{Redistributed, RedistributedChange, RibUpdate};
 
 use crate::areas::{chain, lsas, routes};
-use crate::network::{Network, id, name};
+use crate::network::{Network, Router, id, name};
 use crate::peer::{ALL_SPF_ROUTERS, Conversation, OWN, PEER, config, router_lsa};
 
 fn summary(id: [u8; 4], router: Ipv4Addr, metric: u32) -> Lsa {
@@ -252,8 +252,8 @@ fn section_13_4_a_network_lsa_of_an_address_that_is_this_routers_is_taken_back()
     assert!(conversation.said().contains(&format!("update [{key} 0x00000005 age {MAX_AGE}]")));
 }
 
-#[test]
-fn section_13_3_lsas_of_several_packets_that_come_together_go_on_in_one() {
+/// Three routers in a row, joined by point-to-point links.
+fn row_of_three() -> Network {
     let mut network = Network::default();
     let segments = [network.segment(), network.segment()];
     let interface = |name: &str| format!("  interface {name}\n   network point-to-point\n");
@@ -267,23 +267,59 @@ fn section_13_3_lsas_of_several_packets_that_come_together_go_on_in_one() {
     }
     network.seconds(30);
     network.sent.clear();
+    network
+}
+
+/// An update of the first of them to the second.
+fn update_of_first(lsa: &Lsa) -> ProcessMessage {
+    let update = |into: &mut Vec<u8>| LinkStateUpdate::encode([(lsa, 1)].into_iter(), into);
+    let packet = encode(PacketKind::LinkStateUpdate, id(0), BACKBONE, update);
+    let payload = Authentication::Null.sign(packet, 0, |_| false).remove(0);
+    let mut message = ProcessMessage::to(SocketAddr::new(ALL_SPF_ROUTERS.into(), 0), payload);
+    message.addresses.source = "10.0.0.0:0".parse().unwrap();
+    message.interface = Some(name("left"));
+    message
+}
+
+/// LSAs of an update; `None`: it is another packet.
+fn lsas_of_update(message: &ProcessMessage) -> Option<usize> {
+    let frame = Frame::parse(&message.payload).unwrap();
+    match Body::parse(&frame).unwrap() {
+        Body::LinkStateUpdate(update) => Some(update.lsas().count()),
+        _ => None,
+    }
+}
+
+#[test]
+fn section_13_3_lsas_of_several_packets_that_come_together_go_on_in_one() {
+    let mut network = row_of_three();
     for number in 0..5 {
-        let lsa = summary([10, 9, number, 0], id(0), 7);
-        let update = |into: &mut Vec<u8>| LinkStateUpdate::encode([(&lsa, 1)].into_iter(), into);
-        let packet = encode(PacketKind::LinkStateUpdate, id(0), BACKBONE, update);
-        let payload = Authentication::Null.sign(packet, 0, |_| false).remove(0);
-        let mut message = ProcessMessage::to(SocketAddr::new(ALL_SPF_ROUTERS.into(), 0), payload);
-        message.addresses.source = "10.0.0.0:0".parse().unwrap();
-        message.interface = Some(name("left"));
+        let message = update_of_first(&summary([10, 9, number, 0], id(0), 7));
         network.input(1, Input::Datagram { socket: ospf::links::SOCKET, message: &message });
     }
     network.run(Duration::from_millis(10));
-    let updates = network.sent.iter().filter_map(|(_, router, message)| {
-        let frame = Frame::parse(&message.payload).unwrap();
-        match Body::parse(&frame).unwrap() {
-            Body::LinkStateUpdate(update) if *router == 1 => Some(update.lsas().count()),
-            _ => None,
-        }
-    });
-    assert_eq!(updates.collect::<Vec<_>>(), [5]);
+    let of_second = network.sent.iter().filter(|(_, router, _)| *router == 1);
+    assert_eq!(of_second.filter_map(|(_, _, message)| lsas_of_update(message)).collect::<Vec<_>>(), [5]);
+}
+
+#[test]
+fn section_13_3_what_came_goes_on_before_a_table_is_calculated() {
+    let mut network = row_of_three();
+    let now = network.now;
+    let message = update_of_first(&summary([10, 9, 0, 0], id(0), 7));
+    let second = &mut network.routers[1];
+    let runs = |router: &Router, now| router.show(now, "ospf spf log", &["reason"]).len();
+    let before = runs(second, now);
+    second.core.handle_input(now, Input::Datagram { socket: ospf::links::SOCKET, message: &message });
+    second.core.handle_timeout(now);
+    let sends = |output| match output {
+        Output::Datagram { command: DatagramCommand::Send(message), .. } => lsas_of_update(&message),
+        _ => None,
+    };
+    assert_eq!(std::iter::from_fn(|| second.core.poll_output()).find_map(sends), Some(1));
+    assert_eq!(runs(second, now), before);
+    let due = second.core.poll_timeout().unwrap();
+    assert!(due <= now + Duration::from_micros(1), "{due}");
+    second.core.handle_timeout(due);
+    assert_eq!(runs(second, due), before + 1);
 }
