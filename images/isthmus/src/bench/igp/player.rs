@@ -43,8 +43,10 @@ struct State {
     /// Number of the last description, once there was one.
     description: Option<u32>,
     is_full: bool,
-    /// What came, by the sequence number of its instance.
-    heard: HashSet<(LsaKey, i32)>,
+    /// What is waited for and has not come, by the sequence number of its instance.
+    awaited: HashSet<(LsaKey, i32)>,
+    /// When the last of it came.
+    heard_at: Option<Instant>,
     unacknowledged: HashMap<LsaKey, Lsa>,
 }
 
@@ -74,16 +76,25 @@ impl Player {
         self.wait("a full neighbor", |state| state.is_full)
     }
 
-    /// Sends LSAs.
-    pub fn update(&self, lsas: &[Lsa]) -> Result<()> {
+    /// Sends LSAs; when the first one left.
+    pub fn update(&self, lsas: &[Lsa]) -> Result<Instant> {
         self.state().unacknowledged.extend(lsas.iter().map(|lsa| (lsa.key(), lsa.clone())));
-        self.send_updates(lsas)
+        let begun = Instant::now();
+        self.send_updates(lsas)?;
+        Ok(begun)
     }
 
-    /// Waits until these instances came.
-    pub fn wait_heard(&self, lsas: &[Lsa]) -> Result<()> {
-        let is_there = |state: &State, lsa: &Lsa| state.heard.contains(&(lsa.key(), lsa.header.sequence.0));
-        self.wait("what was flooded", |state| lsas.iter().all(|lsa| is_there(state, lsa)))
+    /// From now on these instances are waited for.
+    pub fn expect(&self, lsas: &[Lsa]) {
+        let mut state = self.state();
+        state.awaited = lsas.iter().map(|lsa| instance(&lsa.header)).collect();
+        state.heard_at = None;
+    }
+
+    /// Waits until they came; when the last one did.
+    pub fn wait_heard(&self) -> Result<Instant> {
+        self.wait("what was flooded", |state| state.heard_at.is_some())?;
+        self.state().heard_at.context("it was heard")
     }
 
     /// Waits until all that it sent is acknowledged.
@@ -160,9 +171,7 @@ impl Player {
             Body::LinkStateUpdate(update) => {
                 let lsas = update.lsas().collect::<Result<Vec<Lsa>, _>>()?;
                 let headers: Vec<LsaHeader> = lsas.iter().map(|lsa| lsa.header).collect();
-                let instances = headers.iter().map(|header| (header.key, header.sequence.0));
-                self.state().heard.extend(instances);
-                self.changed.notify_all();
+                self.heard_all(&headers);
                 self.send(PacketKind::LinkStateAcknowledgment, |into| LinkStateAcknowledgment::encode(&headers, into))?;
             }
             Body::LinkStateAcknowledgment(acknowledgment) => {
@@ -177,6 +186,20 @@ impl Player {
             Body::LinkStateRequest(_) => {}
         }
         Ok(())
+    }
+
+    /// Whoever waits is woken by the last of them only: the neighbor is to take no more of the processors than it must.
+    fn heard_all(&self, headers: &[LsaHeader]) {
+        let mut state = self.state();
+        let waits = !state.awaited.is_empty();
+        for header in headers {
+            state.awaited.remove(&instance(header));
+        }
+        if waits && state.awaited.is_empty() {
+            state.heard_at = Some(Instant::now());
+            drop(state);
+            self.changed.notify_all();
+        }
     }
 
     fn first_sequence(&self) -> u32 {
@@ -221,4 +244,9 @@ impl Player {
         }
         Ok(())
     }
+}
+
+/// What tells instances of LSAs apart.
+fn instance(header: &LsaHeader) -> (LsaKey, i32) {
+    (header.key, header.sequence.0)
 }
