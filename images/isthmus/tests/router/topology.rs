@@ -69,6 +69,8 @@ fn two_machines_and_a_workstation_router_find_each_other_by_ospf() {
     west.expect_prompt("west");
     west.command_until("west", "show ospf route vr red", |text| text.contains("192.0.2.2/32"));
     east.expect_prompt("east");
+    // The answers' way back, which is calculated by itself.
+    east.command_until("east", "show ospf route vr red", |text| text.contains("192.0.2.1/32"));
     let ping = west.command("west", "ping vr red 192.0.2.2 source 192.0.2.1 count 3");
     assert_eq!(ping.matches("reply from 192.0.2.2: ").count(), 3, "{ping}");
     assert_eq!(ping.matches(" ttl=63 ").count(), 3, "{ping}");
