@@ -25,6 +25,9 @@ use crate::memory::PAGE_BYTES;
 /// only for a side that said that it sleeps.
 pub const MOST_RINGS: usize = PAGE_BYTES + 2;
 
+/// Rings that are taken with one read: mostly there is one.
+const RINGS_AT_ONCE: usize = 64;
+
 /// Both ends of one bell: what listens, what rings.
 pub(crate) fn make_bell() -> io::Result<(OwnedFd, OwnedFd)> {
     let (listen, ring) = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
@@ -76,9 +79,9 @@ impl Doorbell {
         Ok(rings)
     }
 
-    /// Takes what rang up to now, without looking for the peer's death: for a caller of poll(2), which told it.
+    /// Takes what rang up to now, or a part of it, without looking for the peer's death: for a caller of poll(2), which told it.
     pub(crate) fn drain_once(&mut self) -> io::Result<usize> {
-        let mut rings = [0; PAGE_BYTES];
+        let mut rings = [0; RINGS_AT_ONCE];
         loop {
             match read(&self.own, &mut rings) {
                 Ok(0) => {

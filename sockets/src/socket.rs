@@ -119,6 +119,7 @@ impl Library {
     }
 
     /// As [`send`](Self::send), for a caller that waits on the channel itself.
+    #[inline(always)]
     pub(crate) fn put_bytes(&mut self, socket: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
         let stream = self.stream(socket)?;
         let sent = stream.put(bytes)?;
@@ -157,6 +158,7 @@ impl Library {
         state.look_at_stream(Stream::addresses).ok_or(SocketError::NotConnected)
     }
 
+    #[inline]
     pub(crate) fn stream(&mut self, socket: SocketId) -> Result<&mut Stream, SocketError> {
         match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => Ok(stream),

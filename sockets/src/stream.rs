@@ -17,10 +17,8 @@ use crate::readiness::Readiness;
 /// the reader takes would cost a switch of processes each.
 const ROOM_WORTH_WAKING_FOR: usize = 64 * 1024;
 
-/// Free bytes from which on a connection counts as writable for who looks without waiting. Much less than the smallest
-/// window of a ring: it is writers that find too little who make the ring move on to a larger one, and one that looks
-/// before each few writes would never find that.
-const ROOM_WORTH_WRITING: usize = 256;
+/// Free bytes from which on a connection counts as writable for who looks without waiting: a write of a usual size fits.
+const ROOM_WORTH_WRITING: usize = 2048;
 
 /// Longest look at a channel before a waiting call sleeps: many times what a peer that is awake takes to answer, and
 /// about what being woken costs. Only where no stack is in between, whose threads need the CPUs.
@@ -185,7 +183,7 @@ impl Stream {
     }
 
     /// As [`send`](Self::send), without arming the bell: for a caller that waits on the channel itself.
-    #[inline]
+    #[inline(always)]
     pub fn put(&mut self, bytes: &[u8]) -> Result<usize, SocketError> {
         self.tell_failure()?;
         if self.write_shut {
@@ -259,6 +257,12 @@ impl Stream {
                 true | false => return Ok(Received::NothingYet),
             }
         }
+    }
+
+    /// For a caller that is to wait anyway, before it takes: [`Channel::await_answer`].
+    #[inline]
+    pub fn await_answer(&mut self) {
+        self.channel.await_answer();
     }
 
     /// As [`take`](Self::take), and leaves the bytes where they are (`MSG_PEEK`).

@@ -17,6 +17,10 @@ const SPINS_PER_LOOK: u32 = 64;
 /// more, would be a part of each way; one that waits longer makes them.
 const LOOKS_FOR_ANSWER: u32 = 256;
 
+/// Answers that are looked for at once, after one that came soon; the next one is awaited like any other, which tells whether
+/// they still do.
+const ANSWERS_EXPECTED: u8 = 16;
+
 /// How often a side makes way for a peer on the same CPU before it sleeps.
 const MAX_YIELDS: u32 = 4;
 
@@ -35,6 +39,10 @@ pub(super) struct Spin {
     cpu: u64,
     /// Position behind what was written when this end last looked out for bytes.
     written: u64,
+    /// How many of the next answers are likely to come soon.
+    expected: u8,
+    /// Position behind what was written when an answer was last looked for at once.
+    expected_at: u64,
 }
 
 /// What a side looks out for.
@@ -53,6 +61,29 @@ impl Channel {
     /// the default: not at all.
     pub fn set_spin(&mut self, bound: Duration) {
         self.spin = Spin { bound, now: bound, yields: MAX_YIELDS, ..self.spin };
+    }
+
+    /// To be called by a reader that waits, before it reads: where answers came soon of late, looks for the one to what it
+    /// has written since. A read that finds nothing, and then waits, looks at the peer's lines in passing, and takes them
+    /// from it while it writes them.
+    #[inline]
+    pub fn await_answer(&mut self) {
+        let written = self.tx.position();
+        if self.spin.expected > 0 && written != self.spin.expected_at {
+            self.spin.expected_at = written;
+            self.look_for_answer();
+        }
+    }
+
+    fn look_for_answer(&mut self) {
+        self.spin.expected -= 1;
+        for _ in 0..LOOKS_FOR_ANSWER {
+            if self.rx.has_news() {
+                return;
+            }
+            self.rx.prefetch();
+        }
+        self.spin.expected = 0;
     }
 
     /// Looks out for something to read, as long as [`set_spin`](Self::set_spin) allows, and never sleeps: for a reader
@@ -152,25 +183,18 @@ impl Channel {
         if self.spin.bound.is_zero() || self.shared {
             return Ok(false);
         }
-        let cpu = self.show_cpu();
-        match self.rx.peer_cpu() {
-            UNKNOWN_CPU => Ok(false),
-            same if same == cpu => self.make_way(ready),
-            _ if awaited == Awaited::Answer && self.look_often(&mut ready)? => Ok(true),
-            _ => self.look_out(ready),
-        }
-    }
-
-    /// Tells the peer which CPU this side runs on, as each wait does: for a side that writes, and waits for nothing here.
-    #[inline]
-    pub fn show_cpu(&mut self) -> u64 {
         let cpu = nix::sched::sched_getcpu().map_or(UNKNOWN_CPU, |cpu| cpu as u64 + 1);
         if self.spin.cpu != cpu {
             // Only then: the peer looks at that line with every write and read.
             self.spin.cpu = cpu;
             self.tx.note_cpu(cpu);
         }
-        cpu
+        match self.rx.peer_cpu() {
+            UNKNOWN_CPU => Ok(false),
+            same if same == cpu => self.make_way(ready),
+            _ if awaited == Awaited::Answer && self.look_often(&mut ready)? => Ok(true),
+            _ => self.look_out(ready),
+        }
     }
 
     /// The peer runs elsewhere, and is about to answer.
@@ -182,6 +206,7 @@ impl Channel {
         for _ in 0..LOOKS_FOR_ANSWER {
             if ready(self)? {
                 self.spin.now = self.spin.bound;
+                self.spin.expected = ANSWERS_EXPECTED;
                 return Ok(true);
             }
         }

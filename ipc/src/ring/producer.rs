@@ -45,7 +45,7 @@ impl Producer {
     }
 
     /// Copies bytes in and publishes them; returns how many fitted (0: full). [`PeerFault`]: the peer's index lies.
-    #[inline]
+    #[inline(always)]
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, PeerFault> {
         let room = self.room_for(bytes.len(), self.stream_window)?;
         let bytes = bytes.get(..room).unwrap_or(bytes);
@@ -137,7 +137,7 @@ impl Producer {
     }
 
     /// Whether the reader sleeps and waits for what was just written or closed. The caller must then ring, once.
-    #[inline]
+    #[inline(always)]
     pub fn wake_reader(&mut self) -> bool {
         let wants = &self.ring.header.state.reader_wants;
         protocol::wake(wants, self.ring.barriers, self.tail(), || self.is_closed())

@@ -163,7 +163,7 @@ pub(super) fn stop_being_alert<W: Word>(wants: &W) {
 
 /// After publishing: whether the other side sleeps and waits for this position, or for this side's end. The caller must
 /// then ring, once.
-#[inline]
+#[inline(always)]
 pub(super) fn wake<W: Word>(wants: &W, barriers: Barriers, reached: u64, ended: impl FnOnce() -> bool) -> bool {
     if barriers == Barriers::Mutual {
         // Pairs with the heavy fence in `sleep_unless`: whom we see alert here sees our position before it sleeps.

@@ -135,6 +135,9 @@ impl TcpStream {
         let mut inner = self.process.0.borrow_mut();
         inner.breathe()?;
         let stream = inner.library.stream(self.socket).map_err(io_error)?;
+        if !self.nonblocking.get() {
+            stream.await_answer();
+        }
         match stream.take(into).map_err(io_error)? {
             Received::Bytes(bytes) => Ok(bytes),
             Received::EndOfFile => Ok(0),

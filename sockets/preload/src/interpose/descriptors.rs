@@ -5,8 +5,7 @@ use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use nix::errno::Errno;
 
 use super::success;
-use crate::table::{self, Number};
-use crate::thread::Inside;
+use crate::table::{self, Inside, Number};
 use crate::{descriptors, ioctl, original};
 
 /// # Safety

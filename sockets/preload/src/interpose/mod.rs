@@ -11,7 +11,6 @@ mod exec;
 mod identity;
 mod names;
 mod readiness;
-mod signals;
 mod sockets;
 mod splice;
 mod stdio;
