@@ -366,7 +366,7 @@ impl Channel {
     /// often at a channel whose bell is armed. That the peer died its bell tells.
     #[inline]
     pub fn has_news(&self) -> bool {
-        !self.gate_closed && self.rx.has_news()
+        !self.gate_closed && (self.rx.knows_bytes() || self.rx.has_news())
     }
 
     /// Wakes the peer if it sleeps and waits for what was done to `tx` and `rx` directly.

@@ -12,7 +12,7 @@ use crate::pathname::{Pathname, Pid, VrId};
 use crate::terms::{Clause, MAX_CLAUSES, Salt};
 
 /// Version of this protocol; a process of another version is refused.
-pub const VERSION: u16 = 3;
+pub const VERSION: u16 = 4;
 
 /// Largest message on a link, in bytes. Longer answers come in several.
 pub const MAX_MESSAGE: usize = 64 * 1024;
@@ -181,6 +181,12 @@ pub enum Question {
     Shutdown,
     /// Stop the router in order and start the machine anew, whose first process it is.
     Reload,
+    /// Whether a process has published something. Answered, by [`Answer::Accepted`], as soon as it has, which may be never:
+    /// also one that is not there is waited for. Who asks again waits for the latter one only.
+    Published {
+        /// The process.
+        pid: Pid,
+    },
 }
 
 /// What only the VR connection manager may order.
@@ -375,7 +381,7 @@ pub enum Answer {
     Publications(Vec<PublicationRow>),
     /// Channels.
     Channels(Vec<ChannelRow>),
-    /// The order is being carried out.
+    /// The order is being carried out; what was waited for has happened.
     Accepted,
 }
 

@@ -1,10 +1,11 @@
 //! The router as procmgr keeps it: processes, directory and log joined into one machine that is driven by events.
 //!
 //! `lifecycle` starts and ends processes, `requests` does what they ask on their links, `attach` lets others in,
-//! `answers` tells an operator. Nothing here waits.
+//! `answers` tells an operator, `awaited` who waits for what another one publishes. Nothing here waits.
 
 mod answers;
 mod attach;
+mod awaited;
 mod lifecycle;
 mod requests;
 
@@ -38,6 +39,7 @@ use crate::timers::{Timer, Timers};
 use crate::vrs::Vrs;
 
 use attach::Knocking;
+use awaited::Awaited;
 
 /// Messages taken from one link before others have their turn.
 const MESSAGES_PER_TURN: usize = 64;
@@ -64,6 +66,7 @@ pub(crate) struct Router<'a> {
     directory: Directory,
     broker: Broker,
     queues: Queues,
+    awaited: Awaited,
     ready_made: ReadyMade,
     processes: Processes,
     start_order: StartOrder,
@@ -130,6 +133,7 @@ impl<'a> Router<'a> {
             directory: Directory::default(),
             broker: Broker::default(),
             queues: Queues::default(),
+            awaited: Awaited::default(),
             ready_made: ReadyMade::default(),
             processes: Processes::default(),
             start_order: StartOrder::default(),
@@ -408,6 +412,7 @@ impl<'a> Router<'a> {
         }
         self.broker.process_gone(key);
         self.queues.forget(key);
+        self.awaited.forget(key);
     }
 }
 

@@ -17,8 +17,10 @@ use crate::readiness::Readiness;
 /// the reader takes would cost a switch of processes each.
 const ROOM_WORTH_WAKING_FOR: usize = 64 * 1024;
 
-/// Free bytes from which on a connection counts as writable for who looks without waiting: a write of a usual size fits.
-const ROOM_WORTH_WRITING: usize = 2048;
+/// Free bytes from which on a connection counts as writable for who looks without waiting. Much less than the smallest
+/// window of a ring: it is writers that find too little who make the ring move on to a larger one, and one that looks
+/// before each few writes would never find that.
+const ROOM_WORTH_WRITING: usize = 256;
 
 /// Longest look at a channel before a waiting call sleeps: many times what a peer that is awake takes to answer, and
 /// about what being woken costs. Only where no stack is in between, whose threads need the CPUs.

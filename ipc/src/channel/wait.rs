@@ -183,18 +183,25 @@ impl Channel {
         if self.spin.bound.is_zero() || self.shared {
             return Ok(false);
         }
-        let cpu = nix::sched::sched_getcpu().map_or(UNKNOWN_CPU, |cpu| cpu as u64 + 1);
-        if self.spin.cpu != cpu {
-            // Only then: the peer looks at that line with every write and read.
-            self.spin.cpu = cpu;
-            self.tx.note_cpu(cpu);
-        }
+        let cpu = self.show_cpu();
         match self.rx.peer_cpu() {
             UNKNOWN_CPU => Ok(false),
             same if same == cpu => self.make_way(ready),
             _ if awaited == Awaited::Answer && self.look_often(&mut ready)? => Ok(true),
             _ => self.look_out(ready),
         }
+    }
+
+    /// Tells the peer which CPU this side runs on, as each wait does: for a side that writes, and waits for nothing here.
+    #[inline]
+    pub fn show_cpu(&mut self) -> u64 {
+        let cpu = nix::sched::sched_getcpu().map_or(UNKNOWN_CPU, |cpu| cpu as u64 + 1);
+        if self.spin.cpu != cpu {
+            // Only then: the peer looks at that line with every write and read.
+            self.spin.cpu = cpu;
+            self.tx.note_cpu(cpu);
+        }
+        cpu
     }
 
     /// The peer runs elsewhere, and is about to answer.

@@ -11,6 +11,13 @@ use crate::error::PeerFault;
 /// Parts of a window in which room is freed by a reader that frees in batches.
 const BATCHES: u64 = 8;
 
+/// A read of no more than this asks for the line that is read some calls later: each is in the writer's cache, and a
+/// program that reads a line at a time would wait for each.
+const SMALL_READ: usize = 256;
+
+/// How far ahead, in bytes. Only where it is known to be written: a line that the writer is about to fill stays with it.
+const READ_AHEAD: usize = 512;
+
 /// Reading end. Hands out copies, never a `&[u8]` into memory that the peer can change. Neither `Clone` nor `Sync`.
 #[derive(Debug)]
 pub struct Consumer {
@@ -71,6 +78,9 @@ impl Consumer {
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, PeerFault> {
         let count = self.peek(0, into)?;
         self.advance(count);
+        if count <= SMALL_READ && self.known() > READ_AHEAD {
+            self.ring.prefetch(self.switch().window(), self.head() + READ_AHEAD as u64);
+        }
         Ok(count)
     }
 

@@ -15,6 +15,7 @@ impl Router<'_> {
     /// Answers in as many parts as it takes.
     pub(super) fn answer(&mut self, key: ProcessKey, ticket: Ticket, question: &Question) {
         let parts = match question {
+            Question::Published { pid } => return self.await_published(key, ticket, *pid),
             Question::Processes => split(self.processes.rows(self.now, &self.own, self.started), Answer::Processes),
             Question::Vrs => split(self.vrs.rows(), Answer::Vrs),
             Question::Log { lines } => split(self.log.last(*lines), Answer::Log),
@@ -36,7 +37,8 @@ impl Router<'_> {
             | Question::Vrs
             | Question::Log { .. }
             | Question::Publications
-            | Question::Channels => return,
+            | Question::Channels
+            | Question::Published { .. } => return,
         };
         self.ending = ending;
         let who = self.processes.get(key).map_or_else(String::new, |process| process.identity.to_string());

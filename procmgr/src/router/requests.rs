@@ -83,6 +83,7 @@ impl Router<'_> {
         let pid_of = |owner| self.processes.get(owner).map_or(identity.pid, |process| process.identity.pid);
         self.directory.publish_service(pathname.clone(), key, pid_of, MAX_UNTAKEN)?;
         self.broker.published(&self.directory, &self.vrs, &pathname);
+        self.has_published(key);
         Ok(())
     }
 
@@ -190,12 +191,13 @@ impl Router<'_> {
         }
         let owner = self.processes.owner(&pathname).and_then(|key| Some((key, self.processes.get(key)?)));
         let Some((owner, process)) = owner else { return Err(Refusal::NoProcess(pathname)) };
-        let owner = (owner, &process.identity);
-        self.directory.publish_endpoint(pathname.clone(), owner, generation, backlog, clauses)?;
+        let identity = &process.identity;
+        self.directory.publish_endpoint(pathname.clone(), (owner, identity), generation, backlog, clauses)?;
         if self.queues.contains(&pathname) {
             self.directory.limit_backlog(&pathname, MAX_UNTAKEN);
         }
         self.broker.published(&self.directory, &self.vrs, &pathname);
+        self.has_published(owner);
         Ok(())
     }
 

@@ -213,6 +213,7 @@ fn only_the_manager_orders_and_only_an_operator_asks() {
         Question::Log { lines: 1 },
         Question::Publications,
         Question::Channels,
+        Question::Published { pid: Pid(1) },
         Question::Shutdown,
     ];
     let [mut red, ..] = house.links();

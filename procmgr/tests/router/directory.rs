@@ -176,6 +176,35 @@ fn a_full_backlog_is_silence_and_accepting_ends_it() {
 }
 
 #[test]
+fn who_waits_for_what_a_process_publishes_is_told_when_it_has() {
+    let (mut router, _) = Router::up(&[MANAGER]);
+    let mut blue = router.attach(Some("blue"), "server");
+    let pid = blue.identity().pid;
+    let operator = router.operator();
+    let waits = operator.ask(Question::Published { pid }).unwrap();
+    // Later questions are answered meanwhile.
+    assert!(!ask(operator, Question::Processes).is_empty());
+    blue.publish(name("hatch")).unwrap();
+    done(&mut blue);
+    let told = |link: &mut Link| match answer(link) {
+        LinkEvent::Answer { ticket, answer: Answer::Accepted, last: true } => ticket,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(told(operator), waits);
+    // It has, once and for all; and who asks again waits once.
+    operator.ask(Question::Published { pid: ipc::Pid(1) }).unwrap();
+    let again = operator.ask(Question::Published { pid }).unwrap();
+    assert_eq!(told(operator), again);
+
+    // An endpoint counts like a service, also of a process that was not there yet.
+    let (mut router, _) = Router::up(&[MANAGER]);
+    let waits = router.operator().ask(Question::Published { pid }).unwrap();
+    let _red = router.attach(Some("red"), "client");
+    assert_eq!(router.order(&format!("endpoint /1/{pid}/ipv4/tcp/22 1")), "done");
+    assert_eq!(told(router.operator()), waits);
+}
+
+#[test]
 fn only_those_who_may_ask_and_order() {
     let (mut router, _) = Router::up(&[MANAGER]);
     let mut red = router.attach(Some("red"), "client");

@@ -15,6 +15,7 @@ use sockets::{Destination, LibraryEvent, Options, Readiness, Shutdown, SocketErr
 
 use crate::description::{Description, Direction, Held, Kind};
 use crate::process::{self, Listener, Process};
+use crate::signals::Watch;
 use crate::table::{self, DESCRIPTIONS};
 use crate::{datagram, fork, kernel, netlink, wait};
 
@@ -358,6 +359,7 @@ pub fn wait_for<T>(
     until: Option<Instant>,
     mut look: impl FnMut(&mut Process) -> Result<Option<T>, Errno>,
 ) -> Result<T, Errno> {
+    let mut watch = Watch::begin();
     loop {
         held.check()?;
         if let Some(found) = process::with(&mut look)? {
@@ -368,7 +370,7 @@ pub fn wait_for<T>(
         let listener = Listener::new();
         let mut fds: Vec<_> = listener.iter().map(|listener| wait::watch(listener.as_raw_fd())).collect();
         // Looked at once more when whoever finds something knows whom to tell.
-        let slept = wait::sleep(&[held.description()], &mut fds, left, None, |_| {
+        let slept = wait::sleep(&[held.description()], &mut fds, left, (watch, None), |_| {
             match process::with(&mut look) {
                 Ok(looked) => found = looked,
                 Err(why) => error = Some(why),
@@ -383,7 +385,7 @@ pub fn wait_for<T>(
         match (found, error, slept) {
             (Some(found), _, _) => return Ok(found),
             (None, Some(error), _) => return Err(error),
-            (None, None, Err(Errno::EINTR)) => wait::interrupted()?,
+            (None, None, Err(Errno::EINTR)) => watch = wait::interrupted(watch, until)?,
             (None, None, Err(error)) => return Err(error),
             (None, None, Ok(())) => {}
         }
@@ -640,14 +642,14 @@ pub fn release(index: u32) {
 fn linger(description: &'static Description) {
     let limit = process::with(|process| Ok(process.control(description.index())?.options.linger));
     let Some(limit) = limit.ok().flatten().filter(|limit| !limit.is_zero()) else { return };
-    let until = Instant::now() + limit;
+    let (until, watch) = (Instant::now() + limit, Watch::begin());
     while let Ok(Some(left)) = wait::left(Some(until)) {
         let is_done = description.lock().as_ref().is_none_or(sockets::Stream::is_acknowledged);
         if is_done {
             return;
         }
         let mut fds = Vec::new();
-        let slept = wait::sleep(&[description], &mut fds, Some(left), None, |fds| {
+        let slept = wait::sleep(&[description], &mut fds, Some(left), (watch, None), |fds| {
             let mut stream = description.lock();
             let Some(stream) = stream.as_mut() else { return false };
             let sleeps = matches!(stream.channel().arm_write(usize::MAX), Ok(true));

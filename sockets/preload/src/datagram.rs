@@ -224,6 +224,22 @@ pub fn receive(held: Held, into: &mut [u8], flags: i32) -> Result<(usize, Datagr
     process::with(&mut look)?.ok_or(Errno::EAGAIN)
 }
 
+/// Looks out for datagrams of another process, for a call that is about to wait for this socket beside others.
+pub fn look_out(held: Held) {
+    // An error is one that the next look meets, too.
+    let _ = process::with(|process| {
+        for socket in process.control(held.index())?.library_sockets() {
+            let Process { library, reactor, .. } = process;
+            let seen = library.look_out_for_datagram(reactor, socket, SPIN).map_err(errno)?;
+            if seen.readable || seen.failed {
+                held.description().forget_calm();
+                break;
+            }
+        }
+        Ok(())
+    });
+}
+
 impl Process {
     fn receive_datagram(
         &mut self,

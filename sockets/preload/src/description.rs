@@ -1,13 +1,14 @@
 //! What a descriptor of ours refers to, shared by all its duplicates: Linux's "open file description".
 
 use std::os::fd::RawFd;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use sockets::{Borrower, Readiness, Stream};
 
+use crate::lock::{self, Guard, Leaning, Taken};
 use crate::readiness::epoll::EpollSet;
 use crate::wait;
 
@@ -62,7 +63,7 @@ pub struct Description {
     /// SO_SNDTIMEO.
     send_timeout: AtomicU64,
     /// The connection, once it stands.
-    stream: Mutex<Option<Stream>>,
+    stream: Leaning<Option<Stream>>,
     waiters: Mutex<Waiters>,
 }
 
@@ -97,6 +98,7 @@ impl Description {
         self.calm.store(UNKNOWN, Ordering::Relaxed);
         self.receive_timeout.store(0, Ordering::Relaxed);
         self.send_timeout.store(0, Ordering::Relaxed);
+        self.stream.begin_anew();
         self.references.store(1, Ordering::Release);
         self.hold()
     }
@@ -131,14 +133,19 @@ impl Description {
     }
 
     /// Its connection: whoever has this lock takes no other one but that of the waiters.
-    #[inline]
-    pub fn lock(&self) -> MutexGuard<'_, Option<Stream>> {
-        self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+    #[inline(always)]
+    pub fn lock(&self) -> Guard<'_, Option<Stream>> {
+        self.stream.lock()
+    }
+
+    /// The same before a fork: in the child nobody waits for it who is not there.
+    pub fn lock_for_fork(&self) -> Guard<'_, Option<Stream>> {
+        self.stream.lock_alone()
     }
 
     /// Who waits: whoever has this lock takes no other one.
-    pub fn waiters(&self) -> MutexGuard<'_, Waiters> {
-        self.waiters.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn waiters(&self) -> Taken<'_, Waiters> {
+        lock::take(&self.waiters)
     }
 
     /// Tells all who wait, but one thread that knows.
@@ -272,8 +279,8 @@ impl Held {
     }
 
     /// Its connection, under its lock.
-    #[inline]
-    pub fn lock(self) -> Result<MutexGuard<'static, Option<Stream>>, Errno> {
+    #[inline(always)]
+    pub fn lock(self) -> Result<Guard<'static, Option<Stream>>, Errno> {
         let stream = self.description.lock();
         self.check()?;
         Ok(stream)

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
-use crate::table::{self, EPOLL_SETS, Inside, Number, Removed};
+use crate::table::{self, EPOLL_SETS, Number, Removed};
+use crate::thread::Inside;
 use crate::{control, kernel};
 
 /// Lowest number of a descriptor of this library's own. Above what a program sees, where the limits allow.

@@ -5,23 +5,25 @@
 //! a process of the VR when it makes its first call that needs the library.
 
 use std::cell::RefCell;
-use std::sync::{MutexGuard, Once};
+use std::sync::Once;
 
 use nix::errno::Errno;
 use sockets::Stream;
 
 use crate::description::{Description, Waiters};
+use crate::lock::{Guard, Taken};
 use crate::process::{self, Process, State};
 use crate::readiness::epoll::{self, EpollSet};
-use crate::table::{DESCRIPTIONS, EPOLL_SETS, Inside};
-use crate::{descriptors, kernel, log, wait};
+use crate::table::{DESCRIPTIONS, EPOLL_SETS};
+use crate::thread::Inside;
+use crate::{descriptors, kernel, log, signals, wait};
 
 /// Everything that a fork must not find in the middle of something, in the order of locks.
 struct Locked {
     sets: Vec<epoll::Locked>,
-    state: MutexGuard<'static, State>,
-    streams: Vec<(&'static Description, MutexGuard<'static, Option<Stream>>)>,
-    waiters: Vec<MutexGuard<'static, Waiters>>,
+    state: Taken<'static, State>,
+    streams: Vec<(&'static Description, Guard<'static, Option<Stream>>)>,
+    waiters: Vec<Taken<'static, Waiters>>,
     _inside: Inside,
 }
 
@@ -47,7 +49,7 @@ extern "C" fn before() {
     let mut waiters = Vec::new();
     if matches!(*state, State::Attached(_) | State::Orphan(_)) {
         for description in DESCRIPTIONS.all() {
-            let mut stream = description.lock();
+            let mut stream = description.lock_for_fork();
             if let Some(stream) = stream.as_mut()
                 && let Err(error) = stream.channel().share()
             {
@@ -82,6 +84,7 @@ extern "C" fn in_child() {
         log::error!("an epoll instance of a forked child: {error}");
     }
     wait::renew_bell();
+    signals::forget_put_off();
 }
 
 /// A child that was forked only to execute another program gives its parent's connections back: they are the parent's

@@ -5,15 +5,13 @@ use std::ffi::{c_int, c_uint};
 use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use libc::{epoll_event, pollfd, sigset_t, timespec};
+use libc::{epoll_event, pollfd, siginfo_t, sigset_t, timespec};
 use nix::errno::Errno;
 
 use crate::original;
-
-/// Highest number of a signal, plus one.
-const SIGNALS: c_int = 65;
 
 /// -1 is an error that errno tells.
 fn check(result: c_int) -> Result<c_int, Errno> {
@@ -111,17 +109,30 @@ pub fn epoll_wait(
     check(count).map(|count| count as usize)
 }
 
-/// Whether every handler of a signal that this process has wants interrupted calls to go on (SA_RESTART).
-pub fn handlers_restart() -> bool {
-    (1..SIGNALS).all(|signal| {
-        // SAFETY: Zeros are a `sigaction`.
-        let mut action: libc::sigaction = unsafe { mem::zeroed() };
-        // SAFETY: Only asks; `action` may be written.
-        let known = unsafe { libc::sigaction(signal, ptr::null(), &raw mut action) } == 0;
-        !known
-            || action.sa_sigaction == libc::SIG_DFL
-            || action.sa_sigaction == libc::SIG_IGN
-            || action.sa_flags & libc::SA_RESTART != 0
+/// Commands of membarrier(2), which the libc crate has for Android only.
+const MEMBARRIER_CMD_PRIVATE_EXPEDITED: c_int = 1 << 3;
+const MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED: c_int = 1 << 4;
+
+fn membarrier(command: c_int) -> Result<(), Errno> {
+    const NO_FLAGS: c_uint = 0;
+    const NO_CPU: c_int = 0;
+    // SAFETY: membarrier(2) takes three numbers and touches no memory.
+    let result = unsafe { libc::syscall(libc::SYS_membarrier, command, NO_FLAGS, NO_CPU) };
+    if result == 0 { Ok(()) } else { Err(Errno::last()) }
+}
+
+/// Whether the kernel sends barriers through the CPUs of this process; and those of a child that it forks.
+pub fn has_barriers() -> bool {
+    static HAS: OnceLock<bool> = OnceLock::new();
+    *HAS.get_or_init(|| membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED).is_ok())
+}
+
+/// A full memory barrier on every CPU that runs a thread of this process.
+pub fn barrier() -> Result<(), Errno> {
+    // What is not registered is the kernel's word for a child whose parent was.
+    membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED).or_else(|_| {
+        membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)?;
+        membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)
     })
 }
 
@@ -170,6 +181,43 @@ pub fn at_fork(before: extern "C" fn(), in_parent: extern "C" fn(), in_child: ex
 pub fn at_exit(what: extern "C" fn()) {
     // SAFETY: `what` is a function of this library, which stays as long as the process.
     unsafe { libc::atexit(what) };
+}
+
+/// Sends a signal to this thread once more, as it came.
+pub fn send_again(signal: c_int, info: &siginfo_t) {
+    // SAFETY: Takes numbers, and `info`, which the kernel only reads.
+    unsafe {
+        let (process, thread) = (libc::getpid(), libc::gettid());
+        let sent = libc::syscall(libc::SYS_rt_tgsigqueueinfo, process, thread, signal, ptr::from_ref(info));
+        if sent != 0 {
+            // Too many are queued: without what came with it, which takes no place in a queue.
+            libc::syscall(libc::SYS_tgkill, process, thread, signal);
+        }
+    }
+}
+
+/// A set of signals.
+pub fn signals(of: &[c_int]) -> sigset_t {
+    // SAFETY: Zeros are a set of signals.
+    let mut set: sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: `set` may be written; what is no signal is refused.
+    unsafe {
+        libc::sigemptyset(&raw mut set);
+        of.iter().for_each(|signal| _ = libc::sigaddset(&raw mut set, *signal));
+    }
+    set
+}
+
+/// The set of all others.
+pub fn all_signals_but(these: &[c_int]) -> sigset_t {
+    // SAFETY: Zeros are a set of signals.
+    let mut set: sigset_t = unsafe { mem::zeroed() };
+    // SAFETY: As above.
+    unsafe {
+        libc::sigfillset(&raw mut set);
+        these.iter().for_each(|signal| _ = libc::sigdelset(&raw mut set, *signal));
+    }
+    set
 }
 
 /// Sends a signal to this thread.

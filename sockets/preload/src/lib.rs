@@ -11,13 +11,14 @@
 //!
 //! It has no socket logic of its own: what a call means is decided by the socket library. What is added is what C and
 //! Linux want: numbers (`table`, `description`, `descriptors`), sleeping threads (`wait`), readiness over a mix of ours and
-//! the kernel's (`readiness`), a process that becomes one of a VR when it makes its first socket (`process`).
+//! the kernel's (`readiness`), a process that becomes one of a VR when it makes its first socket (`process`), handlers of
+//! signals that find no call in the middle (`signals`).
 //!
 //! Locks are taken in this order, and each may be left out: an epoll instance's, the process's, a connection's, that of
-//! its waiters. An established connection needs its own lock only.
+//! its waiters. An established connection needs its own lock only (`lock`).
 //!
-//! `unsafe` stands in `interpose` (C's pointers), `original` (libc's functions) and `kernel` (system calls), each of which
-//! has a safe face.
+//! `unsafe` stands in `interpose` (C's pointers), `original` (libc's functions), `kernel` (system calls) and `lock`, each of
+//! which has a safe face.
 
 #![cfg_attr(test, allow(dead_code))] // Its callers are the interposed functions.
 
@@ -35,6 +36,7 @@ mod interfaces;
 mod interpose;
 mod ioctl;
 mod kernel;
+mod lock;
 mod log;
 mod names;
 mod netlink;
@@ -43,7 +45,9 @@ mod original;
 mod process;
 mod readiness;
 mod routes;
+mod signals;
 mod stream;
 mod table;
+mod thread;
 mod transfer;
 mod wait;

@@ -3,13 +3,13 @@
 use std::collections::HashSet;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicI32, Ordering};
-use std::sync::{Mutex, Once, PoisonError};
+use std::sync::{Mutex, Once};
 
 use log::{LevelFilter, Log, Metadata, Record};
 pub use log::{error, warn};
 
-use crate::kernel;
 use crate::table::put_internal;
+use crate::{kernel, lock};
 
 /// How much is said: `error`, `warn` (the default), `info`, `debug`, `off`.
 const LEVEL_ENV: &str = "ISTHMUS_PRELOAD_LOG";
@@ -57,7 +57,7 @@ fn keep(copy: RawFd) {
 /// Says once that a call is not covered, and names it.
 pub fn not_covered(call: &str) {
     static SAID: Mutex<Option<HashSet<String>>> = Mutex::new(None);
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut said = lock::take(&SAID);
     if said.get_or_insert_default().insert(call.to_owned()) {
         warn!("{call} is not covered");
     }

@@ -143,6 +143,9 @@ originals! {
     /// Executes a program that is looked for, with an environment.
     fn execvpe(file: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
 
+    /// Says what a signal does.
+    fn sigaction(signal: c_int, action: *const libc::sigaction, before: *mut libc::sigaction) -> c_int;
+
     /// Closes a descriptor.
     fn close(fd: c_int) -> c_int;
     /// Closes a range of descriptors.

@@ -9,7 +9,7 @@ use std::env;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
-use std::sync::{Mutex, MutexGuard, Once, OnceLock, PoisonError};
+use std::sync::{Mutex, Once, OnceLock};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -21,8 +21,10 @@ use sockets::{Library, LibraryEvent, Readiness, SocketId};
 
 use crate::control::{Control, Phase};
 use crate::interfaces::Interfaces;
+use crate::lock::{self, Taken};
 use crate::routes::Routes;
-use crate::table::{DESCRIPTIONS, Inside};
+use crate::table::DESCRIPTIONS;
+use crate::thread::{Inside, become_service};
 use crate::{datagram, descriptors, fork, kernel, log, wait};
 
 /// Where the router's control socket is.
@@ -110,8 +112,8 @@ pub enum State {
 static STATE: Mutex<State> = Mutex::new(State::Unattached);
 
 /// Its lock: the process's.
-pub fn state() -> MutexGuard<'static, State> {
-    STATE.lock().unwrap_or_else(PoisonError::into_inner)
+pub fn state() -> Taken<'static, State> {
+    lock::take(&STATE)
 }
 
 /// Does something with the process's library. Attaches first, if that was not done.
@@ -232,6 +234,7 @@ fn own_name() -> ServiceName {
 
 /// The service thread: turns the loop as long as the process lives.
 fn serve(loop_fd: i32, alarm: i32) {
+    become_service();
     let _inside = Inside::enter();
     let mut timeout = None;
     loop {

@@ -11,10 +11,23 @@ use nix::errno::Errno;
 use sockets::{Gate, Received, Stream, errno};
 
 use crate::description::{Direction, Held};
+use crate::signals::Watch;
 use crate::{process, wait};
 
 /// A writer that found no room waits for this much, or for what it has left.
 const ROOM_WORTH_WAKING_FOR: usize = 64 * 1024;
+
+/// A call that waits.
+struct Waiting {
+    until: Option<Instant>,
+    watch: Watch,
+}
+
+impl Waiting {
+    fn begin(held: Held, direction: Direction) -> Self {
+        Self { until: held.deadline(direction), watch: Watch::begin() }
+    }
+}
 
 /// A connection's bell.
 pub fn bell(stream: &mut Stream) -> RawFd {
@@ -22,32 +35,50 @@ pub fn bell(stream: &mut Stream) -> RawFd {
 }
 
 /// Receives into one buffer.
+#[inline(always)]
 pub fn receive(held: Held, into: &mut [u8], flags: i32) -> Result<usize, Errno> {
+    // What most calls do is in one piece with the function that the program calls: a result that is handed on through
+    // memory, and read there in other pieces than it was written in, waits until the ring's positions have left the CPU.
+    let begun = begin_to_receive(held, into, flags);
+    match begun {
+        Ok(Received::Bytes(count)) if flags & !libc::MSG_DONTWAIT == 0 => Ok(count),
+        begun => receive_on(held, into, flags, begun),
+    }
+}
+
+/// Takes what is there, or looks at it.
+#[inline(always)]
+fn begin_to_receive(held: Held, into: &mut [u8], flags: i32) -> Result<Received, Errno> {
     if flags & libc::MSG_OOB != 0 {
         return Err(Errno::EINVAL);
     }
+    let mut stream = held.lock()?;
+    let Some(stream) = stream.as_mut() else { return Err(Errno::ENOTCONN) };
+    match flags & libc::MSG_PEEK != 0 {
+        true => stream.peek(into),
+        false => stream.take(into),
+    }
+    .map_err(errno)
+}
+
+/// Goes on where nothing was there, or not enough.
+#[inline(never)]
+fn receive_on(held: Held, into: &mut [u8], flags: i32, mut found: Result<Received, Errno>) -> Result<usize, Errno> {
     let mut received = 0;
-    let mut until = None;
+    let mut waiting = None;
+    let peeks = flags & libc::MSG_PEEK != 0;
     loop {
-        let found = {
-            let mut stream = held.lock()?;
-            let Some(stream) = stream.as_mut() else { return not_connected(held) };
-            let Some(rest) = into.get_mut(received..) else { return Ok(received) };
-            match flags & libc::MSG_PEEK != 0 {
-                true => stream.peek(into),
-                false => stream.take(rest),
-            }
-        };
-        match found.map_err(errno) {
+        match found {
             Ok(Received::EndOfFile) => return Ok(received),
             Ok(Received::Bytes(count)) => {
-                received = if flags & libc::MSG_PEEK != 0 { count } else { received + count };
+                received = if peeks { count } else { received + count };
                 if flags & libc::MSG_WAITALL == 0 || received >= into.len() || into.is_empty() {
                     return Ok(received);
                 }
             }
             Ok(Received::NothingYet) => {}
             Err(_) if received > 0 => return Ok(received),
+            Err(Errno::ENOTCONN) => return not_connected(held),
             Err(error) => return Err(error),
         }
         if into.is_empty() {
@@ -56,35 +87,55 @@ pub fn receive(held: Held, into: &mut [u8], flags: i32) -> Result<usize, Errno> 
         if held.is_nonblocking(flags) {
             return if received > 0 { Ok(received) } else { Err(Errno::EAGAIN) };
         }
-        let until = *until.get_or_insert_with(|| held.deadline(Direction::Receive));
-        let already = if flags & libc::MSG_PEEK != 0 { received } else { 0 };
-        match wait_readable(held, until, already) {
+        let waiting = waiting.get_or_insert_with(|| Waiting::begin(held, Direction::Receive));
+        match wait_readable(held, waiting, if peeks { received } else { 0 }) {
             Ok(()) => {}
             Err(_) if received > 0 => return Ok(received),
             Err(error) => return Err(error),
         }
+        let rest = if peeks { 0 } else { received };
+        found = begin_to_receive(held, into.get_mut(rest..).unwrap_or_default(), flags);
     }
 }
 
 /// Sends all bytes, or as many as fit where it may not wait.
+#[inline(always)]
 pub fn send(held: Held, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
+    // As in `receive`.
+    let begun = begin_to_send(held, bytes, flags);
+    match begun {
+        Ok((count, Gate::Open)) if count == bytes.len() => Ok(count),
+        begun => send_on(held, bytes, flags, begun),
+    }
+}
+
+/// Sends what there is room for, and how the gate stands.
+#[inline(always)]
+fn begin_to_send(held: Held, bytes: &[u8], flags: i32) -> Result<(usize, Gate), Errno> {
     if flags & libc::MSG_OOB != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
+    let mut stream = held.lock()?;
+    let Some(stream) = stream.as_mut() else { return Err(Errno::ENOTCONN) };
+    Ok((stream.put(bytes).map_err(errno)?, stream.gate()))
+}
+
+/// Goes on with what could not be sent at once.
+#[cold]
+#[inline(never)]
+fn send_on(held: Held, bytes: &[u8], flags: i32, mut outcome: Result<(usize, Gate), Errno>) -> Result<usize, Errno> {
     let mut sent = 0;
-    let mut until = None;
+    let mut waiting = None;
     loop {
-        let (outcome, gate) = {
-            let mut stream = held.lock()?;
-            let Some(stream) = stream.as_mut() else { return not_connected(held).map_err(pipe_of) };
-            (stream.put(bytes.get(sent..).unwrap_or_default()), stream.gate())
-        };
-        if gate == Gate::Closed {
-            note_closed_gate(held);
-        }
-        match outcome.map_err(errno) {
-            Ok(count) => sent += count,
+        match outcome {
+            Ok((count, gate)) => {
+                sent += count;
+                if gate == Gate::Closed {
+                    note_closed_gate(held);
+                }
+            }
             Err(_) if sent > 0 => return Ok(sent),
+            Err(Errno::ENOTCONN) => return not_connected(held).map_err(pipe_of),
             Err(error) => return Err(error),
         }
         if sent >= bytes.len() {
@@ -94,12 +145,13 @@ pub fn send(held: Held, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
         if held.is_nonblocking(flags) {
             return if sent > 0 { Ok(sent) } else { Err(Errno::EAGAIN) };
         }
-        let until = *until.get_or_insert_with(|| held.deadline(Direction::Send));
-        match wait_writable(held, until, bytes.len() - sent) {
+        let waiting = waiting.get_or_insert_with(|| Waiting::begin(held, Direction::Send));
+        match wait_writable(held, waiting, bytes.len() - sent) {
             Ok(()) => {}
             Err(_) if sent > 0 => return Ok(sent),
             Err(error) => return Err(error),
         }
+        outcome = begin_to_send(held, bytes.get(sent..).unwrap_or_default(), flags);
     }
 }
 
@@ -133,7 +185,7 @@ fn note_closed_gate(held: Held) {
 }
 
 /// Waits for more than `already` bytes, an end or an error.
-fn wait_readable(held: Held, until: Option<Instant>, already: usize) -> Result<(), Errno> {
+fn wait_readable(held: Held, waiting: &mut Waiting, already: usize) -> Result<(), Errno> {
     {
         let mut stream = held.lock()?;
         let Some(stream) = stream.as_mut() else { return Ok(()) };
@@ -141,11 +193,11 @@ fn wait_readable(held: Held, until: Option<Instant>, already: usize) -> Result<(
             return Ok(());
         }
     }
-    rest(held, until, |stream| matches!(stream.channel().arm_peek(already), Ok(true)))
+    rest(held, waiting, |stream| matches!(stream.channel().arm_peek(already), Ok(true)))
 }
 
 /// Waits for room for a good part of `bytes`, an end or an error.
-fn wait_writable(held: Held, until: Option<Instant>, bytes: usize) -> Result<(), Errno> {
+fn wait_writable(held: Held, waiting: &mut Waiting, bytes: usize) -> Result<(), Errno> {
     let room = bytes.min(ROOM_WORTH_WAKING_FOR);
     {
         let mut stream = held.lock()?;
@@ -155,18 +207,18 @@ fn wait_writable(held: Held, until: Option<Instant>, bytes: usize) -> Result<(),
             return Ok(());
         }
     }
-    rest(held, until, |stream| matches!(stream.channel().arm_write(room), Ok(true)))
+    rest(held, waiting, |stream| matches!(stream.channel().arm_write(room), Ok(true)))
 }
 
 /// Sleeps once, if `arm` says that there is reason to.
-fn rest(held: Held, until: Option<Instant>, arm: impl FnOnce(&mut Stream) -> bool) -> Result<(), Errno> {
-    let mut left = wait::left(until)?;
+fn rest(held: Held, waiting: &mut Waiting, arm: impl FnOnce(&mut Stream) -> bool) -> Result<(), Errno> {
+    let mut left = wait::left(waiting.until)?;
     let description = held.description();
     if description.lock().as_ref().is_some_and(Stream::is_shared) {
         left = Some(left.unwrap_or(Duration::MAX).min(wait::LOOK_AT_SHARED));
     }
     let mut fds = Vec::with_capacity(2);
-    let slept = wait::sleep(&[description], &mut fds, left, None, |fds| {
+    let slept = wait::sleep(&[description], &mut fds, left, (waiting.watch, None), |fds| {
         let Ok(mut stream) = held.lock() else { return false };
         let Some(stream) = stream.as_mut() else { return false };
         fds.push(wait::watch(bell(stream)));
@@ -176,7 +228,10 @@ fn rest(held: Held, until: Option<Instant>, arm: impl FnOnce(&mut Stream) -> boo
         silence(held);
     }
     match slept {
-        Err(Errno::EINTR) => wait::interrupted(),
+        Err(Errno::EINTR) => {
+            waiting.watch = wait::interrupted(waiting.watch, waiting.until)?;
+            Ok(())
+        }
         other => other,
     }
 }

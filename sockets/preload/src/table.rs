@@ -8,12 +8,12 @@
 //! with it while another one closes it, and notices by its generation.
 
 use std::array;
-use std::cell::Cell;
 use std::os::fd::RawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, OnceLock};
 
 use crate::description::{Description, Held};
+use crate::lock;
 use crate::readiness::epoll::EpollSet;
 
 /// Numbers of one part of the table.
@@ -159,34 +159,6 @@ pub fn next_internal(fd: u32) -> Option<u32> {
     None
 }
 
-thread_local! {
-    /// How deep this thread is in this library's own work.
-    static INSIDE: Cell<u32> = const { Cell::new(0) };
-}
-
-/// This thread does this library's own work: what it opens is internal, and what is internal it may close.
-#[derive(Debug)]
-pub struct Inside(());
-
-impl Inside {
-    /// Begins it; ends with the value.
-    pub fn enter() -> Self {
-        INSIDE.set(INSIDE.get() + 1);
-        Self(())
-    }
-
-    /// Whether this thread does.
-    pub fn is_here() -> bool {
-        INSIDE.get() > 0
-    }
-}
-
-impl Drop for Inside {
-    fn drop(&mut self) {
-        INSIDE.set(INSIDE.get().saturating_sub(1));
-    }
-}
-
 /// Things by number, which stay where they are and are used again. Numbers begin at 1.
 #[derive(Debug)]
 pub struct Slab<T> {
@@ -215,7 +187,7 @@ impl<T: Default> Slab<T> {
 
     /// One that nobody uses. `None`: there are a million.
     pub fn take(&'static self) -> Option<(u32, &'static T)> {
-        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut free = lock::take(&self.free);
         let index = match free.given_back.pop() {
             Some(index) => index,
             None => {
@@ -237,6 +209,6 @@ impl<T: Default> Slab<T> {
 
     /// Nobody uses it any longer.
     pub fn give_back(&self, index: u32) {
-        self.free.lock().unwrap_or_else(PoisonError::into_inner).given_back.push(index);
+        lock::take(&self.free).given_back.push(index);
     }
 }

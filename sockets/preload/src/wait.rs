@@ -14,7 +14,8 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 
 use crate::description::{Description, Waiter};
 use crate::kernel;
-use crate::table::Inside;
+use crate::signals::Watch;
+use crate::thread::Inside;
 
 /// How often a process looks by itself at a connection that another one has too: the other may have silenced the bell.
 pub const LOOK_AT_SHARED: Duration = Duration::from_millis(10);
@@ -92,14 +93,14 @@ pub fn renew_bell() {
     let _ = BELL.try_with(OwnBell::close);
 }
 
-/// Sleeps until one of `fds`, or somebody who knows of one of the sockets, wakes this thread, for at most `timeout`.
-/// `prepare` is called once whoever might know has been told of this thread, and adds what else is to be listened to;
-/// `false`: there is nothing to sleep for.
+/// Sleeps until one of `fds`, or somebody who knows of one of the sockets, wakes this thread, for at most `timeout`; EINTR
+/// where a handler of a signal has run since `since` began. `prepare` is called once whoever might know has been told of
+/// this thread, and adds what else is to be listened to; `false`: there is nothing to sleep for.
 pub fn sleep(
     sockets: &[&'static Description],
     fds: &mut Vec<pollfd>,
     timeout: Option<Duration>,
-    mask: Option<&sigset_t>,
+    (since, mask): (Watch, Option<&sigset_t>),
     prepare: impl FnOnce(&mut Vec<pollfd>) -> bool,
 ) -> Result<(), Errno> {
     with_bell(|bell| {
@@ -107,7 +108,7 @@ pub fn sleep(
         let mut result = Ok(());
         if prepare(fds) {
             fds.push(watch(bell));
-            result = kernel::ppoll(fds, timeout, mask).map(drop);
+            result = since.sleep(bell, || kernel::ppoll(fds, timeout, mask).map(drop));
             if fds.pop().is_some_and(|bell| bell.revents != 0) {
                 silence(bell);
             }
@@ -125,8 +126,9 @@ pub fn left(until: Option<Instant>) -> Result<Option<Duration>, Errno> {
     }
 }
 
-/// What a call does that a signal has interrupted: goes on where all handlers want that (SA_RESTART), and says EINTR else.
-/// Which signal it was nobody tells.
-pub fn interrupted() -> Result<(), Errno> {
-    if kernel::handlers_restart() { Ok(()) } else { Err(Errno::EINTR) }
+/// What a call on one socket does that a signal has interrupted: goes on if the handlers that have run want that
+/// (SA_RESTART), and says EINTR else; also where the socket has a timeout, since the kernel does not begin that anew
+/// (signal(7)).
+pub fn interrupted(watch: Watch, until: Option<Instant>) -> Result<Watch, Errno> {
+    if until.is_some() || watch.is_ended() { Err(Errno::EINTR) } else { Ok(Watch::begin()) }
 }

@@ -207,9 +207,20 @@ impl Library {
 
     /// What a datagram socket allows now. It can always send: what finds no room is dropped.
     pub(crate) fn datagram_readiness(&mut self, reactor: &mut Reactor, id: SocketId) -> Result<Readiness, SocketError> {
+        self.look_out_for_datagram(reactor, id, Duration::ZERO)
+    }
+
+    /// The same for a caller that is about to wait for the socket, and for others: it looks out as
+    /// [`receive_datagram`](Self::receive_datagram) does, and leaves what it meets to be received.
+    pub fn look_out_for_datagram(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        look_out: Duration,
+    ) -> Result<Readiness, SocketError> {
         let socket = self.datagrams.hot(id)?;
         if socket.queue.is_empty() && socket.error.is_none() {
-            let next = self.receive_message(reactor, id, Duration::ZERO);
+            let next = self.receive_message(reactor, id, look_out);
             let socket = self.datagrams.hot(id)?;
             match next {
                 Ok(message) => socket.queue.extend(message),
@@ -344,7 +355,7 @@ impl Library {
         if socket.server_is_armed && !channel.has_news() {
             return Pulled::Nothing;
         }
-        let record = match next(channel) {
+        let record = match next(channel, false) {
             Ok(Some(record)) => record,
             Ok(None) => {
                 socket.server_is_armed = true;
@@ -444,11 +455,12 @@ impl Library {
     ) -> Result<Pulled, Over> {
         let revision = self.datagrams.revision;
         let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return Ok(Pulled::Nothing) };
-        if incoming.spin != look_out {
+        let looks_out = !look_out.is_zero();
+        if looks_out && incoming.spin != look_out {
             incoming.spin = look_out;
             incoming.channel.set_spin(look_out);
         }
-        let Some(record) = next(&mut incoming.channel)? else {
+        let Some(record) = next(&mut incoming.channel, looks_out)? else {
             incoming.is_hot = false;
             return Ok(Pulled::Nothing);
         };
@@ -472,7 +484,7 @@ impl Library {
                     log::trace!("datagram of {peer} to {criteria} dropped: {reason}");
                     self.datagrams.count(reason, 1);
                     if let Some(incoming) = self.datagrams.incoming.get_mut(&token)
-                        && let Some(record) = next(&mut incoming.channel)?
+                        && let Some(record) = next(&mut incoming.channel, false)?
                     {
                         consume(record);
                     }
@@ -620,14 +632,14 @@ impl super::Datagrams {
 /// A channel is over.
 struct Over;
 
-/// The next record of a channel; `None`: its bell is armed, after a look-out as its spin allows.
+/// The next record of a channel; `None`: its bell is armed, after a look-out as its spin allows where one is wanted.
 #[inline]
-fn next(channel: &mut Channel) -> Result<Option<Record<'_>>, Over> {
+fn next(channel: &mut Channel, looks_out: bool) -> Result<Option<Record<'_>>, Over> {
     while !channel.has_record().map_err(|_| Over)? {
         if channel.is_finished() || channel.peer_closed() {
             return Err(Over);
         }
-        let met = channel.look_out_readable().map_err(|_| Over)?;
+        let met = looks_out && channel.look_out_readable().map_err(|_| Over)?;
         if !met && channel.arm_read().map_err(|_| Over)? {
             return Ok(None);
         }

@@ -315,6 +315,8 @@ impl super::DatagramSocket {
 /// Writes without waiting: the receiver may be slow, or gone.
 #[inline]
 fn write(channel: &mut Channel, header: &EncodedHeader, payload: &[u8]) -> Result<(), DatagramDrop> {
+    // A receiver looks out only for who runs elsewhere.
+    channel.show_cpu();
     outcome(channel.write_record_parts(&[header.as_bytes(), payload]))
 }
 

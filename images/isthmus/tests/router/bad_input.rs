@@ -206,3 +206,14 @@ fn a_process_that_keeps_dying_is_reported_and_the_rest_works() {
     assert!(matching(&others, &[("state", "ready")]).len() >= 7, "{others}");
     assert_eq!(router.sh("ping vr red 192.0.2.1 count 1")["received"], 1);
 }
+
+#[test]
+fn a_program_in_the_background_that_ends_before_it_works_is_told_by_its_exit_code() {
+    let router = Router::up("background", TWO_VRS);
+    let run = |program: &str| {
+        let words = ["run", "--name", "background", "--vr", "red", "-d", "--", "sh", "-c", program];
+        router.command(words).status().unwrap().code()
+    };
+    assert_eq!(run("exit 3"), Some(3));
+    assert_eq!(run("kill -9 $$"), Some(128 + 9));
+}

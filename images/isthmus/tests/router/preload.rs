@@ -70,24 +70,37 @@ fn seen(server: Command, mut client: Command) -> [String; 2] {
     [String::from_utf8(output.stdout).unwrap(), served]
 }
 
-#[test]
-fn a_program_sees_over_a_channel_what_it_sees_over_the_kernels_loopback() {
-    if !has("a_program_sees_over_a_channel_what_it_sees_over_the_kernels_loopback", &["python3"]) {
+/// Runs a program of two sides over the kernel's loopback and over a channel, and compares what it prints.
+fn sees_what_it_sees_over_the_kernels_loopback(test: &str, name: &str, script: &str) {
+    if !has(test, &["python3"]) {
         return;
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/sockets.py");
+    let script = &format!("{}/tests/router/programs/{script}", env!("CARGO_MANIFEST_DIR"));
     // A port that the kernel has just given away is not given again soon.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
     let kernel = |words: &[&str]| {
-        let mut command = Command::new("python3");
-        command.arg(script).args(words);
+        let mut command = Command::new("timeout");
+        command.args(["60", "python3", script]).args(words);
         command
     };
     let of_kernel = seen(kernel(&["serve", &port]), kernel(&["ask", "127.0.0.1", &port]));
-    let router = Router::up("preload-same", TWO_VRS);
-    let server = program(&router, "blue", &["python3", script, "serve", &port]);
-    let client = program(&router, "red", &["python3", script, "ask", "10.0.0.1", &port]);
-    assert_eq!(seen(server, client), of_kernel);
+    let router = Router::up(name, TWO_VRS);
+    let ours =
+        |vr: &str, words: &[&str]| program(&router, vr, &[&["timeout", "60", "python3", script], words].concat());
+    let of_channel = seen(ours("blue", &["serve", &port]), ours("red", &["ask", "10.0.0.1", &port]));
+    assert_eq!(of_channel, of_kernel);
+}
+
+#[test]
+fn a_program_sees_over_a_channel_what_it_sees_over_the_kernels_loopback() {
+    let test = "a_program_sees_over_a_channel_what_it_sees_over_the_kernels_loopback";
+    sees_what_it_sees_over_the_kernels_loopback(test, "preload-same", "sockets.py");
+}
+
+#[test]
+fn a_handler_of_a_signal_uses_the_socket_that_it_interrupts() {
+    let test = "a_handler_of_a_signal_uses_the_socket_that_it_interrupts";
+    sees_what_it_sees_over_the_kernels_loopback(test, "preload-signals", "signals.py");
 }
 
 #[test]

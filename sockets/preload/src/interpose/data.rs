@@ -10,7 +10,8 @@ use nix::errno::Errno;
 use super::{bytes, bytes_mut, given, number, size, tell, tell_bytes};
 use crate::address::Given;
 use crate::description::{Held, Kind};
-use crate::table::{self, Inside, Number};
+use crate::table::{self, Number};
+use crate::thread::Inside;
 use crate::{ancillary, datagram, descriptors, kernel, names, netlink, original, stream, transfer};
 
 /// Who is to receive, and by which interface: its number, or 0.
@@ -20,23 +21,39 @@ type Receiver = (SocketAddr, u32);
 const MOST_PARTS: usize = 1024;
 
 /// Sends; a connection that is broken raises SIGPIPE, unless the caller says otherwise.
+#[inline(always)]
 fn sends(held: Held, bytes: &[u8], to: Option<Receiver>, flags: c_int) -> Result<usize, Errno> {
-    let sent = match held.kind() {
-        // A connection goes to whom it goes.
-        Kind::Stream => stream::send(held, bytes, flags),
-        Kind::Datagram => match to {
-            Some((to, scope)) if scope != 0 => ancillary::send(held, bytes, Some(to), scope, &[]),
-            to => datagram::send(held, bytes, to.map(|(to, _)| to)),
-        },
-        Kind::Netlink => netlink::send(held, bytes),
-    };
-    if held.kind() == Kind::Stream && sent == Err(Errno::EPIPE) && flags & libc::MSG_NOSIGNAL == 0 {
-        kernel::raise(libc::SIGPIPE);
+    // A connection goes to whom it goes.
+    if held.kind() == Kind::Stream {
+        return stream::send(held, bytes, flags).inspect_err(|error| {
+            if *error == Errno::EPIPE && flags & libc::MSG_NOSIGNAL == 0 {
+                kernel::raise(libc::SIGPIPE);
+            }
+        });
     }
-    sent
+    sends_datagram(held, bytes, to)
+}
+
+#[inline(never)]
+fn sends_datagram(held: Held, bytes: &[u8], to: Option<Receiver>) -> Result<usize, Errno> {
+    match to {
+        _ if held.kind() == Kind::Netlink => netlink::send(held, bytes),
+        Some((to, scope)) if scope != 0 => ancillary::send(held, bytes, Some(to), scope, &[]),
+        to => datagram::send(held, bytes, to.map(|(to, _)| to)),
+    }
+}
+
+/// Receives, and asks not from whom.
+#[inline(always)]
+fn receives_bytes(held: Held, into: &mut [u8], flags: c_int) -> Result<usize, Errno> {
+    match held.kind() {
+        Kind::Stream => stream::receive(held, into, flags),
+        Kind::Datagram | Kind::Netlink => receives(held, into, flags).map(|(count, _)| count),
+    }
 }
 
 /// Receives; of a datagram, from whom.
+#[inline(never)]
 fn receives(held: Held, into: &mut [u8], flags: c_int) -> Result<(usize, Option<SocketAddr>), Errno> {
     match held.kind() {
         Kind::Stream => stream::receive(held, into, flags).map(|count| (count, None)),
@@ -56,7 +73,7 @@ pub unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, count: size_t) -> 
     match table::socket(fd) {
         Some(held) => {
             // SAFETY: As the caller says.
-            size(unsafe { bytes_mut(buffer, count) }.and_then(|into| receives(held, into, 0)).map(|(n, _)| n))
+            size(unsafe { bytes_mut(buffer, count) }.and_then(|into| receives_bytes(held, into, 0)))
         }
         // SAFETY: As the caller says.
         None => unsafe { original::read(fd, buffer, count) },
@@ -96,7 +113,7 @@ pub unsafe extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: size_t, fl
     match table::socket(fd) {
         Some(held) => {
             // SAFETY: As the caller says.
-            size(unsafe { bytes_mut(buffer, length) }.and_then(|into| receives(held, into, flags)).map(|(n, _)| n))
+            size(unsafe { bytes_mut(buffer, length) }.and_then(|into| receives_bytes(held, into, flags)))
         }
         // SAFETY: As the caller says.
         None => unsafe { original::recv(fd, buffer, length, flags) },

@@ -5,7 +5,8 @@ use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use nix::errno::Errno;
 
 use super::success;
-use crate::table::{self, Inside, Number};
+use crate::table::{self, Number};
+use crate::thread::Inside;
 use crate::{descriptors, ioctl, original};
 
 /// # Safety

@@ -11,6 +11,7 @@ mod exec;
 mod identity;
 mod names;
 mod readiness;
+mod signals;
 mod sockets;
 mod splice;
 mod stdio;

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::{bytes, bytes_mut, given, number, success, tell, tell_bytes};
 use crate::address::Given;
 use crate::description::Kind;
-use crate::table::Inside;
+use crate::thread::Inside;
 use crate::{bind, control, descriptors, names, netlink, options, original, table};
 
 /// # Safety

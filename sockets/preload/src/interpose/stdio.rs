@@ -6,14 +6,14 @@
 use std::ffi::{c_char, c_int, c_void};
 use std::os::fd::RawFd;
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
 
 use libc::{FILE, size_t, ssize_t};
 
 use super::{data, descriptors};
 use crate::original::StreamFunctions;
-use crate::{original, table};
+use crate::{lock, original, table};
 
 /// A socket has no position: without `seek` the stream says ESPIPE.
 const FUNCTIONS: StreamFunctions =
@@ -25,7 +25,7 @@ static STREAMS: Mutex<Vec<(usize, RawFd)>> = Mutex::new(Vec::new());
 static COUNT: AtomicUsize = AtomicUsize::new(0);
 
 fn change(what: impl FnOnce(&mut Vec<(usize, RawFd)>)) {
-    let mut streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut streams = lock::take(&STREAMS);
     what(&mut streams);
     COUNT.store(streams.len(), Ordering::Relaxed);
 }
@@ -76,7 +76,7 @@ pub unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn fileno(stream: *mut FILE) -> c_int {
     if COUNT.load(Ordering::Relaxed) > 0 {
-        let streams = STREAMS.lock().unwrap_or_else(PoisonError::into_inner);
+        let streams = lock::take(&STREAMS);
         if let Some((_, fd)) = streams.iter().find(|(of, _)| *of == stream.addr()) {
             return *fd;
         }

@@ -7,13 +7,14 @@ mod route;
 
 use std::collections::{HashMap, VecDeque};
 use std::net::IpAddr;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
 
 use nix::errno::Errno;
 use stack_api::interface::InterfaceState;
 
 use crate::control::wait_for;
 use crate::description::{Direction, Held};
+use crate::lock::{self, Taken};
 use crate::{log, names, process};
 use route::{CONNECTED, connected, learned, way};
 
@@ -37,8 +38,8 @@ struct Netlink {
 
 static SOCKETS: Mutex<Option<HashMap<u32, Netlink>>> = Mutex::new(None);
 
-fn sockets() -> MutexGuard<'static, Option<HashMap<u32, Netlink>>> {
-    SOCKETS.lock().unwrap_or_else(PoisonError::into_inner)
+fn sockets() -> Taken<'static, Option<HashMap<u32, Netlink>>> {
+    lock::take(&SOCKETS)
 }
 
 fn with<T>(held: Held, what: impl FnOnce(&mut Netlink) -> T) -> T {

@@ -13,8 +13,8 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use libc::{epoll_event, sigset_t};
@@ -23,7 +23,10 @@ use sockets::SPIN;
 
 use super::{Look, look_at, poll_events};
 use crate::description::{Held, Kind, Waiter};
-use crate::table::{self, EPOLL_SETS, Inside, Number};
+use crate::lock::{self, Taken};
+use crate::signals::Watch;
+use crate::table::{self, EPOLL_SETS, Number};
+use crate::thread::Inside;
 use crate::{descriptors, kernel, stream, wait};
 
 /// What the inner instance says of the program's own one.
@@ -103,13 +106,13 @@ impl EpollSet {
         EPOLL_SETS.give_back(index);
     }
 
-    fn state(&self) -> MutexGuard<'_, Option<State>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> Taken<'_, Option<State>> {
+        lock::take(&self.state)
     }
 
     /// Whoever has this lock takes no other one.
-    fn hot(&self) -> MutexGuard<'_, Hot> {
-        self.hot.lock().unwrap_or_else(PoisonError::into_inner)
+    fn hot(&self) -> Taken<'_, Hot> {
+        lock::take(&self.hot)
     }
 
     /// Something has happened to a socket of the set.
@@ -221,7 +224,7 @@ impl EpollSet {
         timeout: Option<Duration>,
         mask: Option<&sigset_t>,
     ) -> Result<usize, Errno> {
-        let until = timeout.map(|timeout| Instant::now() + timeout);
+        let (until, watch) = (timeout.map(|timeout| Instant::now() + timeout), Watch::begin());
         let mut found = self.collect(events, Look::Glance)?;
         if found == 0 && timeout != Some(Duration::ZERO) {
             found = self.look_out(events)?;
@@ -241,7 +244,7 @@ impl EpollSet {
             self.hot().sleepers += 1;
             let slept = self.collect(events, Look::Arm).and_then(|ready| {
                 found = ready;
-                if ready > 0 { Ok(false) } else { self.listen(self.cap(left), mask) }
+                if ready > 0 { Ok(false) } else { self.listen(self.cap(left), Some((watch, mask))) }
             });
             self.hot().sleepers -= 1;
             let kernel = slept?;
@@ -287,13 +290,20 @@ impl EpollSet {
     }
 
     /// Sleeps at the inner instance, and heats those whose bell rang. Whether one of the kernel's descriptors has something.
-    fn listen(&'static self, timeout: Option<Duration>, mask: Option<&sigset_t>) -> Result<bool, Errno> {
+    fn listen(
+        &'static self,
+        timeout: Option<Duration>,
+        sleeping: Option<(Watch, Option<&sigset_t>)>,
+    ) -> Result<bool, Errno> {
         let (inner, bell) = match &*self.state() {
             Some(state) => (state.inner.as_raw_fd(), state.bell.as_raw_fd()),
             None => return Err(Errno::EBADF),
         };
         let mut rang = [epoll_event { events: 0, u64: 0 }; BATCH];
-        let count = kernel::epoll_wait(inner, &mut rang, timeout, mask)?;
+        let count = match sleeping {
+            Some((watch, mask)) => watch.sleep(bell, || kernel::epoll_wait(inner, &mut rang, timeout, mask))?,
+            None => kernel::epoll_wait(inner, &mut rang, timeout, None)?,
+        };
         let (mut silent, mut kernel) = (Vec::new(), false);
         for event in rang.iter().take(count) {
             match event.u64 {
@@ -325,8 +335,8 @@ impl EpollSet {
 
 /// A set that nobody else uses, while the process forks.
 pub struct Locked {
-    state: MutexGuard<'static, Option<State>>,
-    hot: MutexGuard<'static, Hot>,
+    state: Taken<'static, Option<State>>,
+    hot: Taken<'static, Hot>,
 }
 
 impl EpollSet {

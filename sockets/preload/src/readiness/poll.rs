@@ -10,7 +10,8 @@ use sockets::{SPIN, Stream};
 use super::{Look, look_at, poll_events};
 use crate::description::{Description, Held, Kind};
 use crate::process::Listener;
-use crate::{kernel, stream, table, wait};
+use crate::signals::Watch;
+use crate::{datagram, kernel, stream, table, wait};
 
 /// One of our sockets among what is waited for.
 struct Ours {
@@ -31,7 +32,7 @@ pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
     if let Some(found) = glance(fds) {
         return Ok(found);
     }
-    let until = timeout.map(|timeout| Instant::now() + timeout);
+    let (until, watch) = (timeout.map(|timeout| Instant::now() + timeout), Watch::begin());
     let mut ours = Vec::with_capacity(fds.len());
     let mut kernels = Vec::with_capacity(fds.len() + 2);
     let mut places = Vec::with_capacity(fds.len());
@@ -60,7 +61,7 @@ pub fn poll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset_
         // What has no bell of its own is told by the loop.
         let by_loop = ours.iter().any(|one| one.held.kind() == Kind::Datagram);
         let listener = if by_loop { Listener::new() } else { None };
-        let slept = wait::sleep(&descriptions, &mut kernels, cap(left, &ours), mask, |all| {
+        let slept = wait::sleep(&descriptions, &mut kernels, cap(left, &ours), (watch, mask), |all| {
             found = look(fds, &mut ours, Look::Arm);
             if found == 0 {
                 for one in &mut ours {
@@ -133,7 +134,14 @@ fn look(fds: &mut [pollfd], ours: &mut [Ours], how: Look) -> usize {
 fn look_out(fds: &mut [pollfd], ours: &mut [Ours]) -> usize {
     let spins = |one: &Ours| one.held.description().lock().as_ref().is_some_and(super::is_direct);
     if !ours.iter().any(spins) {
-        return 0;
+        // Of datagrams one socket at a time is looked out for: the first that they are waited for at.
+        let hears = |one: &&mut Ours| {
+            one.held.kind() == Kind::Datagram && fds.get(one.at).is_some_and(|fd| fd.events & libc::POLLIN != 0)
+        };
+        if let Some(one) = ours.iter_mut().find(hears) {
+            datagram::look_out(one.held);
+        }
+        return look(fds, ours, Look::Glance);
     }
     let start = Instant::now();
     loop {
