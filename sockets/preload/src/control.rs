@@ -1,23 +1,23 @@
-//! Sockets from their making to their end: socket, listen, connect, accept, names, shutdown, close; `bind` is a file of its own.
+//! Sockets from their making on: socket, listen, accept, names, and what waits for the library (connecting: `connect`; the end:
+//! `close`).
 //!
 //! A TCP socket of the program becomes one of the library when it listens or connects; until then there is only what it
 //! was bound to and its options. A socket of IPv6 that may hear IPv4 too (IPV6_V6ONLY off, Linux's default) is two of the
 //! library, which is one of a family each.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::num::NonZeroU16;
 use std::os::fd::RawFd;
 use std::time::Instant;
 
 use ipc::{Family, InterfaceName};
 use nix::errno::Errno;
-use sockets::{Destination, LibraryEvent, Options, Readiness, Shutdown, SocketError, SocketId, SocketKind, errno};
+use sockets::{LibraryEvent, Options, Readiness, SocketError, SocketId, SocketKind, errno};
 
 use crate::description::{Description, Direction, Held, Kind};
 use crate::process::{self, Listener, Process};
 use crate::signals::Watch;
 use crate::table::{self, DESCRIPTIONS};
-use crate::{datagram, fork, kernel, netlink, wait};
+use crate::{datagram, kernel, netlink, wait};
 
 /// Most connections that may wait to be accepted, whatever is asked for (`net.core.somaxconn`).
 const MOST_BACKLOG: i32 = 4096;
@@ -392,110 +392,6 @@ pub fn wait_for<T>(
     }
 }
 
-/// connect(2). `None`: the peer is taken away (AF_UNSPEC).
-pub fn connect(held: Held, to: Option<SocketAddr>, scope: u32) -> Result<(), Errno> {
-    if held.kind() == Kind::Datagram {
-        return datagram::connect(held, to, scope);
-    }
-    let Some(to) = to else { return disconnect(held) };
-    let until = held.deadline(Direction::Send);
-    let waits = !held.is_nonblocking(0);
-    let stands = process::with(|process| {
-        if process.connect(held.index(), to, scope)? == Begun::StandsAlready {
-            return Ok(true);
-        }
-        if waits {
-            return Ok(false);
-        }
-        // In one piece with the connect: how it ends, however soon, readiness and SO_ERROR tell, as on Linux.
-        if connect_outcome(process, held.index())?.is_none() {
-            process.control(held.index())?.in_progress = true;
-            return Err(Errno::EINPROGRESS);
-        }
-        Ok(true)
-    })?;
-    if stands {
-        return Ok(());
-    }
-    let connected = wait_for(held, until, |process| connect_outcome(process, held.index()));
-    // What takes too long goes on, as if it had not been waited for.
-    connected.map_err(|error| if error == Errno::EAGAIN { Errno::EINPROGRESS } else { error })
-}
-
-/// What a connect has begun.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Begun {
-    /// A connection.
-    Now,
-    /// Nothing: the one that was begun before stands.
-    StandsAlready,
-}
-
-fn connect_outcome(process: &mut Process, index: u32) -> Result<Option<()>, Errno> {
-    let control = process.control(index)?;
-    match (&control.phase, control.error) {
-        (Phase::Connected(_), _) => Ok(Some(())),
-        (_, Some(error)) => {
-            control.error = None;
-            Err(errno(error))
-        }
-        (Phase::Opening(_), None) => Ok(None),
-        (Phase::Idle | Phase::Listening(..) | Phase::Datagram(..), None) => Err(Errno::EINVAL),
-    }
-}
-
-fn disconnect(held: Held) -> Result<(), Errno> {
-    process::with(|process| {
-        let control = process.control(held.index())?;
-        let sockets = control.library_sockets();
-        control.phase = Phase::Idle;
-        process.close_all(&sockets);
-        held.description().kick(None);
-        Ok(())
-    })
-}
-
-impl Process {
-    fn connect(&mut self, index: u32, to: SocketAddr, scope: u32) -> Result<Begun, Errno> {
-        let control = self.control(index)?;
-        match &control.phase {
-            Phase::Opening(_) => return Err(Errno::EALREADY),
-            Phase::Connected(_) if std::mem::take(&mut control.in_progress) => return Ok(Begun::StandsAlready),
-            Phase::Connected(_) => return Err(Errno::EISCONN),
-            Phase::Listening(..) => return Err(Errno::EISCONN),
-            Phase::Idle | Phase::Datagram(..) => {}
-        }
-        if let Some(error) = control.error.take() {
-            return Err(errno(error));
-        }
-        let (of_v6, v4_only) = (control.family == Family::Ipv6, control.family == Family::Ipv4);
-        if (v4_only && to.is_ipv6()) || (of_v6 && to.is_ipv4()) {
-            return Err(Errno::EAFNOSUPPORT);
-        }
-        let mut destination = Destination::new(to);
-        destination.options = control.options.clone();
-        destination.local.interface = control.interface.clone();
-        if let Some(bound) = control.bound {
-            let own = bound.ip().to_canonical();
-            destination.local.address = Some(own).filter(|own| !own.is_unspecified());
-            destination.port = NonZeroU16::new(bound.port());
-        }
-        if scope != 0 {
-            destination.local.interface = Some(crate::names::interface_of(self, scope).ok_or(Errno::ENODEV)?);
-        }
-        // As on Linux: this router itself.
-        if destination.to.ip().is_unspecified() {
-            let own = destination.local.address.ok_or(Errno::ECONNREFUSED)?;
-            destination.to.set_ip(own);
-        }
-        let socket = self.library.open_socket(&mut self.reactor, destination).map_err(errno)?;
-        self.by_socket.insert(socket, index);
-        self.control(index)?.phase = Phase::Opening(socket);
-        self.take_news();
-        Ok(Begun::Now)
-    }
-}
-
 /// accept4(2): the new descriptor, and the peer.
 pub fn accept(held: Held, flags: i32) -> Result<(RawFd, SocketAddr), Errno> {
     if flags & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC) != 0 {
@@ -584,101 +480,4 @@ pub fn peer_name(held: Held) -> Result<SocketAddr, Errno> {
         };
         Ok(process.control(held.index())?.shown(peer))
     })
-}
-
-/// shutdown(2).
-pub fn shutdown(held: Held, how: i32) -> Result<(), Errno> {
-    let how = match how {
-        libc::SHUT_RD => Shutdown::Read,
-        libc::SHUT_WR => Shutdown::Write,
-        libc::SHUT_RDWR => Shutdown::Both,
-        _ => return Err(Errno::EINVAL),
-    };
-    if let Some(stream) = held.lock()?.as_mut() {
-        stream.shutdown(how).map_err(errno)?;
-        // Others who wait in this direction see its end.
-        held.description().kick(None);
-        return Ok(());
-    }
-    process::with(|process| {
-        let control = process.control(held.index())?;
-        match &mut control.phase {
-            // As on Linux, this ends the listening.
-            Phase::Listening(sockets, _) if how != Shutdown::Write => {
-                let sockets = std::mem::take(sockets);
-                control.phase = Phase::Idle;
-                process.close_all(&sockets);
-                held.description().kick(None);
-                Ok(())
-            }
-            Phase::Datagram(..) | Phase::Idle | Phase::Opening(_) | Phase::Connected(_) | Phase::Listening(..) => {
-                Err(Errno::ENOTCONN)
-            }
-        }
-    })
-}
-
-/// The last descriptor of a socket is closed.
-pub fn release(index: u32) {
-    let Some(description) = DESCRIPTIONS.get(index) else { return };
-    if !description.remove_reference() {
-        return;
-    }
-    if fork::close_early(index) {
-        return;
-    }
-    linger(description);
-    datagram::flush(description.hold());
-    let ended = process::with(|process| {
-        process.end(index);
-        Ok(())
-    });
-    if ended.is_err() {
-        description.end();
-    }
-}
-
-/// Waits until the peer has acknowledged everything, as long as the socket is to linger.
-fn linger(description: &'static Description) {
-    let limit = process::with(|process| Ok(process.control(description.index())?.options.linger));
-    let Some(limit) = limit.ok().flatten().filter(|limit| !limit.is_zero()) else { return };
-    let (until, watch) = (Instant::now() + limit, Watch::begin());
-    while let Ok(Some(left)) = wait::left(Some(until)) {
-        let is_done = description.lock().as_ref().is_none_or(sockets::Stream::is_acknowledged);
-        if is_done {
-            return;
-        }
-        let mut fds = Vec::new();
-        let slept = wait::sleep(&[description], &mut fds, Some(left), (watch, None), |fds| {
-            let mut stream = description.lock();
-            let Some(stream) = stream.as_mut() else { return false };
-            let sleeps = matches!(stream.channel().arm_write(usize::MAX), Ok(true));
-            fds.push(wait::watch(crate::stream::bell(stream)));
-            sleeps
-        });
-        if let Some(stream) = description.lock().as_mut() {
-            // An error ends the wait: the connection is over.
-            if stream.channel().acknowledge_bell().is_err() {
-                return;
-            }
-        }
-        if slept.is_err() {
-            return;
-        }
-    }
-}
-
-impl Process {
-    /// Ends a socket whose descriptors are closed.
-    pub fn end(&mut self, index: u32) {
-        netlink::forget(index);
-        self.leave_port(index);
-        if let Some(control) = self.controls.remove(&index) {
-            self.close_all(&control.library_sockets());
-        }
-        if let Some(description) = DESCRIPTIONS.get(index) {
-            description.end();
-            DESCRIPTIONS.give_back(index);
-        }
-    }
 }

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 
 use crate::table::{self, EPOLL_SETS, Number, Removed};
 use crate::thread::Inside;
-use crate::{control, kernel};
+use crate::{close, kernel};
 
 /// Lowest number of a descriptor of this library's own. Above what a program sees, where the limits allow.
 static LOWEST_INTERNAL: AtomicI32 = AtomicI32::new(i32::MAX);
@@ -74,7 +74,7 @@ pub fn close(fd: RawFd) -> Result<(), Errno> {
 fn released(removed: Removed) {
     match removed {
         Removed::Nothing => {}
-        Removed::Socket(index) => control::release(index),
+        Removed::Socket(index) => close::release(index),
         Removed::Epoll(index) => {
             if let Some(set) = EPOLL_SETS.get(index) {
                 set.release(index);

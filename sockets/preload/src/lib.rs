@@ -25,6 +25,8 @@
 mod address;
 mod ancillary;
 mod bind;
+mod close;
+mod connect;
 mod control;
 mod datagram;
 mod description;

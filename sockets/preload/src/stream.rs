@@ -56,7 +56,12 @@ fn begin_to_receive(held: Held, into: &mut [u8], flags: i32) -> Result<Received,
     let Some(stream) = stream.as_mut() else { return Err(Errno::ENOTCONN) };
     match flags & libc::MSG_PEEK != 0 {
         true => stream.peek(into),
-        false => stream.take(into),
+        false => {
+            if !held.is_nonblocking(flags) {
+                stream.await_answer();
+            }
+            stream.take(into)
+        }
     }
     .map_err(errno)
 }

@@ -10,7 +10,7 @@ use super::{bytes, bytes_mut, given, number, success, tell, tell_bytes};
 use crate::address::Given;
 use crate::description::Kind;
 use crate::thread::Inside;
-use crate::{bind, control, descriptors, names, netlink, options, original, table};
+use crate::{bind, close, connect, control, descriptors, names, netlink, options, original, table};
 
 /// # Safety
 /// As socket(2).
@@ -93,8 +93,8 @@ pub unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: so
     }
     // SAFETY: As the caller says.
     success(unsafe { given(address, length) }.and_then(|address| match address {
-        Given::Internet(address, scope) => control::connect(held, Some(address), scope),
-        Given::Unspecified => control::connect(held, None, 0),
+        Given::Internet(address, scope) => connect::connect(held, Some(address), scope),
+        Given::Unspecified => connect::connect(held, None, 0),
     }))
 }
 
@@ -131,7 +131,7 @@ pub unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, length: *mut
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
     match table::socket(fd) {
-        Some(held) => success(control::shutdown(held, how)),
+        Some(held) => success(close::shutdown(held, how)),
         // SAFETY: As the caller says.
         None => unsafe { original::shutdown(fd, how) },
     }

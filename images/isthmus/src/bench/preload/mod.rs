@@ -47,72 +47,15 @@ const ADDRESS: &str = "ADDRESS";
 const PORT: &str = "PORT";
 const SECONDS: &str = "SECONDS";
 
-const IPERF3_SERVER: &[&str] = &["iperf3", "-s", "-1", "-p", PORT, "--forceflush"];
-const IPERF3_SERVES: &str = "Server listening";
-const SOCKPERF_TCP: [&[&str]; 2] = [
-    &["sockperf", "server", "--tcp", "-i", ADDRESS, "-p", PORT],
-    &["sockperf", "ping-pong", "--tcp", "-i", ADDRESS, "-p", PORT, "-t", SECONDS, "-m", "64", "--mps", MOST_TRIPS],
-];
-const SOCKPERF_SERVES: &str = "using recvfrom() to block";
 /// Round trips a second at most: of more than 600,000 sockperf runs out of numbers.
 const MOST_TRIPS: &str = "500000";
 
 const CASES: [Case; 6] = [
-    Case {
-        name: "iperf3_bulk",
-        server: IPERF3_SERVER,
-        ready: IPERF3_SERVES,
-        client: &["iperf3", "-c", ADDRESS, "-p", PORT, "-t", SECONDS, "-J"],
-        read: received_by_iperf3,
-        unit: Unit::BytesPerSecond,
-        better: Better::Higher,
-        wanted: 2.5,
-        one_core: false,
-    },
-    Case {
-        name: "iperf3_64B",
-        server: IPERF3_SERVER,
-        ready: IPERF3_SERVES,
-        client: &["iperf3", "-c", ADDRESS, "-p", PORT, "-t", SECONDS, "-J", "-l", "64"],
-        read: received_by_iperf3,
-        unit: Unit::BytesPerSecond,
-        better: Better::Higher,
-        wanted: 15.0,
-        one_core: false,
-    },
-    Case {
-        name: "sockperf_tcp",
-        server: SOCKPERF_TCP[0],
-        ready: SOCKPERF_SERVES,
-        client: SOCKPERF_TCP[1],
-        read: median_of_sockperf,
-        unit: Unit::Seconds,
-        better: Better::Lower,
-        wanted: 0.5,
-        one_core: false,
-    },
-    Case {
-        name: "sockperf_tcp_one_core",
-        server: SOCKPERF_TCP[0],
-        ready: SOCKPERF_SERVES,
-        client: SOCKPERF_TCP[1],
-        read: median_of_sockperf,
-        unit: Unit::Seconds,
-        better: Better::Lower,
-        wanted: 1.0,
-        one_core: true,
-    },
-    Case {
-        name: "sockperf_udp",
-        server: &["sockperf", "server", "-i", ADDRESS, "-p", PORT],
-        ready: SOCKPERF_SERVES,
-        client: &["sockperf", "ping-pong", "-i", ADDRESS, "-p", PORT, "-t", SECONDS, "-m", "64", "--mps", MOST_TRIPS],
-        read: median_of_sockperf,
-        unit: Unit::Seconds,
-        better: Better::Lower,
-        wanted: 0.5,
-        one_core: false,
-    },
+    iperf3("iperf3_bulk", &["iperf3", "-c", ADDRESS, "-p", PORT, "-t", SECONDS, "-J"], 2.5),
+    iperf3("iperf3_64B", &["iperf3", "-c", ADDRESS, "-p", PORT, "-t", SECONDS, "-J", "-l", "64"], 15.0),
+    sockperf("sockperf_tcp", TCP, 0.5),
+    Case { one_core: true, ..sockperf("sockperf_tcp_one_core", TCP, 1.0) },
+    sockperf("sockperf_udp", UDP, 0.5),
     Case {
         name: "redis_ops",
         server: &["redis-server", "--port", PORT, "--bind", ADDRESS, "--save", "", "--protected-mode", "no"],
@@ -125,6 +68,48 @@ const CASES: [Case; 6] = [
         one_core: false,
     },
 ];
+
+/// Bytes that iperf3's client sends.
+const fn iperf3(name: &'static str, client: &'static [&'static str], wanted: f64) -> Case {
+    Case {
+        name,
+        server: &["iperf3", "-s", "-1", "-p", PORT, "--forceflush"],
+        ready: "Server listening",
+        client,
+        read: received_by_iperf3,
+        unit: Unit::BytesPerSecond,
+        better: Better::Higher,
+        wanted,
+        one_core: false,
+    }
+}
+
+/// Server and client of sockperf.
+type Sides = [&'static [&'static str]; 2];
+
+const TCP: Sides = [
+    &["sockperf", "server", "--tcp", "-i", ADDRESS, "-p", PORT],
+    &["sockperf", "ping-pong", "--tcp", "-i", ADDRESS, "-p", PORT, "-t", SECONDS, "-m", "64", "--mps", MOST_TRIPS],
+];
+const UDP: Sides = [
+    &["sockperf", "server", "-i", ADDRESS, "-p", PORT],
+    &["sockperf", "ping-pong", "-i", ADDRESS, "-p", PORT, "-t", SECONDS, "-m", "64", "--mps", MOST_TRIPS],
+];
+
+/// Round trips of sockperf.
+const fn sockperf(name: &'static str, [server, client]: Sides, wanted: f64) -> Case {
+    Case {
+        name,
+        server,
+        ready: "using recvfrom() to block",
+        client,
+        read: median_of_sockperf,
+        unit: Unit::Seconds,
+        better: Better::Lower,
+        wanted,
+        one_core: false,
+    }
+}
 
 /// Runs the benchmark.
 pub fn measure(quick: bool) -> Result<Report> {
