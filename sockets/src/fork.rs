@@ -13,18 +13,22 @@
 //! it or died. A listener is shared too: from the fork on what comes for it waits in one queue of the kernel
 //! (`ipc::queue`), and whoever accepts first has it. Parent and child each listen in their own name with the manager and
 //! the stack, so that the listener lives as long as one of them; what comes by either name goes into the one queue.
-//! Not so: datagram sockets and opens under way stay with the parent.
+//! Datagram sockets go on in the same way (`datagram/fork.rs`). Not so: opens under way stay with the parent.
 
+use std::collections::{BTreeSet, HashMap};
 use std::mem;
 use std::time::{Duration, Instant};
 
+use ipc::channel::Channel;
 use ipc::queue::{Arrival, Queue};
 use ipc::reactor::{Event, Reactor};
 use ipc::{Criteria, Pathname};
 use mio::Token;
 use stack_api::socket::SocketError;
 
+use crate::datagram::Datagrams;
 use crate::error::{LibraryError, error_of_link};
+use crate::hash::BySocket;
 use crate::library::{Library, LibraryEvent};
 use crate::listen::Listening;
 use crate::socket::{Socket, SocketId};
@@ -55,10 +59,19 @@ impl Library {
             shared += 1;
             Ok::<(), ipc::error::ChannelError>(())
         });
+        let outcome = outcome.and_then(|()| {
+            self.datagrams.channels().try_for_each(|channel| {
+                channel.share()?;
+                shared += 1;
+                Ok(())
+            })
+        });
         self.look_at_shared_at = (shared > 0).then(|| Instant::now() + LOOK);
         outcome.map_err(|error| {
             log::error!("share connections with a child: {error}");
-            self.streams().take(shared).for_each(|stream| stream.channel().take_share_back());
+            let Self { sockets, datagrams, .. } = self;
+            let all = streams_of(sockets).map(Stream::channel).chain(datagrams.channels());
+            all.take(shared).for_each(Channel::take_share_back);
             SocketError::NoBuffers
         })
     }
@@ -66,12 +79,19 @@ impl Library {
     /// There is no child.
     pub fn fork_failed(&mut self) {
         self.streams().for_each(|stream| stream.channel().take_share_back());
+        self.datagrams.channels().for_each(Channel::take_share_back);
+    }
+
+    /// This process is a child that does nothing but execute another program: its parent's datagram sockets are its
+    /// parent's alone again.
+    pub fn give_back_datagrams(&mut self) {
+        self.datagrams = Datagrams::default();
     }
 
     /// Gives each listener a queue, and waits until nothing more comes for it over the link.
     fn make_queues(&mut self, reactor: &mut Reactor) -> Result<(), SocketError> {
-        let wanted = self.listeners.keys().copied().filter(|criteria| !self.queues.contains_key(criteria));
-        for criteria in wanted.collect::<Vec<_>>() {
+        let all: BTreeSet<Criteria> = self.listeners.keys().copied().chain(self.datagrams.criteria()).collect();
+        for criteria in all.into_iter().filter(|criteria| !self.queues.contains_key(criteria)).collect::<Vec<_>>() {
             let made = Queue::new().and_then(|mut queue| {
                 let token = reactor.register(&mut queue)?;
                 Ok(FamilyQueue { queue, token })
@@ -134,11 +154,12 @@ impl Library {
                 Socket::Opening(_) => {}
             }
         }
+        self.inherit_datagrams(reactor, parents.datagrams);
         // Asked for once more, in this process's name, when the stack is there.
         self.places.extend(parents.places);
         self.ask_for_places();
         self.options = parents.options;
-        self.options.retain(|socket, _| self.sockets.contains_key(socket));
+        self.options.retain(|socket, _| self.sockets.contains_key(socket) || self.datagrams.contains(*socket));
         self.look_at_shared_at = parents.look_at_shared_at;
         Ok(())
     }
@@ -161,7 +182,15 @@ impl Library {
         let Some(FamilyQueue { queue, .. }) = self.queues.get_mut(&criteria) else { return false };
         match queue.take() {
             Ok(Some(Arrival { pathname, channel, peer, terms })) => {
-                self.incoming(reactor, (criteria, pathname), channel, &peer, &terms);
+                match criteria {
+                    Criteria::Udp(..) | Criteria::Raw(..) => {
+                        self.datagram_incoming(reactor, criteria, channel, &peer, &terms);
+                        self.left_backlog(reactor, pathname);
+                    }
+                    Criteria::Tcp(..) | Criteria::Osi(_) => {
+                        self.incoming(reactor, (criteria, pathname), channel, &peer, &terms);
+                    }
+                }
                 true
             }
             Ok(None) => false,
@@ -196,6 +225,8 @@ impl Library {
         if self.family_has_waiting(criteria) {
             let listeners = self.listeners.get(&criteria).into_iter().flatten();
             self.events.extend(listeners.map(|listener| LibraryEvent::Incoming { listener: *listener }));
+            let readable = self.datagrams.listening(criteria);
+            self.events.extend(readable.into_iter().map(|socket| LibraryEvent::Readable { socket }));
         }
     }
 
@@ -236,7 +267,8 @@ impl Library {
         let is_shared = |socket: &Socket| matches!(socket, Socket::Connected { stream, .. } if stream.is_shared());
         let shared: Vec<SocketId> =
             self.sockets.iter().filter(|(_, socket)| is_shared(socket)).map(|(id, _)| *id).collect();
-        self.look_at_shared_at = (waiting_is_shared || !shared.is_empty()).then(|| now + LOOK);
+        let datagrams_are_shared = self.look_at_shared_datagrams();
+        self.look_at_shared_at = (waiting_is_shared || datagrams_are_shared || !shared.is_empty()).then(|| now + LOOK);
         shared.into_iter().for_each(|socket| self.ready(reactor, socket));
     }
 
@@ -247,14 +279,18 @@ impl Library {
 
     /// All connections, also those that wait to be accepted.
     fn streams(&mut self) -> impl Iterator<Item = &mut Stream> {
-        self.sockets.values_mut().flat_map(|socket| {
-            let (connected, waiting) = match socket {
-                Socket::Connected { stream, .. } => (Some(stream), None),
-                Socket::Listening(listening) => (None, Some(listening.waiting())),
-                // Who borrowed one shares it.
-                Socket::Unbound | Socket::Bound(_) | Socket::Opening(_) | Socket::Lent(_) => (None, None),
-            };
-            connected.into_iter().chain(waiting.into_iter().flatten())
-        })
+        streams_of(&mut self.sockets)
     }
+}
+
+fn streams_of(sockets: &mut HashMap<SocketId, Socket, BySocket>) -> impl Iterator<Item = &mut Stream> {
+    sockets.values_mut().flat_map(|socket| {
+        let (connected, waiting) = match socket {
+            Socket::Connected { stream, .. } => (Some(stream), None),
+            Socket::Listening(listening) => (None, Some(listening.waiting())),
+            // Who borrowed one shares it.
+            Socket::Unbound | Socket::Bound(_) | Socket::Opening(_) | Socket::Lent(_) => (None, None),
+        };
+        connected.into_iter().chain(waiting.into_iter().flatten())
+    })
 }

@@ -353,6 +353,7 @@ impl Library {
                     self.supplies_came = true;
                     self.vrfib_known = true;
                     self.tell_of_family_queues();
+                    self.tell_of_inherited_datagrams();
                 }
                 self.move_gates();
                 self.datagrams.forget_ways();

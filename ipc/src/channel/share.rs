@@ -79,6 +79,12 @@ impl Channel {
         self.shared && self.end.is_shared()
     }
 
+    /// Whether this end is used in turn: a reader that looks at records where they lie then takes them out instead.
+    #[inline]
+    pub fn is_used_in_turn(&self) -> bool {
+        self.shared
+    }
+
     /// Does something with the end while no sibling does. An end that was never shared pays for a look at a flag.
     #[inline]
     pub(super) fn in_turn<T>(

@@ -91,8 +91,10 @@ extern "C" fn in_child() {
 /// alone again, and as fast as before. (A child of vfork(2) has its parent's memory, and nothing to give back.)
 pub fn before_exec() {
     let _inside = Inside::enter();
-    if !matches!(*process::state(), State::Orphan(_)) {
-        return;
+    {
+        let mut state = process::state();
+        let State::Orphan(process) = &mut *state else { return };
+        process.library.give_back_datagrams();
     }
     for description in DESCRIPTIONS.all() {
         if let Some(stream) = description.lock().take() {

@@ -162,7 +162,7 @@ impl Library {
                     self.fail_datagram(reactor, id, SocketError::NoBuffers);
                 }
             },
-            Some(Opening::Peer(id, key)) => self.datagram_peer_opened(id, &key, channel),
+            Some(Opening::Peer(id, key)) => self.datagram_peer_opened(reactor, id, &key, channel),
             Some(Opening::Server(_)) | None => {}
         }
     }
@@ -312,13 +312,17 @@ impl Library {
         if let Err(error) = reactor.deregister(&mut channel) {
             log::debug!("a channel that is closed: {error}");
         }
-        channel.close();
+        // A sibling goes on with it.
+        if !channel.is_shared() {
+            channel.close();
+        }
     }
 
     /// Closes a datagram socket; what lies unread in it is lost.
     pub(crate) fn close_datagram(&mut self, reactor: &mut Reactor, id: SocketId) {
         self.drop_datagram_server(reactor, id);
         let Some(socket) = self.datagrams.sockets.remove(&id) else { return };
+        self.datagrams.forget_bells();
         let (Some(criteria), Some(bound)) = (socket.criteria(), socket.bound) else { return };
         for (interface, group) in socket.groups {
             self.leave_at_manager(criteria, group, interface);
@@ -336,6 +340,7 @@ impl Library {
                 self.datagrams.incoming.iter().filter(|(_, i)| i.criteria == criteria).map(|(t, _)| *t).collect();
             unread.into_iter().for_each(|token| self.drop_incoming(reactor, token));
             self.datagrams.hot.remove(&criteria);
+            self.leave_family_queue(reactor, criteria);
         }
     }
 }

@@ -89,6 +89,8 @@ impl Library {
             return self.bind_datagram(reactor, id, any, None);
         }
         self.ask_datagram(id, &DatagramRequest::Connect(Some(peer)));
+        self.await_word_of_server(reactor, id);
+        self.refuse_others(reactor, id);
         Ok(())
     }
 

@@ -15,7 +15,7 @@
 //!
 //! A datagram that finds a ring or a queue full is dropped there and counted ([`DatagramDrop`]). What goes wrong after it
 //! was sent, the next call on its socket says, once. Read first: `send`, then `receive`; `bind` is how a socket gets its
-//! port and its groups, `connect` how it gets a peer.
+//! port and its groups, `connect` how it gets a peer, `fork` what a child has of it.
 //!
 //! Ports are shared where all sockets on one agree to it (`Options::reuse_address`); raw sockets share their protocol
 //! always. What is for one receiver goes to the socket connected to the sender, else to one bound to the address, else
@@ -24,6 +24,7 @@
 
 mod bind;
 mod connect;
+mod fork;
 mod peers;
 mod receive;
 mod send;
@@ -132,6 +133,8 @@ pub(crate) struct Datagrams {
     /// Channels to the stack.
     servers: HashMap<Token, SocketId>,
     opening: HashMap<Ticket, Opening>,
+    /// Bells of channels to other processes, which tell that the other end is gone, or that nobody takes what comes.
+    peer_bells: HashMap<Token, (SocketId, PeerKey)>,
     incoming: HashMap<Token, Incoming, BySocket>,
     /// Channels that rang and were not read until they were empty.
     hot: HashMap<Criteria, VecDeque<Token>, BySocket>,
@@ -153,6 +156,8 @@ struct Incoming {
     channel: Channel,
     criteria: Criteria,
     peer: Identity,
+    /// Its socket has a peer, and wants to be told that nobody takes its datagrams.
+    wants_word: bool,
     is_hot: bool,
     /// How long a reader that waits looks out for the next datagram before the bell is armed.
     spin: Duration,
@@ -267,7 +272,7 @@ impl Datagrams {
     }
 
     /// Sockets that listen for `criteria`.
-    fn listening(&self, criteria: Criteria) -> Vec<SocketId> {
+    pub fn listening(&self, criteria: Criteria) -> Vec<SocketId> {
         let listens = |(_, socket): &(&SocketId, &DatagramSocket)| socket.criteria() == Some(criteria);
         let mut ids: Vec<SocketId> = self.sockets.iter().filter(listens).map(|(id, _)| *id).collect();
         ids.sort_unstable();
@@ -306,6 +311,13 @@ impl DatagramSocket {
         match self.kind {
             Kind::Udp => Some(Criteria::Udp(family, NonZeroU16::new(port)?)),
             Kind::Raw(protocol) => Some(Criteria::Raw(family, protocol)),
+        }
+    }
+
+    fn channel_ref(&self) -> Option<&Channel> {
+        match &self.server {
+            Server::Bound(channel, _) => Some(channel),
+            Server::Absent | Server::Opening(_) | Server::Asked(..) => None,
         }
     }
 

@@ -13,6 +13,7 @@ use stack_api::datagram_header::{DatagramHeader, EncodedHeader, MAX_HEADER};
 use stack_api::socket::{Addresses, SocketError};
 
 use super::connect::Connected;
+use super::fork::take_shared;
 use super::{CHANNELS_PER_PEER, DatagramDrop, DatagramInfo, Incoming, QUEUE, Server};
 use crate::counters::Traffic;
 use crate::library::{Library, LibraryEvent};
@@ -249,14 +250,46 @@ impl Library {
             self.datagram_server_rang(reactor, id);
             return true;
         }
+        if self.datagrams.peer_bells.contains_key(&token) {
+            self.datagram_peer_rang(token);
+            return true;
+        }
         let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return false };
         if let Err(error) = incoming.channel.acknowledge_bell() {
             log::warn!("datagrams of {}: {error}", incoming.peer);
             self.drop_incoming(reactor, token);
             return true;
         }
-        self.heat(token);
+        self.heat_or_refuse(reactor, token);
         true
+    }
+
+    /// A channel has something. Whose sender speaks with nobody else is told at once that nobody takes it, though no socket
+    /// here reads: as by ICMP.
+    fn heat_or_refuse(&mut self, reactor: &mut Reactor, token: Token) {
+        let is_known = self.vrfib_is_known();
+        let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return };
+        if !incoming.wants_word || !is_known || incoming.channel.is_used_in_turn() {
+            return self.heat(token);
+        }
+        let (criteria, peer) = (incoming.criteria, incoming.peer.vr);
+        let mut start = [0; MAX_HEADER];
+        let (copied, length) = match next(&mut incoming.channel, false) {
+            Ok(Some(record)) => (record.copy(0, &mut start), record.length()),
+            // The bell rings for the first one.
+            Ok(None) => return,
+            Err(Over) => return self.heat(token),
+        };
+        match self.judge(criteria, peer, start.get(..copied).unwrap_or_default(), length) {
+            Err(reason @ DatagramDrop::NoListener) => {
+                self.datagrams.count(reason, 1);
+                if let Some(incoming) = self.datagrams.incoming.get_mut(&token) {
+                    incoming.channel.reset(SocketError::ConnectionRefused.code());
+                }
+                self.drop_incoming(reactor, token);
+            }
+            Ok(_) | Err(_) => self.heat(token),
+        }
     }
 
     fn datagram_server_rang(&mut self, reactor: &mut Reactor, id: SocketId) {
@@ -293,7 +326,7 @@ impl Library {
     }
 
     /// A channel has something: its sockets are told.
-    fn heat(&mut self, token: Token) {
+    pub(super) fn heat(&mut self, token: Token) {
         let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return };
         let criteria = incoming.criteria;
         if !std::mem::replace(&mut incoming.is_hot, true) {
@@ -313,7 +346,9 @@ impl Library {
         terms: &[u8],
     ) {
         let open = self.datagrams.incoming.values().filter(|i| (i.peer.vr, i.peer.pid) == (peer.vr, peer.pid)).count();
-        let refused = if postcard::from_bytes(terms) != Ok(DatagramPeer::Records) {
+        let kind = postcard::from_bytes::<DatagramPeer>(terms);
+        let wants_word = kind == Ok(DatagramPeer::RecordsOfConnected);
+        let refused = if kind.is_err() {
             Some(DatagramDrop::BadRecord)
         } else if self.datagrams.listening(criteria).is_empty() {
             Some(DatagramDrop::NoListener)
@@ -330,9 +365,9 @@ impl Library {
         match reactor.register(&mut channel) {
             Ok(token) => {
                 let (peer, spin) = (peer.clone(), Duration::ZERO);
-                let incoming = Incoming { channel, criteria, peer, is_hot: false, spin, judged: None };
+                let incoming = Incoming { channel, criteria, peer, wants_word, is_hot: false, spin, judged: None };
                 self.datagrams.incoming.insert(token, incoming);
-                self.heat(token);
+                self.heat_or_refuse(reactor, token);
             }
             Err(error) => log::error!("cannot wait for the datagrams of {peer}: {error}"),
         }
@@ -354,6 +389,16 @@ impl Library {
         let Server::Bound(channel, _) = &mut socket.server else { return Pulled::Nothing };
         if socket.server_is_armed && !channel.has_news() {
             return Pulled::Nothing;
+        }
+        if channel.is_used_in_turn() {
+            return match take_shared(channel) {
+                Ok(Some(record)) => self.take_from_server(id, &record, room),
+                Ok(None) => Pulled::Nothing,
+                Err(Over) => {
+                    self.datagram_server_lost(reactor, id);
+                    Pulled::Nothing
+                }
+            };
         }
         let record = match next(channel, false) {
             Ok(Some(record)) => record,
@@ -393,6 +438,43 @@ impl Library {
         Pulled::Datagram(info)
     }
 
+    /// A record of the stack that was taken out of the ring.
+    fn take_from_server(&mut self, id: SocketId, record: &[u8], room: &mut Room<'_>) -> Pulled {
+        if !DatagramHeader::is_claimed(record) {
+            self.take_reply(id, record);
+            return Pulled::Other;
+        }
+        let message = DatagramHeader::decode(record, record.len())
+            .ok()
+            .and_then(|(header, at)| Some(header.with_payload(record.get(at..)?.to_vec())));
+        match message {
+            Some(message) => Pulled::Datagram(taken(message, room)),
+            None => {
+                self.datagrams.count(DatagramDrop::BadRecord, 1);
+                Pulled::Other
+            }
+        }
+    }
+
+    /// Lets the stack's bell ring for its next word, an answer: who has read a datagram may have left it unarmed.
+    pub(super) fn await_word_of_server(&mut self, reactor: &mut Reactor, id: SocketId) {
+        let is_empty = (0..RECORDS_PER_CALL).any(|_| !self.take_in_from_server(reactor, id));
+        let has_some = self.datagrams.sockets.get(&id).is_some_and(|socket| !socket.queue.is_empty());
+        if has_some || !is_empty {
+            self.events.push_back(LibraryEvent::Readable { socket: id });
+        }
+    }
+
+    /// A socket hears nobody but its peer from now on: others that speak with nobody else are told, if they are not
+    /// heard by another socket.
+    pub(super) fn refuse_others(&mut self, reactor: &mut Reactor, id: SocketId) {
+        let criteria = self.datagrams.sockets.get(&id).and_then(super::DatagramSocket::criteria);
+        let of_it = |incoming: &Incoming| Some(incoming.criteria) == criteria && incoming.wants_word;
+        let tokens: Vec<Token> =
+            self.datagrams.incoming.iter().filter(|(_, incoming)| of_it(incoming)).map(|(token, _)| *token).collect();
+        tokens.into_iter().for_each(|token| self.heat_or_refuse(reactor, token));
+    }
+
     fn take_reply(&mut self, id: SocketId, reply: &[u8]) {
         match postcard::from_bytes(reply) {
             Ok(DatagramReply::Error(error)) => {
@@ -428,7 +510,17 @@ impl Library {
         let Some(criteria) = self.datagrams.sockets.get(&id).and_then(super::DatagramSocket::criteria) else {
             return Pulled::Nothing;
         };
-        while let Some((token, is_last)) = self.datagrams.hottest(criteria) {
+        if !self.vrfib_is_known() {
+            return Pulled::Nothing;
+        }
+        loop {
+            let Some((token, is_last)) = self.datagrams.hottest(criteria) else {
+                // Those that came for a family are this process's once it reads.
+                if self.take_datagram_peers(reactor, criteria) {
+                    continue;
+                }
+                return Pulled::Nothing;
+            };
             // Others that have something are not kept waiting.
             let look_out = if is_last { look_out } else { Duration::ZERO };
             match self.pull_peer(id, token, room, look_out) {
@@ -442,7 +534,6 @@ impl Library {
                 Err(Over) => self.drop_incoming(reactor, token),
             }
         }
-        Pulled::Nothing
     }
 
     /// What one channel has.
@@ -455,6 +546,9 @@ impl Library {
     ) -> Result<Pulled, Over> {
         let revision = self.datagrams.revision;
         let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return Ok(Pulled::Nothing) };
+        if incoming.channel.is_used_in_turn() {
+            return self.pull_shared(reader, token, room);
+        }
         let looks_out = !look_out.is_zero();
         if looks_out && incoming.spin != look_out {
             incoming.spin = look_out;
@@ -487,6 +581,10 @@ impl Library {
                         && let Some(record) = next(&mut incoming.channel, false)?
                     {
                         consume(record);
+                        if incoming.wants_word && reason == DatagramDrop::NoListener {
+                            incoming.channel.reset(SocketError::ConnectionRefused.code());
+                            return Err(Over);
+                        }
                     }
                 }
             }
@@ -506,6 +604,29 @@ impl Library {
         let message = judged.known.header.clone().with_payload(payload);
         let receivers = judged.receivers.clone();
         Ok(self.spread(reader, &receivers, message, room))
+    }
+
+    /// What one channel has that a sibling reads too.
+    fn pull_shared(&mut self, reader: SocketId, token: Token, room: &mut Room<'_>) -> Result<Pulled, Over> {
+        let Some(incoming) = self.datagrams.incoming.get_mut(&token) else { return Ok(Pulled::Nothing) };
+        let Some(record) = take_shared(&mut incoming.channel)? else {
+            incoming.is_hot = false;
+            return Ok(Pulled::Nothing);
+        };
+        let (criteria, peer) = (incoming.criteria, incoming.peer.vr);
+        let start = record.get(..MAX_HEADER).unwrap_or(&record);
+        Ok(match self.judge(criteria, peer, start, record.len()) {
+            Ok(judged) => {
+                let payload = record.get(judged.known.encoded.as_bytes().len()..).unwrap_or_default();
+                self.traffic.add_at(judged.traffic, Traffic::received(payload.len()));
+                let message = judged.known.header.with_payload(payload.to_vec());
+                self.spread(reader, &judged.receivers, message, room)
+            }
+            Err(reason) => {
+                self.datagrams.count(reason, 1);
+                Pulled::Other
+            }
+        })
     }
 
     /// Gives a datagram to several sockets, or to another than the one that reads.
@@ -630,7 +751,7 @@ impl super::Datagrams {
 }
 
 /// A channel is over.
-struct Over;
+pub(super) struct Over;
 
 /// The next record of a channel; `None`: its bell is armed, after a look-out as its spin allows where one is wanted.
 #[inline]

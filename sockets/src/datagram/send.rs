@@ -8,6 +8,7 @@ use ipc::error::ChannelError;
 use ipc::protocol::Generation;
 use ipc::reactor::Reactor;
 use ipc::{Criteria, Family};
+use mio::Token;
 use stack_api::datagram::{DatagramPeer, DatagramRequest};
 use stack_api::datagram_header::{DatagramHeader, EncodedHeader, max_payload};
 use stack_api::socket::{Addresses, SocketError};
@@ -19,7 +20,7 @@ use super::peers::{Peer, PeerKey, Place};
 use super::{DatagramDrop, Kind, Opening, QUEUE};
 use crate::counters::Traffic;
 use crate::error::error_of_link;
-use crate::library::Library;
+use crate::library::{Library, LibraryEvent};
 use crate::message::ProcessMessage;
 use crate::socket::SocketId;
 use crate::vrfib::{Hit, Local};
@@ -100,12 +101,12 @@ impl Library {
         way.hit.again();
         match write(channel, &way.header, payload) {
             Ok(()) => self.traffic.add_at(way.traffic, Traffic::sent(payload.len())),
-            Err(reason) => {
-                if reason == DatagramDrop::PeerGone {
-                    socket.peers.remove_at(way.place);
-                }
-                self.datagrams.count(reason, 1);
+            // Whether somebody else is there now, a look-up tells.
+            Err(DatagramDrop::PeerGone) => {
+                socket.peers.remove_at(way.place);
+                return false;
             }
+            Err(reason) => self.datagrams.count(reason, 1),
         }
         true
     }
@@ -233,13 +234,16 @@ impl Library {
                 queued.push_back(record());
                 (None, None)
             }
-            Some((place, Peer::Open(channel))) => {
-                let dropped = write(channel, &header, payload).err();
-                if dropped == Some(DatagramDrop::PeerGone) {
+            Some((place, Peer::Open(channel))) => match write(channel, &header, payload) {
+                Ok(()) => (None, Some(Sent { header, place })),
+                // Who had the other end is gone; of a family of forked processes another one may be there still.
+                Err(DatagramDrop::PeerGone) => {
                     socket.peers.remove(&key);
+                    self.open_datagram_peer(reactor, id, key, record())?;
+                    (None, None)
                 }
-                (dropped, (dropped != Some(DatagramDrop::PeerGone)).then_some(Sent { header, place }))
-            }
+                Err(reason) => (Some(reason), Some(Sent { header, place })),
+            },
         };
         match dropped {
             Some(reason) => self.datagrams.count(reason, 1),
@@ -255,7 +259,9 @@ impl Library {
         key: PeerKey,
         first: Vec<u8>,
     ) -> Result<(), SocketError> {
-        let terms = postcard::to_stdvec(&DatagramPeer::Records).map_err(|_| SocketError::InvalidArgument)?;
+        let is_connected = self.datagrams.hot(id)?.connected != Connected::No;
+        let kind = if is_connected { DatagramPeer::RecordsOfConnected } else { DatagramPeer::Records };
+        let terms = postcard::to_stdvec(&kind).map_err(|_| SocketError::InvalidArgument)?;
         let (pathname, generation) = &key;
         let ticket = reactor.link.open(pathname, Some(Generation(*generation)), &terms);
         let ticket = ticket.map_err(|error| error_of_link(&error))?;
@@ -271,7 +277,13 @@ impl Library {
     }
 
     /// The channel to a receiver is there: what was sent meanwhile goes first.
-    pub(super) fn datagram_peer_opened(&mut self, id: SocketId, key: &PeerKey, mut channel: Channel) {
+    pub(super) fn datagram_peer_opened(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        key: &PeerKey,
+        mut channel: Channel,
+    ) {
         let Ok(socket) = self.datagrams.hot(id) else { return };
         let Some(peer @ Peer::Opening(_)) = socket.peers.get_mut(key) else { return };
         let Peer::Opening(queued) = std::mem::replace(peer, Peer::Opening(VecDeque::new())) else { return };
@@ -280,12 +292,48 @@ impl Library {
         for record in queued {
             dropped.extend(outcome(channel.write_record(&record)).err());
         }
-        if dropped.contains(&DatagramDrop::PeerGone) {
-            socket.peers.remove(key);
-        } else {
-            *peer = Peer::Open(channel);
+        let bell = reactor.register(&mut channel);
+        let stands = !dropped.contains(&DatagramDrop::PeerGone) && matches!(channel.arm_read(), Ok(true));
+        *peer = Peer::Open(channel);
+        match bell {
+            Ok(token) => {
+                self.datagrams.forget_bells();
+                self.datagrams.peer_bells.insert(token, (id, key.clone()));
+                if !stands {
+                    // What it was to ring for has happened.
+                    self.datagram_peer_rang(token);
+                }
+            }
+            // It is not told, then: the first datagram that finds the other end gone is lost.
+            Err(error) => log::warn!("cannot wait for the end of a datagram channel: {error}"),
         }
         dropped.into_iter().for_each(|reason| self.datagrams.count(reason, 1));
+    }
+
+    /// A channel to a receiver rang: nobody takes what comes there, or nobody has the other end.
+    pub(super) fn datagram_peer_rang(&mut self, token: Token) {
+        let Some((id, key)) = self.datagrams.peer_bells.get(&token).cloned() else { return };
+        let Ok(socket) = self.datagrams.hot(id) else { return };
+        let Some(Peer::Open(channel)) = socket.peers.get_mut(&key) else { return };
+        let heard = channel.acknowledge_bell().and_then(|_| channel.read_record(&mut Vec::new()));
+        let stands = heard.is_ok() && !channel.peer_closed() && !channel.is_finished();
+        if stands && matches!(channel.arm_read(), Ok(true)) {
+            return;
+        }
+        socket.peers.remove(&key);
+        self.datagrams.peer_bells.remove(&token);
+        if let Err(ChannelError::Reset(code)) = heard {
+            self.datagram_refused_by_peer(id, SocketError::from_code(code));
+        }
+    }
+
+    /// As ICMP tells it: a socket with a peer learns it once, by its next call.
+    fn datagram_refused_by_peer(&mut self, id: SocketId, error: SocketError) {
+        let Ok(socket) = self.datagrams.hot(id) else { return };
+        if socket.connected != Connected::No && error == SocketError::ConnectionRefused {
+            socket.error = Some(error);
+            self.events.push_back(LibraryEvent::Readable { socket: id });
+        }
     }
 
     /// The vrFIB changed: channels to receivers that are no longer in it are closed.
@@ -298,6 +346,17 @@ impl Library {
         for socket in self.datagrams.sockets.values_mut() {
             socket.peers.retain(|key| known.contains(key));
         }
+        self.datagrams.forget_bells();
+    }
+}
+
+impl super::Datagrams {
+    /// Forgets bells of channels that are closed.
+    pub(super) fn forget_bells(&mut self) {
+        let Self { peer_bells, sockets, .. } = self;
+        let is_there =
+            |(id, key): &(SocketId, PeerKey)| sockets.get(id).is_some_and(|socket| socket.peers.place(key).is_some());
+        peer_bells.retain(|_, of| is_there(of));
     }
 }
 

@@ -62,6 +62,9 @@ impl ProcessMessage {
 pub enum DatagramPeer {
     /// One datagram a record ([`DatagramHeader`](crate::datagram_header::DatagramHeader)).
     Records,
+    /// The same from a socket with a peer, which wants to be told that nobody takes them: the channel is reset
+    /// (ECONNREFUSED), in place of ICMP's word.
+    RecordsOfConnected,
 }
 
 /// What a datagram socket speaks.

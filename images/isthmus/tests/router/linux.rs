@@ -3,7 +3,9 @@
 use std::process::Command;
 
 use testing::preload::{has, program};
-use testing::support::{Router, TWO_VRS, stderr};
+use testing::support::{CABLE, Router, TWO_VRS, stderr};
+
+use crate::preload::seen;
 
 const SCRIPT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/linux.py");
 
@@ -33,4 +35,48 @@ fn a_port_that_another_process_has_is_refused_at_bind() {
 #[test]
 fn select_and_poll_wait_for_descriptors_above_1024() {
     is_as_on_linux("select_and_poll_wait_for_descriptors_above_1024", "high");
+}
+
+const FORKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/forked_datagrams.py");
+
+/// Two VRs that are joined, and two of their ports by a cable.
+const BOTH_WAYS: &str = "
+connect red blue
+vr red
+ interface blue
+  ipv4 address 10.0.0.0/31
+ !
+ interface Port0/0/0
+  ipv4 address 10.1.0.0/31
+ !
+!
+vr blue
+ interface red
+  ipv4 address 10.0.0.1/31
+ !
+ interface Port0/0/1
+  ipv4 address 10.1.0.1/31
+ !
+!
+";
+
+#[test]
+fn a_forked_child_goes_on_with_its_parents_udp_socket() {
+    if !has("a_forked_child_goes_on_with_its_parents_udp_socket", &["python3"]) {
+        return;
+    }
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let on_linux = ["serve", "ask"].map(|role| {
+        let mut command = Command::new("python3");
+        command.args([FORKED, role]).args((role == "ask").then_some("127.0.0.1")).arg(&port);
+        command
+    });
+    let [server, client] = on_linux;
+    let on_linux = seen(server, client);
+    let router = Router::up("linux-forked", &[CABLE, BOTH_WAYS].concat());
+    for address in ["10.0.0.1", "10.1.0.1"] {
+        let server = program(&router, "blue", &["python3", FORKED, "serve", &port]);
+        let client = program(&router, "red", &["python3", FORKED, "ask", address, &port]);
+        assert_eq!(seen(server, client), on_linux, "{address}");
+    }
 }

@@ -56,8 +56,8 @@ fn what_a_program_says_arrives_and_so_does_its_end() {
     assert!(server.0.wait().unwrap().success());
 }
 
-/// What `programs/sockets.py` sees, asking and serving.
-fn seen(server: Command, mut client: Command) -> [String; 2] {
+/// What a program like `programs/sockets.py` sees, asking and serving.
+pub fn seen(server: Command, mut client: Command) -> [String; 2] {
     let mut server = Server::start(server);
     let mut lines = BufReader::new(server.0.stdout.take().unwrap());
     let mut ready = String::new();

@@ -20,6 +20,9 @@ cases! { "UDP: datagrams":
     with_a_peer_it_hears_nobody_else,
     a_port_where_nobody_is_refuses_a_socket_with_a_peer_once,
     a_port_where_nobody_is_says_nothing_to_a_socket_without_a_peer,
+    who_speaks_with_another_refuses_a_socket_with_a_peer,
+    who_speaks_with_another_says_nothing_to_a_socket_without_a_peer,
+    who_turns_to_another_refuses_whom_it_heard_before,
     what_is_not_read_is_lost_at_the_end,
     a_closed_socket_is_not_reached,
 }
@@ -166,6 +169,46 @@ fn a_port_where_nobody_is_says_nothing_to_a_socket_without_a_peer(scene: &Scene<
     let client = red.udp("0.0.0.0:4000");
     red.send_to(client, "10.0.0.2:5300", "is anybody there?");
     red.receive_from_by_now(client);
+}
+
+fn who_speaks_with_another_refuses_a_socket_with_a_peer(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let server = blue.udp("0.0.0.0:5300");
+    blue.aim(server, "10.0.0.1:4999");
+    let client = red.udp("0.0.0.0:4000");
+    red.aim(client, "10.0.0.2:5300");
+    red.send_on(client, "do you hear me?");
+    red.receive_from(client);
+    red.receive_from_by_now(client);
+    red.send_on(client, "really not?");
+    red.receive_from(client);
+    blue.receive_from_by_now(server);
+}
+
+fn who_speaks_with_another_says_nothing_to_a_socket_without_a_peer(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let server = blue.udp("0.0.0.0:5300");
+    blue.aim(server, "10.0.0.1:4999");
+    let client = red.udp("0.0.0.0:4000");
+    red.send_to(client, "10.0.0.2:5300", "do you hear me?");
+    red.receive_from_by_now(client);
+    blue.receive_from_by_now(server);
+}
+
+fn who_turns_to_another_refuses_whom_it_heard_before(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let server = blue.udp("0.0.0.0:5300");
+    let client = red.udp("0.0.0.0:4000");
+    red.aim(client, "10.0.0.2:5300");
+    red.send_on(client, "do you hear me?");
+    blue.receive_from(server);
+    blue.aim(server, "10.0.0.1:4999");
+    red.send_on(client, "and now?");
+    red.receive_from(client);
+    // It hears both again.
+    let other = red.udp("0.0.0.0:4999");
+    red.send_to(other, "10.0.0.2:5300", "it is me");
+    blue.receive_from(server);
 }
 
 fn what_is_not_read_is_lost_at_the_end(scene: &Scene<'_>) {

@@ -4,9 +4,11 @@
 
 A test that stands still is killed and said to hang; those after it go on in another process. Nothing here needs the
 Internet: CPython's resource "network" is off. Environment: ONLY names a test to be played alone, TRACEBACK has the
-tracebacks of those that fail on standard error.
+tracebacks of those that fail on standard error; CLIENT_VR has the client halves of `test_socket` played in another VR
+(`halves.py`), and no other tests; HOSTS are then addresses of the two VRs.
 """
 
+import importlib
 import os
 import select
 import subprocess
@@ -87,10 +89,19 @@ def play(module, after):
 
     support.use_resources = []
     support.verbose = 0
+    client_vr = os.environ.get("CLIENT_VR")
+    if client_vr:
+        import halves
+
+        loaded = importlib.import_module("test." + module)
+        # Before any test is made, which may have events.
+        halves.patch(loaded, client_vr, os.environ["HOSTS"].split())
     tests = list(tests_of(unittest.defaultTestLoader.loadTestsFromName("test." + module)))
     names = [test.id() for test in tests]
     rest = tests[names.index(after) + 1 if after else 0:]
     rest = [test for test in rest if os.environ.get("ONLY", "") in test.id()]
+    if client_vr:
+        rest = [test for test in rest if halves.has_halves(test, loaded)]
     unittest.TestSuite(rest).run(Lines())
     say("over")
     # Threads that a test left behind are not waited for.
