@@ -15,10 +15,11 @@
 //! the stack, so that the listener lives as long as one of them; what comes by either name goes into the one queue.
 //! Datagram sockets go on in the same way (`datagram/fork.rs`). Not so: opens under way stay with the parent.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::mem;
 use std::time::{Duration, Instant};
 
+use indexmap::IndexMap;
 use ipc::channel::Channel;
 use ipc::queue::{Arrival, Queue};
 use ipc::reactor::{Event, Reactor};
@@ -283,7 +284,7 @@ impl Library {
     }
 }
 
-fn streams_of(sockets: &mut HashMap<SocketId, Socket, BySocket>) -> impl Iterator<Item = &mut Stream> {
+fn streams_of(sockets: &mut IndexMap<SocketId, Socket, BySocket>) -> impl Iterator<Item = &mut Stream> {
     sockets.values_mut().flat_map(|socket| {
         let (connected, waiting) = match socket {
             Socket::Connected { stream, .. } => (Some(stream), None),

@@ -39,7 +39,7 @@ impl Library {
         to: &'static dyn Borrower,
         give: impl FnOnce(Stream),
     ) -> Result<(), SocketError> {
-        match self.sockets.remove(&socket) {
+        match self.sockets.swap_remove(&socket) {
             Some(Socket::Connected { mut stream, token }) => {
                 self.forget_channel(reactor, stream.channel(), token);
                 give(stream);

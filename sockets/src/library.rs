@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use indexmap::IndexMap;
 use ipc::channel::Channel;
 use ipc::link::LinkEvent;
 use ipc::message::Schema;
@@ -91,7 +92,7 @@ pub struct Library {
     pub(crate) manager: ServiceClient<LibraryRequest, LibraryUpdate>,
     pub(crate) server: ServiceClient<SocketRequest, SocketReply>,
     pub(crate) server_pathname: Pathname,
-    pub(crate) sockets: HashMap<SocketId, Socket, BySocket>,
+    pub(crate) sockets: IndexMap<SocketId, Socket, BySocket>,
     /// Of sockets that have other options than the usual ones.
     pub(crate) options: HashMap<SocketId, Options>,
     pub(crate) by_token: HashMap<Token, SocketId>,
@@ -152,7 +153,7 @@ impl Library {
             ),
             server: ServiceClient::new(server_pathname.clone(), server_terms, Schema::new(stack_api::socket::SCHEMA)),
             server_pathname,
-            sockets: HashMap::default(),
+            sockets: IndexMap::default(),
             options: HashMap::new(),
             by_token: HashMap::new(),
             opening: HashMap::new(),

@@ -1,5 +1,6 @@
 //! The calls on a socket: create, bind, send, receive, shut down, close.
 
+use std::cell::Cell;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -120,8 +121,13 @@ impl Library {
 
     /// As [`send`](Self::send), for a caller that waits on the channel itself.
     #[inline(always)]
-    pub(crate) fn put_bytes(&mut self, socket: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
-        let stream = self.stream(socket)?;
+    pub(crate) fn put_bytes(
+        &mut self,
+        socket: SocketId,
+        place: &Cell<usize>,
+        bytes: &[u8],
+    ) -> Result<usize, SocketError> {
+        let stream = self.stream_at(socket, place)?;
         let sent = stream.put(bytes)?;
         if stream.gate() == Gate::Closed {
             self.keep_time(socket);
@@ -165,6 +171,23 @@ impl Library {
             Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_) | Socket::Lent(_)) => {
                 Err(SocketError::NotConnected)
             }
+            None => Err(SocketError::InvalidArgument),
+        }
+    }
+
+    /// As `stream`, for a caller that remembers the connection's place in the table: looked up by its number only where
+    /// others were closed meanwhile.
+    #[inline]
+    pub(crate) fn stream_at(&mut self, socket: SocketId, place: &Cell<usize>) -> Result<&mut Stream, SocketError> {
+        if self.sockets.get_index(place.get()).is_none_or(|(id, _)| *id != socket) {
+            place.set(self.sockets.get_index_of(&socket).ok_or(SocketError::InvalidArgument)?);
+        }
+        match self.sockets.get_index_mut(place.get()) {
+            Some((_, Socket::Connected { stream, .. })) => Ok(stream),
+            Some((
+                _,
+                Socket::Unbound | Socket::Bound(_) | Socket::Listening(_) | Socket::Opening(_) | Socket::Lent(_),
+            )) => Err(SocketError::NotConnected),
             None => Err(SocketError::InvalidArgument),
         }
     }
@@ -293,7 +316,7 @@ impl Library {
         if self.places.contains_key(&socket) {
             return self.leave_port(socket);
         }
-        match self.sockets.remove(&socket) {
+        match self.sockets.swap_remove(&socket) {
             None | Some(Socket::Unbound | Socket::Bound(_)) => {}
             Some(Socket::Listening(listening)) => self.stop_listening(reactor, socket, listening),
             Some(Socket::Opening(opening)) => self.give_up(reactor, opening),
@@ -342,7 +365,7 @@ impl Library {
 
     /// An opening socket, out of the table until it is put back.
     pub(crate) fn take_opening(&mut self, socket: SocketId) -> Option<Opening> {
-        match self.sockets.remove(&socket)? {
+        match self.sockets.swap_remove(&socket)? {
             Socket::Opening(opening) => Some(opening),
             other @ (Socket::Unbound
             | Socket::Bound(_)
