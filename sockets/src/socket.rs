@@ -124,10 +124,10 @@ impl Library {
     pub(crate) fn put_bytes(
         &mut self,
         socket: SocketId,
-        place: &Cell<usize>,
+        index: &Cell<usize>,
         bytes: &[u8],
     ) -> Result<usize, SocketError> {
-        let stream = self.stream_at(socket, place)?;
+        let stream = self.stream_at(socket, index)?;
         let sent = stream.put(bytes)?;
         if stream.gate() == Gate::Closed {
             self.keep_time(socket);
@@ -175,14 +175,14 @@ impl Library {
         }
     }
 
-    /// As `stream`, for a caller that remembers the connection's place in the table: looked up by its number only where
+    /// As `stream`, for a caller that remembers the connection's index in the table: looked up by its number only where
     /// others were closed meanwhile.
     #[inline]
-    pub(crate) fn stream_at(&mut self, socket: SocketId, place: &Cell<usize>) -> Result<&mut Stream, SocketError> {
-        if self.sockets.get_index(place.get()).is_none_or(|(id, _)| *id != socket) {
-            place.set(self.sockets.get_index_of(&socket).ok_or(SocketError::InvalidArgument)?);
+    pub(crate) fn stream_at(&mut self, socket: SocketId, index: &Cell<usize>) -> Result<&mut Stream, SocketError> {
+        if self.sockets.get_index(index.get()).is_none_or(|(id, _)| *id != socket) {
+            index.set(self.sockets.get_index_of(&socket).ok_or(SocketError::InvalidArgument)?);
         }
-        match self.sockets.get_index_mut(place.get()) {
+        match self.sockets.get_index_mut(index.get()) {
             Some((_, Socket::Connected { stream, .. })) => Ok(stream),
             Some((
                 _,

@@ -71,19 +71,8 @@ impl Channel {
         let written = self.tx.position();
         if self.spin.expected > 0 && written != self.spin.expected_at {
             self.spin.expected_at = written;
-            self.look_for_answer();
+            self.spin.expected = if self.look_often() { self.spin.expected - 1 } else { 0 };
         }
-    }
-
-    fn look_for_answer(&mut self) {
-        self.spin.expected -= 1;
-        for _ in 0..LOOKS_FOR_ANSWER {
-            if self.rx.has_news() {
-                return;
-            }
-            self.rx.prefetch();
-        }
-        self.spin.expected = 0;
     }
 
     /// Looks out for something to read, as long as [`set_spin`](Self::set_spin) allows, and never sleeps: for a reader
@@ -158,27 +147,21 @@ impl Channel {
         Ok(self.rx.available()? > 0 || self.rx.peer_ended())
     }
 
-    /// Looks out for something to read. Where an answer is awaited, since this side has written, the line of its bytes is
-    /// asked for meanwhile; a stream's writer would only lose its lines, still unwritten.
+    /// Looks out for something to read: for an answer, where this side has written since it last did.
     fn look_out_for_bytes(&mut self) -> Result<bool, ChannelError> {
         let written = self.tx.position();
         if mem::replace(&mut self.spin.written, written) == written {
-            return self.spin(Awaited::Other, Self::readable);
+            self.spin(Awaited::Other, Self::readable)
+        } else {
+            self.spin(Awaited::Answer, |channel| Ok(channel.is_answered()))
         }
-        self.spin(Awaited::Answer, |channel| {
-            let answered = channel.rx.has_news();
-            if !answered {
-                channel.rx.prefetch();
-            }
-            Ok(answered)
-        })
     }
 
     /// Looks out for the peer for a while, on another CPU or on this one.
     fn spin(
         &mut self,
         awaited: Awaited,
-        mut ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
+        ready: impl FnMut(&mut Self) -> Result<bool, ChannelError>,
     ) -> Result<bool, ChannelError> {
         if self.spin.bound.is_zero() || self.shared {
             return Ok(false);
@@ -187,7 +170,11 @@ impl Channel {
         match self.rx.peer_cpu() {
             UNKNOWN_CPU => Ok(false),
             same if same == cpu => self.make_way(ready),
-            _ if awaited == Awaited::Answer && self.look_often(&mut ready)? => Ok(true),
+            _ if awaited == Awaited::Answer && self.look_often() => {
+                self.spin.now = self.spin.bound;
+                self.spin.expected = ANSWERS_EXPECTED;
+                Ok(true)
+            }
             _ => self.look_out(ready),
         }
     }
@@ -206,18 +193,24 @@ impl Channel {
 
     /// The peer runs elsewhere, and is about to answer.
     #[inline]
-    fn look_often(
-        &mut self,
-        ready: &mut impl FnMut(&mut Self) -> Result<bool, ChannelError>,
-    ) -> Result<bool, ChannelError> {
+    fn look_often(&self) -> bool {
         for _ in 0..LOOKS_FOR_ANSWER {
-            if ready(self)? {
-                self.spin.now = self.spin.bound;
-                self.spin.expected = ANSWERS_EXPECTED;
-                return Ok(true);
+            if self.is_answered() {
+                return true;
             }
         }
-        Ok(false)
+        false
+    }
+
+    /// A look by a side that has written. The line of the answer's bytes is asked for meanwhile; a stream's writer would only
+    /// lose its lines, still unwritten.
+    #[inline]
+    fn is_answered(&self) -> bool {
+        let answered = self.rx.has_news();
+        if !answered {
+            self.rx.prefetch();
+        }
+        answered
     }
 
     /// The peer runs elsewhere: looks at the ring.

@@ -36,7 +36,7 @@ pub struct TcpStream {
     socket: SocketId,
     addresses: Addresses,
     /// Where it was last in the library's table.
-    place: Cell<usize>,
+    index: Cell<usize>,
     nonblocking: Cell<bool>,
     read_timeout: Cell<Option<Duration>>,
     write_timeout: Cell<Option<Duration>>,
@@ -45,9 +45,9 @@ pub struct TcpStream {
 impl TcpStream {
     pub(super) fn new(process: &Process, inner: &Inner, socket: SocketId) -> io::Result<Self> {
         let addresses = inner.library.addresses(socket).map_err(io_error)?;
-        let (process, place, nonblocking) = (process.clone(), Cell::new(0), Cell::new(false));
+        let (process, index, nonblocking) = (process.clone(), Cell::new(0), Cell::new(false));
         let (read_timeout, write_timeout) = (Cell::new(None), Cell::new(None));
-        Ok(Self { process, socket, addresses, place, nonblocking, read_timeout, write_timeout })
+        Ok(Self { process, socket, addresses, index, nonblocking, read_timeout, write_timeout })
     }
 
     /// Own address and port.
@@ -136,7 +136,7 @@ impl TcpStream {
         }
         let mut inner = self.process.0.borrow_mut();
         inner.breathe()?;
-        let stream = inner.library.stream_at(self.socket, &self.place).map_err(io_error)?;
+        let stream = inner.library.stream_at(self.socket, &self.index).map_err(io_error)?;
         if !self.nonblocking.get() {
             stream.await_answer();
         }
@@ -186,7 +186,7 @@ impl TcpStream {
             // This arms the bell, so that the process's loop learns of room.
             inner.library.send(self.socket, bytes)
         } else {
-            inner.library.put_bytes(self.socket, &self.place, bytes)
+            inner.library.put_bytes(self.socket, &self.index, bytes)
         };
         match sent.map_err(io_error)? {
             0 => self.send_later(&mut inner, bytes),
@@ -204,7 +204,7 @@ impl TcpStream {
             if !stream.wait_writable(bytes.len(), slice).map_err(io_error)? {
                 inner.turn(Some(Duration::ZERO))?;
             }
-            match inner.library.put_bytes(self.socket, &self.place, bytes).map_err(io_error)? {
+            match inner.library.put_bytes(self.socket, &self.index, bytes).map_err(io_error)? {
                 0 => {}
                 sent => return Ok(sent),
             }
