@@ -157,8 +157,8 @@ impl Library {
         }
         self.inherit_datagrams(reactor, parents.datagrams);
         // Asked for once more, in this process's name, when the stack is there.
-        self.places.extend(parents.places);
-        self.ask_for_places();
+        self.reservations.extend(parents.reservations);
+        self.ask_for_reservations();
         self.options = parents.options;
         self.options.retain(|socket, _| self.sockets.contains_key(socket) || self.datagrams.contains(*socket));
         self.look_at_shared_at = parents.look_at_shared_at;

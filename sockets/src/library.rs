@@ -24,8 +24,8 @@ use crate::error::LibraryError;
 use crate::fork::FamilyQueue;
 use crate::hash::BySocket;
 use crate::listen::Authority;
-use crate::place::Place;
 use crate::ports::PortLease;
+use crate::reservation::Reservation;
 use crate::socket::{Socket, SocketId};
 use crate::stream::Path;
 use crate::vrfib::VrFib;
@@ -48,10 +48,10 @@ pub enum LibraryEvent {
         /// Why.
         error: SocketError,
     },
-    /// A socket has the port that [`keep_port`](Library::keep_port) asked for, or does not.
+    /// A socket has the port that [`reserve_port`](Library::reserve_port) asked for, or does not.
     PortAnswered {
         /// Which one.
-        place: SocketId,
+        reservation: SocketId,
     },
     /// A connection waits for [`accept`](Library::accept).
     Incoming {
@@ -107,7 +107,7 @@ pub struct Library {
     pub(crate) drops: Drops,
     pub(crate) datagrams: Datagrams,
     /// Ports of sockets that neither listen nor connect yet.
-    pub(crate) places: HashMap<SocketId, Place>,
+    pub(crate) reservations: HashMap<SocketId, Reservation>,
     ports: PortLease,
     vrfib_known: bool,
     /// Sockets that wait for the vrFIB's first copy or for ports.
@@ -130,7 +130,7 @@ pub struct Library {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Listener(Authority, SocketId),
-    Place(SocketId),
+    Reservation(SocketId),
     Ports,
 }
 
@@ -163,7 +163,7 @@ impl Library {
             events: VecDeque::new(),
             drops: Drops::default(),
             datagrams: Datagrams::default(),
-            places: HashMap::new(),
+            reservations: HashMap::new(),
             ports: PortLease::default(),
             vrfib_known: false,
             waiting: Vec::new(),
@@ -372,7 +372,7 @@ impl Library {
                     self.server.send(&SocketRequest::HoldPorts { first: self.ports.blocks().to_vec() });
                 }
                 self.lease_if_low();
-                self.ask_for_places();
+                self.ask_for_reservations();
                 self.ask_for_all(Authority::Server);
             }
             ClientEvent::Down => self.authority_left(Authority::Server),
@@ -383,7 +383,7 @@ impl Library {
                     Ok(()) => self.supplies_came = true,
                     Err(error) => log::error!("the stack's answer is refused: {error}"),
                 },
-                Some(Asked::Place(place)) => self.place_answered(place, Ok(first)),
+                Some(Asked::Reservation(reservation)) => self.reservation_answered(reservation, Ok(first)),
                 Some(Asked::Listener(..)) | None => {}
             },
         }
@@ -399,8 +399,8 @@ impl Library {
             }
             (Some(Asked::Listener(authority, socket)), Ok(())) => self.agreed(authority, socket),
             (Some(Asked::Listener(_, socket)), Err(error)) => self.disagreed(reactor, socket, error),
-            (Some(Asked::Place(place)), Err(error)) => self.place_answered(place, Err(error)),
-            (Some(Asked::Ports | Asked::Place(_)), Ok(())) | (None, _) => {}
+            (Some(Asked::Reservation(place)), Err(error)) => self.reservation_answered(place, Err(error)),
+            (Some(Asked::Ports | Asked::Reservation(_)), Ok(())) | (None, _) => {}
             (Some(Asked::Ports), Err(error)) => {
                 log::warn!("no ephemeral ports from the stack: {error}");
                 self.fail_waiting_for_ports(error);
@@ -411,7 +411,7 @@ impl Library {
     fn authority_left(&mut self, authority: Authority) {
         self.asked.retain(|_, asked| match asked {
             Asked::Listener(of, _) => *of != authority,
-            Asked::Place(_) | Asked::Ports => authority != Authority::Server,
+            Asked::Reservation(_) | Asked::Ports => authority != Authority::Server,
         });
         self.left(authority);
     }
@@ -420,8 +420,8 @@ impl Library {
         self.new_ticket(Asked::Listener(authority, socket))
     }
 
-    pub(crate) fn new_ask_for_place(&mut self, place: SocketId) -> u32 {
-        self.new_ticket(Asked::Place(place))
+    pub(crate) fn new_ask_for_reservation(&mut self, reservation: SocketId) -> u32 {
+        self.new_ticket(Asked::Reservation(reservation))
     }
 
     fn new_ticket(&mut self, asked: Asked) -> u32 {

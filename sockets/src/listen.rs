@@ -114,7 +114,7 @@ impl Library {
         let listener = Listener { criteria, local, interface, backlog: backlog.max(1), clauses: Vec::new() };
         let (manager, server) = (Consent::Absent, Consent::Absent);
         // Keyed by the system's random numbers.
-        let family = self.place_of(criteria, local).unwrap_or_else(|| RandomState::new().hash_one(socket.0));
+        let family = self.reservation_of(criteria, local).unwrap_or_else(|| RandomState::new().hash_one(socket.0));
         let listening = Listening { listener, manager, server, announced: false, family, queue: VecDeque::new() };
         self.put(socket, Socket::Listening(listening));
         self.listeners.entry(criteria).or_default().push(socket);

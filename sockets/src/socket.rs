@@ -313,8 +313,8 @@ impl Library {
         if self.datagrams.contains(socket) {
             return self.close_datagram(reactor, socket);
         }
-        if self.places.contains_key(&socket) {
-            return self.leave_port(socket);
+        if self.reservations.contains_key(&socket) {
+            return self.release_port(socket);
         }
         match self.sockets.swap_remove(&socket) {
             None | Some(Socket::Unbound | Socket::Bound(_)) => {}

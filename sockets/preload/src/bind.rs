@@ -45,19 +45,19 @@ pub fn bind(held: Held, address: SocketAddr, scope: u32) -> Result<(), Errno> {
     })?;
     match held.kind() {
         Kind::Datagram => datagram::bind(held, address),
-        Kind::Stream => keep_port(held, address),
+        Kind::Stream => reserve_port(held, address),
         Kind::Netlink => Ok(()),
     }
 }
 
 /// Asks the VR's port space for the port of a TCP socket, in each family that it hears.
-fn keep_port(held: Held, address: SocketAddr) -> Result<(), Errno> {
+fn reserve_port(held: Held, address: SocketAddr) -> Result<(), Errno> {
     let families = process::with(|process| Ok(process.control(held.index())?.families()))?;
     let mut port = address.port();
     for family in families {
         let own = address.ip().to_canonical();
         let own = if Family::of(own) == family { own } else { any(family) };
-        process::with(|process| process.keep_port(held.index(), SocketAddr::new(own, port)))?;
+        process::with(|process| process.reserve_port(held.index(), SocketAddr::new(own, port)))?;
         if let Some(kept) = kept(held)? {
             port = kept;
         }
@@ -75,10 +75,12 @@ fn kept(held: Held) -> Result<Option<u16>, Errno> {
     let until = Some(Instant::now() + PATIENCE);
     loop {
         let answered = wait_for(held, until, |process| {
-            let Some(place) = process.control(held.index())?.places.last().copied() else { return Ok(Some(None)) };
-            match process.library.port_answer(place) {
+            let Some(reservation) = process.control(held.index())?.reservations.last().copied() else {
+                return Ok(Some(None));
+            };
+            match process.library.port_answer(reservation) {
                 Some(Err(error)) => {
-                    process.leave_port(held.index());
+                    process.release_port(held.index());
                     process.control(held.index())?.bound = None;
                     Err(errno(error))
                 }
@@ -111,7 +113,7 @@ impl Process {
     }
 
     /// A TCP socket is bound, as far as this process knows; the port space is asked.
-    fn keep_port(&mut self, index: u32, own: SocketAddr) -> Result<(), Errno> {
+    fn reserve_port(&mut self, index: u32, own: SocketAddr) -> Result<(), Errno> {
         let control = self.control(index)?;
         // It may be bound to an address that the VR does not have yet.
         if control.remembered.contains(&((libc::IPPROTO_IP, libc::IP_FREEBIND), 1)) {
@@ -119,16 +121,16 @@ impl Process {
         }
         let reuse = control.options.reuse_address || control.shares_port();
         let interface = control.interface.clone();
-        let place = self.library.keep_port(own, interface, reuse);
-        self.by_socket.insert(place, index);
-        self.control(index)?.places.push(place);
+        let reservation = self.library.reserve_port(own, interface, reuse);
+        self.by_socket.insert(reservation, index);
+        self.control(index)?.reservations.push(reservation);
         Ok(())
     }
 
     /// It is bound no longer.
-    pub fn leave_port(&mut self, index: u32) {
-        let places = self.controls.get_mut(&index).map(|control| std::mem::take(&mut control.places));
-        self.close_all(&places.unwrap_or_default());
+    pub fn release_port(&mut self, index: u32) {
+        let reservations = self.controls.get_mut(&index).map(|control| std::mem::take(&mut control.reservations));
+        self.close_all(&reservations.unwrap_or_default());
     }
 
     /// Whether another socket of this process keeps one from being bound.

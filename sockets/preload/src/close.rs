@@ -98,7 +98,7 @@ impl Process {
     /// Ends a socket whose descriptors are closed.
     pub fn end(&mut self, index: u32) {
         netlink::forget(index);
-        self.leave_port(index);
+        self.release_port(index);
         if let Some(control) = self.controls.remove(&index) {
             self.close_all(&control.library_sockets());
         }

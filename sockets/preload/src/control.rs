@@ -36,7 +36,7 @@ pub struct Control {
     /// What it was bound to.
     pub bound: Option<SocketAddr>,
     /// What keeps its port, one for each family that it hears.
-    pub places: Vec<SocketId>,
+    pub reservations: Vec<SocketId>,
     /// SO_ERROR.
     pub error: Option<SocketError>,
     /// How far it has come.
@@ -72,7 +72,7 @@ impl Control {
             options,
             interface: None,
             bound: None,
-            places: Vec::new(),
+            reservations: Vec::new(),
             error: None,
             phase: Phase::Idle,
             in_progress: false,

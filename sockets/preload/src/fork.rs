@@ -115,7 +115,7 @@ pub fn close_early(index: u32) -> bool {
         description.end();
     }
     if let Some(control) = process.controls.remove(&index) {
-        let sockets = [control.library_sockets(), control.places].concat();
+        let sockets = [control.library_sockets(), control.reservations].concat();
         sockets.iter().for_each(|socket| _ = process.by_socket.remove(socket));
         process.closed_early.extend(sockets);
     }

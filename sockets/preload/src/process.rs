@@ -320,7 +320,7 @@ impl Process {
             | LibraryEvent::ConnectFailed { socket, .. }
             | LibraryEvent::Readable { socket }
             | LibraryEvent::Writable { socket }
-            | LibraryEvent::PortAnswered { place: socket }) = event;
+            | LibraryEvent::PortAnswered { reservation: socket }) = event;
             let Some(index) = self.by_socket.get(&socket).copied() else { continue };
             self.note(index, event);
             if let Some(description) = DESCRIPTIONS.get(index) {

@@ -102,26 +102,28 @@ fn a_port_that_is_taken_fails_the_listener_and_the_manager_forgets_it() {
 }
 
 #[test]
-fn a_port_is_kept_by_the_stack_and_a_listener_there_names_the_same_place() {
+fn a_port_is_reserved_by_the_stack_and_a_listener_there_names_the_same_reservation() {
     let mut router = Router::new();
     let mut blue = router.start(2);
     router.run(&mut [&mut blue]);
-    let kept = blue.library.keep_port(at("10.0.0.2:0"), None, false);
+    let kept = blue.library.reserve_port(at("10.0.0.2:0"), None, false);
     router.run(&mut [&mut blue]);
-    let Some(SocketRequest::KeepPort { ticket, port: wanted }) = router.asked_stack.last().cloned() else { panic!() };
+    let Some(SocketRequest::ReservePort { ticket, port: wanted }) = router.asked_stack.last().cloned() else {
+        panic!()
+    };
     assert_eq!((wanted.local, wanted.port), (Some(at("10.0.0.2:0").ip()), 0));
     assert_eq!(blue.library.port_answer(kept), None);
     router.tell_stack(blue.index, &SocketReply::Ports { ticket, first: 40_000, count: 1 });
     router.run(&mut [&mut blue]);
-    assert_eq!(blue.take_events(), [LibraryEvent::PortAnswered { place: kept }]);
+    assert_eq!(blue.take_events(), [LibraryEvent::PortAnswered { reservation: kept }]);
     assert_eq!(blue.library.port_answer(kept), Some(Ok(40_000)));
     blue.listen_on("10.0.0.2:40000");
     router.run(&mut [&mut blue]);
     let Some(SocketRequest::Listen { family, .. }) = router.asked_stack.last() else { panic!() };
-    assert_eq!(*family, wanted.place);
+    assert_eq!(*family, wanted.number);
     blue.library.close(&mut blue.reactor, kept);
     router.run(&mut [&mut blue]);
-    assert_eq!(router.asked_stack.last(), Some(&SocketRequest::LeavePort { place: wanted.place }));
+    assert_eq!(router.asked_stack.last(), Some(&SocketRequest::ReleasePort { number: wanted.number }));
 }
 
 #[test]

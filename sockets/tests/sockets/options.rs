@@ -19,8 +19,8 @@ fn last_set(router: &Router) -> Option<(OptionsOf, Options)> {
         SocketRequest::Listen { .. }
         | SocketRequest::Unlisten { .. }
         | SocketRequest::LeasePorts { .. }
-        | SocketRequest::KeepPort { .. }
-        | SocketRequest::LeavePort { .. }
+        | SocketRequest::ReservePort { .. }
+        | SocketRequest::ReleasePort { .. }
         | SocketRequest::HoldPorts { .. } => None,
     })
 }

@@ -125,17 +125,17 @@ pub enum SocketRequest {
         /// As in `Listen`.
         local: Option<IpAddr>,
     },
-    /// Keep a port for a TCP socket that neither listens nor connects yet. Answered by `Ports`, which tells it, or `Failed`.
-    KeepPort {
+    /// Reserve a port for a TCP socket that neither listens nor connects yet. Answered by `Ports`, which tells it, or `Failed`.
+    ReservePort {
         /// Comes back in the answer.
         ticket: u32,
         /// Which.
-        port: KeptPort,
+        port: PortReservation,
     },
     /// Give it back.
-    LeavePort {
-        /// As in [`KeptPort`].
-        place: u64,
+    ReleasePort {
+        /// As in [`PortReservation`].
+        number: u64,
     },
     /// A block of ports for connections that do not pass the stack, so that both ends see ports as on a wire.
     /// Answered by `Ports` or `Failed`.
@@ -152,9 +152,9 @@ pub enum SocketRequest {
 
 /// A port that a TCP socket has from its bind on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct KeptPort {
+pub struct PortReservation {
     /// A number that only its process and its forked children know; the `family` of a listener there.
-    pub place: u64,
+    pub number: u64,
     /// Its family.
     pub family: Family,
     /// The one local address, or any.

@@ -6,7 +6,7 @@ use ipc::protocol::Identity;
 use ipc::reactor::Reactor;
 use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, VrId};
 use stack_api::options::Options;
-use stack_api::socket::{KeptPort, SocketError, SocketReply, SocketRequest};
+use stack_api::socket::{PortReservation, SocketError, SocketReply, SocketRequest};
 
 use super::listener::Listener;
 use super::tcp::Server;
@@ -48,15 +48,16 @@ impl Server {
                 self.set_options(now, plane, reactor, who, (&socket, options));
                 None
             }
-            SocketRequest::KeepPort { ticket, port } => {
-                let done = vr.ok_or(SocketError::NetworkDown).and_then(|vr| self.keep_port(plane, vr, who.pid, &port));
+            SocketRequest::ReservePort { ticket, port } => {
+                let done =
+                    vr.ok_or(SocketError::NetworkDown).and_then(|vr| self.reserve_port(plane, vr, who.pid, &port));
                 Some(match done {
                     Ok(first) => SocketReply::Ports { ticket, first, count: 1 },
                     Err(error) => SocketReply::Failed { ticket, error },
                 })
             }
-            SocketRequest::LeavePort { place } => {
-                self.ports(vr?).leave(who.pid, place);
+            SocketRequest::ReleasePort { number } => {
+                self.ports(vr?).release_reserved(who.pid, number);
                 None
             }
             SocketRequest::LeasePorts { ticket } => {
@@ -113,18 +114,24 @@ impl Server {
         Ok(())
     }
 
-    fn keep_port(&mut self, plane: &Plane, vr: VrId, owner: Pid, wanted: &KeptPort) -> Result<u16, SocketError> {
-        let KeptPort { place, family, local, ref interface, port, reuse } = *wanted;
+    fn reserve_port(
+        &mut self,
+        plane: &Plane,
+        vr: VrId,
+        owner: Pid,
+        wanted: &PortReservation,
+    ) -> Result<u16, SocketError> {
+        let PortReservation { number, family, local, ref interface, port, reuse } = *wanted;
         if local.is_some_and(|local| Family::of(local) != family) {
             return Err(SocketError::InvalidArgument);
         }
         is_own(plane, vr, local, interface.as_ref())?;
-        let (ports, sharing) = (self.ports(vr), Sharing::Kept { place, reuse });
-        let kept = match port {
+        let (ports, sharing) = (self.ports(vr), Sharing::Reserved { number, reuse });
+        let reserved = match port {
             0 => ports.bind_any(owner, family, local, sharing),
             port => ports.bind_sharing(owner, family, local, port, sharing).map(|()| port),
         };
-        kept.map_err(of_port)
+        reserved.map_err(of_port)
     }
 
     /// A process's library is gone: so are its listeners and its lease. Its connections follow their own channels.

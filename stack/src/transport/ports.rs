@@ -70,9 +70,9 @@ pub enum Sharing {
     Family(u64),
     /// A TCP socket that does not listen yet keeps its port: its process may connect from there, and it may listen there,
     /// with the same number. With `reuse` (`SO_REUSEADDR`) others that do not listen yet may keep it too.
-    Kept {
+    Reserved {
         /// The family's number.
-        place: u64,
+        number: u64,
         /// Whether others may keep it too.
         reuse: bool,
     },
@@ -87,14 +87,14 @@ impl Bind {
         let both_share = match (self.sharing, sharing) {
             (Sharing::Shared, Sharing::Shared) => true,
             (Sharing::Family(one), Sharing::Family(other)) => one == other && self.local == local,
-            (Sharing::Family(one), Sharing::Kept { place, .. }) => one == place,
+            (Sharing::Family(one), Sharing::Reserved { number, .. }) => one == number,
             // Of several that keep it the first to listen has it.
-            (Sharing::Kept { place, reuse }, Sharing::Family(other)) => reuse || place == other,
-            (Sharing::Kept { place, reuse }, Sharing::Kept { place: other, reuse: too }) => {
-                place == other || (reuse && too)
+            (Sharing::Reserved { number, reuse }, Sharing::Family(other)) => reuse || number == other,
+            (Sharing::Reserved { number, reuse }, Sharing::Reserved { number: other, reuse: too }) => {
+                number == other || (reuse && too)
             }
-            (Sharing::Kept { reuse, .. }, Sharing::Alone) => reuse || self.owner == owner,
-            (Sharing::Shared | Sharing::Family(_) | Sharing::Alone | Sharing::Kept { .. }, _) => false,
+            (Sharing::Reserved { reuse, .. }, Sharing::Alone) => reuse || self.owner == owner,
+            (Sharing::Shared | Sharing::Family(_) | Sharing::Alone | Sharing::Reserved { .. }, _) => false,
         };
         self.family == family && !both_share && (self.local.is_none() || local.is_none() || self.local == local)
     }
@@ -160,8 +160,8 @@ impl PortSpace {
     pub fn unbind(&mut self, owner: Pid, family: Family, local: Option<IpAddr>, port: u16) -> bool {
         let Some(binds) = self.binds.get_mut(&port) else { return false };
         // One of them, where a process has shared a port with itself.
-        let is_kept = |bind: &Bind| matches!(bind.sharing, Sharing::Kept { .. });
-        let given = |bind: &Bind| (bind.owner, bind.family, bind.local) == (owner, family, local) && !is_kept(bind);
+        let is_reserved = |bind: &Bind| matches!(bind.sharing, Sharing::Reserved { .. });
+        let given = |bind: &Bind| (bind.owner, bind.family, bind.local) == (owner, family, local) && !is_reserved(bind);
         let place = binds.iter().position(given);
         let found = place.map(|place| binds.swap_remove(place)).is_some();
         if binds.is_empty() {
@@ -170,10 +170,11 @@ impl PortSpace {
         found
     }
 
-    /// A socket that was to listen is closed: gives back what was bound as [`Sharing::Kept`].
-    pub fn leave(&mut self, owner: Pid, left: u64) {
-        let is_left =
-            |bind: &Bind| bind.owner == owner && matches!(bind.sharing, Sharing::Kept { place, .. } if place == left);
+    /// A socket that was to listen is closed: gives back what was bound as [`Sharing::Reserved`].
+    pub fn release_reserved(&mut self, owner: Pid, released: u64) {
+        let is_left = |bind: &Bind| {
+            bind.owner == owner && matches!(bind.sharing, Sharing::Reserved { number, .. } if number == released)
+        };
         self.binds.retain(|_, binds| {
             binds.retain(|bind| !is_left(bind));
             !binds.is_empty()
@@ -313,21 +314,21 @@ mod tests {
     }
 
     #[test]
-    fn a_port_that_is_kept_is_its_keepers_to_listen_at_and_to_connect_from() {
-        let kept = |place, reuse| Sharing::Kept { place, reuse };
-        // kept first, asked for then, by whom, granted?
+    fn a_port_that_is_reserved_is_its_keepers_to_listen_at_and_to_connect_from() {
+        let reserved = |number, reuse| Sharing::Reserved { number, reuse };
+        // reserved first, asked for then, by whom, granted?
         for (first, second, who, granted) in [
-            (kept(1, false), kept(2, false), A, false),
-            (kept(1, false), kept(2, true), B, false),
-            (kept(1, true), kept(2, true), B, true),
-            (kept(1, false), kept(1, false), B, true), // a forked child
-            (kept(1, false), Sharing::Family(1), B, true),
-            (kept(1, false), Sharing::Family(2), A, false),
-            (kept(1, true), Sharing::Family(2), B, true),
-            (Sharing::Family(1), kept(1, false), B, true),
-            (Sharing::Family(1), kept(2, true), B, false),
-            (kept(1, false), Sharing::Alone, A, true),
-            (kept(1, false), Sharing::Alone, B, false),
+            (reserved(1, false), reserved(2, false), A, false),
+            (reserved(1, false), reserved(2, true), B, false),
+            (reserved(1, true), reserved(2, true), B, true),
+            (reserved(1, false), reserved(1, false), B, true), // a forked child
+            (reserved(1, false), Sharing::Family(1), B, true),
+            (reserved(1, false), Sharing::Family(2), A, false),
+            (reserved(1, true), Sharing::Family(2), B, true),
+            (Sharing::Family(1), reserved(1, false), B, true),
+            (Sharing::Family(1), reserved(2, true), B, false),
+            (reserved(1, false), Sharing::Alone, A, true),
+            (reserved(1, false), Sharing::Alone, B, false),
         ] {
             let mut ports = PortSpace::new(0);
             ports.bind_sharing(A, Family::Ipv4, None, 80, first).unwrap();
@@ -335,11 +336,11 @@ mod tests {
             assert_eq!(got.is_ok(), granted, "{first:?} then {second:?}");
         }
         let mut ports = PortSpace::new(0);
-        ports.bind_sharing(A, Family::Ipv4, None, 80, kept(1, false)).unwrap();
-        assert!(!ports.unbind(A, Family::Ipv4, None, 80), "what is kept is left, and not unbound");
-        ports.leave(B, 1);
+        ports.bind_sharing(A, Family::Ipv4, None, 80, reserved(1, false)).unwrap();
+        assert!(!ports.unbind(A, Family::Ipv4, None, 80), "what is reserved is released, and not unbound");
+        ports.release_reserved(B, 1);
         assert!(ports.bind(B, Family::Ipv4, None, 80).is_err());
-        ports.leave(A, 1);
+        ports.release_reserved(A, 1);
         assert_eq!(ports.bind(B, Family::Ipv4, None, 80), Ok(()));
     }
 
