@@ -240,26 +240,41 @@ impl Channel {
 
     /// Reads bytes and wakes the peer if it waits for room. 0: nothing now, or the end:
     /// [`is_finished`](Self::is_finished) tells.
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
         if self.gate_closed {
             return Ok(0);
         }
-        self.in_turn(|channel| {
-            loop {
-                let read = channel.rx.read(into)?;
-                if read > 0 {
-                    if channel.rx.wake_writer() {
-                        channel.ring()?;
-                    }
-                    return Ok(read);
+        if self.shared { self.in_turn(|channel| channel.read_alone(into)) } else { self.read_alone(into) }
+    }
+
+    /// A part of its caller, as all that it calls where there are bytes.
+    #[inline(always)]
+    fn read_alone(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
+        match self.rx.read(into)? {
+            0 => self.read_nothing(into),
+            read => {
+                if self.rx.wake_writer() {
+                    self.ring()?;
                 }
-                match channel.why_empty(0)? {
-                    Empty::Filled if !into.is_empty() => {}
-                    Empty::Filled | Empty::ForNow | Empty::Finished => return Ok(0),
-                }
+                Ok(read)
             }
-        })
+        }
+    }
+
+    /// There was nothing. What came before the end, and before this look at it, is read first.
+    #[inline(never)]
+    fn read_nothing(&mut self, into: &mut [u8]) -> Result<usize, ChannelError> {
+        while let Empty::Filled = self.why_empty(0)? {
+            let read = self.rx.read(into)?;
+            if self.rx.wake_writer() {
+                self.ring()?;
+            }
+            if read > 0 || into.is_empty() {
+                return Ok(read);
+            }
+        }
+        Ok(0)
     }
 
     /// Copies from `ahead` bytes past the first unconsumed one, without consuming. 0: nothing there now, or the end:

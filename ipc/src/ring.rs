@@ -312,38 +312,44 @@ impl Ring {
     }
 
     /// Copies bytes into a window, around its end.
-    #[inline]
+    #[inline(always)]
     fn put(&self, window: usize, position: u64, bytes: &[u8]) {
-        let window = window & 3;
-        let (base, size) = (WINDOW_OFFSETS[self.index & 1][window], WINDOW_BYTES[window]);
-        let at = position as usize & (size - 1);
-        let (first, rest) = bytes.split_at(bytes.len().min(size - at));
-        self.memory().copy_in(base + at, first);
-        if !rest.is_empty() {
-            self.memory().copy_in(base, rest);
+        let (start, at, until_end) = self.place(window, position);
+        if bytes.len() <= until_end {
+            return self.memory().copy_in(start + at, bytes);
         }
+        let (first, rest) = bytes.split_at(until_end);
+        self.memory().copy_in(start + at, first);
+        self.memory().copy_in(start, rest);
     }
 
     /// Copies bytes out of a window, around its end.
-    #[inline]
+    #[inline(always)]
     fn get(&self, window: usize, position: u64, into: &mut [u8]) {
-        let window = window & 3;
-        let (base, size) = (WINDOW_OFFSETS[self.index & 1][window], WINDOW_BYTES[window]);
-        let at = position as usize & (size - 1);
-        let first = into.len().min(size - at);
-        let (first, rest) = into.split_at_mut(first);
-        self.memory().copy_out(base + at, first);
-        if !rest.is_empty() {
-            self.memory().copy_out(base, rest);
+        let (start, at, until_end) = self.place(window, position);
+        if into.len() <= until_end {
+            return self.memory().copy_out(start + at, into);
         }
+        let (first, rest) = into.split_at_mut(until_end);
+        self.memory().copy_out(start + at, first);
+        self.memory().copy_out(start, rest);
+    }
+
+    /// Where a window begins in memory, where in it the byte at `position` lies, and how many bytes come from there to its
+    /// end.
+    #[inline(always)]
+    fn place(&self, window: usize, position: u64) -> (usize, usize, usize) {
+        let window = window & 3;
+        let size = WINDOW_BYTES[window];
+        let at = position as usize & (size - 1);
+        (WINDOW_OFFSETS[self.index & 1][window], at, size - at)
     }
 
     /// Asks the CPU for the line of a byte, to be copied out soon.
     #[inline]
     fn prefetch(&self, window: usize, position: u64) {
-        let window = window & 3;
-        let (base, size) = (WINDOW_OFFSETS[self.index & 1][window], WINDOW_BYTES[window]);
-        self.memory().prefetch(base + (position as usize & (size - 1)));
+        let (start, at, _) = self.place(window, position);
+        self.memory().prefetch(start + at);
     }
 
     fn punch(&self, window: usize) {

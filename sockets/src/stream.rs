@@ -234,30 +234,38 @@ impl Stream {
     }
 
     /// As [`receive`](Self::receive), without arming the bell: for a caller that waits on the channel itself.
+    #[inline(always)]
     pub fn take(&mut self, into: &mut [u8]) -> Result<Received, SocketError> {
         self.heed_mark();
-        loop {
-            match self.channel.read(into) {
-                // What ends a channel is looked at below, where the whole story is known.
-                Ok(0) | Err(ChannelError::PeerGone | ChannelError::Reset(_) | ChannelError::Closed) => {}
-                Ok(bytes) => {
-                    self.bytes_received += bytes as u64;
-                    return Ok(Received::Bytes(bytes));
-                }
-                Err(error) => {
-                    self.break_off(&error);
-                    return self.end_of_receiving();
-                }
+        match self.channel.read(into) {
+            Ok(0) => self.take_nothing(None, into),
+            Ok(bytes) => {
+                self.bytes_received += bytes as u64;
+                Ok(Received::Bytes(bytes))
             }
-            self.notice_end();
-            let has_ended = self.read_shut || self.peer_ended() || self.failure.is_some();
-            // After the look at the ends: whoever ends has written before.
-            match self.has_unread() {
-                true if into.is_empty() => return Ok(Received::Bytes(0)),
-                true if has_ended => {}
-                false if has_ended => return self.end_of_receiving(),
-                true | false => return Ok(Received::NothingYet),
+            Err(error) => self.take_nothing(Some(error), into),
+        }
+    }
+
+    /// There was nothing to take, or an error. Whoever ends has written before: what came before the look at the ends is
+    /// taken.
+    #[cold]
+    fn take_nothing(&mut self, error: Option<ChannelError>, into: &mut [u8]) -> Result<Received, SocketError> {
+        match error {
+            // What ends a channel is looked at below, where the whole story is known.
+            None | Some(ChannelError::PeerGone | ChannelError::Reset(_) | ChannelError::Closed) => {}
+            Some(error) => {
+                self.break_off(&error);
+                return self.end_of_receiving();
             }
+        }
+        self.notice_end();
+        let has_ended = self.read_shut || self.peer_ended() || self.failure.is_some();
+        match self.has_unread() {
+            true if into.is_empty() => Ok(Received::Bytes(0)),
+            true if has_ended => self.take(into),
+            false if has_ended => self.end_of_receiving(),
+            true | false => Ok(Received::NothingYet),
         }
     }
 

@@ -48,7 +48,7 @@ impl Consumer {
     }
 
     /// Copies from `ahead` bytes past the first unconsumed one, without consuming; returns how many there were.
-    #[inline]
+    #[inline(always)]
     pub fn peek(&self, ahead: usize, into: &mut [u8]) -> Result<usize, PeerFault> {
         let wanted = ahead.saturating_add(into.len());
         if self.known() < wanted {
@@ -74,7 +74,7 @@ impl Consumer {
     }
 
     /// Copies bytes out and consumes them; returns how many there were (0: empty).
-    #[inline]
+    #[inline(always)]
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, PeerFault> {
         let count = self.peek(0, into)?;
         self.advance(count);
@@ -332,12 +332,18 @@ impl Consumer {
     }
 
     /// Copies known bytes out, from both windows if a switch lies between.
-    #[inline]
+    #[inline(always)]
     fn copy(&self, position: u64, into: &mut [u8]) {
         let switch = self.switch();
         if position >= switch.position() {
-            return self.ring.get(switch.window(), position, into);
+            self.ring.get(switch.window(), position, into);
+        } else {
+            self.copy_across(switch, position, into);
         }
+    }
+
+    #[cold]
+    fn copy_across(&self, switch: Switch, position: u64, into: &mut [u8]) {
         let below = usize::try_from(switch.position() - position).unwrap_or(usize::MAX).min(into.len());
         let (old, new) = into.split_at_mut(below);
         self.ring.get(self.left(), position, old);
@@ -345,7 +351,7 @@ impl Consumer {
     }
 
     /// Consumes known bytes.
-    #[inline]
+    #[inline(always)]
     fn advance(&mut self, bytes: usize) {
         let (head, position) = (self.head(), self.switch().position());
         let next = head + bytes as u64;
@@ -360,19 +366,33 @@ impl Consumer {
     }
 
     /// Reads the peer's tail and switch and checks them.
+    #[inline(always)]
     fn refresh(&self) -> Result<(), PeerFault> {
         let writer = &self.ring.header.writer;
         let (found, switch) = protocol::observe_writer(&writer.tail, &writer.switch);
-        let seen = self.tail();
+        let (switch, seen) = (Switch(switch), self.tail());
+        let used = found.saturating_sub(self.head().max(switch.position()));
+        if switch != self.switch() || found < seen || used > bytes_of(switch.window()) {
+            self.check(found, switch)?;
+        }
+        let cursors = &self.ring.cursors.rx;
+        // Release: behind the switch, since the bytes past it lie in the new window.
+        cursors.tail.store(found, Ordering::Release);
+        if found != seen && cursors.wakefulness.found(found, self.ring.barriers) {
+            protocol::become_alert(&self.ring.header.state.reader_wants);
+        }
+        Ok(())
+    }
+
+    /// A new window, or a lie: which one.
+    #[cold]
+    fn check(&self, found: u64, switch: Switch) -> Result<(), PeerFault> {
+        let (known, head, seen) = (self.switch(), self.head(), self.tail());
         if found < seen {
             return Err(PeerFault::TailWentBack { seen, found });
         }
-        let switch = Switch(switch);
-        let (known, head) = (self.switch(), self.head());
-        let mut left = self.left();
         if switch != known {
             check_switch(switch, known, head, seen)?;
-            left = known.window();
         }
         let base = head.max(switch.position());
         let window_bytes = bytes_of(switch.window());
@@ -380,13 +400,7 @@ impl Consumer {
             return Err(PeerFault::TailBeyondWindow { base, found, window_bytes });
         }
         if switch != known {
-            self.enter(switch, left);
-        }
-        let cursors = &self.ring.cursors.rx;
-        // Release: behind the switch, since the bytes past it lie in the new window.
-        cursors.tail.store(found, Ordering::Release);
-        if found != seen && cursors.wakefulness.found(found, self.ring.barriers) {
-            protocol::become_alert(&self.ring.header.state.reader_wants);
+            self.enter(switch, known.window());
         }
         Ok(())
     }
