@@ -39,7 +39,7 @@ use mio::{Interest, Registry, Token};
 
 use crate::doorbell::{Doorbell, MOST_RINGS, make_bell};
 use crate::error::{ChannelError, PeerFault};
-use crate::memory::{self, Memory, Slot};
+use crate::memory::{self, Memory, Slot, SlotRef};
 use crate::ring::{self, CHANNEL_BYTES, Consumer, EndCursors, Producer};
 
 mod share;
@@ -115,7 +115,7 @@ pub struct Channel {
     pub tx: Producer,
     doorbell: Doorbell,
     side: Side,
-    end: Arc<Slot<EndCursors>>,
+    end: SlotRef<EndCursors>,
     /// Other processes may use this end too: everything is done in turn.
     shared: bool,
     /// How many turns it has had.
@@ -192,7 +192,7 @@ impl Channel {
             Side::Opener => 0,
             Side::Listener => 1,
         };
-        let end = Arc::new(Slot::new()?);
+        let end = SlotRef::new(Slot::new()?);
         let (tx, rx) = ring::open_ends(&memory, &end, writes_ring);
         Ok(Self {
             rx,

@@ -477,6 +477,45 @@ impl<T: Shared> Deref for Slot<T> {
     }
 }
 
+/// A slot that several have, one step from what lies in it.
+#[derive(Debug)]
+pub(crate) struct SlotRef<T: Shared> {
+    at: NonNull<T>,
+    slot: Arc<Slot<T>>,
+}
+
+// SAFETY: A shared reference to a `T`, which is `Sync` by `Shared`, in a slot that it keeps.
+unsafe impl<T: Shared> Send for SlotRef<T> {}
+// SAFETY: As above.
+unsafe impl<T: Shared> Sync for SlotRef<T> {}
+
+impl<T: Shared> SlotRef<T> {
+    pub fn new(slot: Slot<T>) -> Self {
+        Self { at: slot.view.at, slot: Arc::new(slot) }
+    }
+
+    /// The slot itself, for what is done with it as a whole.
+    pub fn slot(&self) -> &Slot<T> {
+        &self.slot
+    }
+}
+
+impl<T: Shared> Clone for SlotRef<T> {
+    fn clone(&self) -> Self {
+        Self { at: self.at, slot: self.slot.clone() }
+    }
+}
+
+impl<T: Shared> Deref for SlotRef<T> {
+    type Target = T;
+
+    #[inline]
+    fn deref(&self) -> &T {
+        // SAFETY: The view of the slot, which is kept, leads there.
+        unsafe { self.at.as_ref() }
+    }
+}
+
 impl<T: Shared> Drop for Slot<T> {
     fn drop(&mut self) {
         // A child that was not counted gives back nothing of its parent's, which may still use it.

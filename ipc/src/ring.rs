@@ -32,7 +32,7 @@ use std::marker::PhantomData;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::memory::{Memory, NEAR_BYTES, PAGE_BYTES, SLOT_USER_BYTES, Shared, Slot, View};
+use crate::memory::{Memory, NEAR_BYTES, PAGE_BYTES, SLOT_USER_BYTES, Shared, SlotRef, View};
 
 use self::barrier::Barriers;
 use self::protocol::State;
@@ -272,7 +272,7 @@ fn bytes_of(window: usize) -> u64 {
 #[derive(Debug)]
 struct Ring {
     header: View<RingHeader>,
-    cursors: Arc<Slot<EndCursors>>,
+    cursors: SlotRef<EndCursors>,
     index: usize,
     barriers: Barriers,
     /// One thread at a time: an end is `Send`, not `Sync`.
@@ -295,7 +295,7 @@ impl std::fmt::Debug for EndCursors {
 }
 
 impl Ring {
-    fn new(memory: &Arc<Memory>, cursors: Arc<Slot<EndCursors>>, index: usize) -> Self {
+    fn new(memory: &Arc<Memory>, cursors: SlotRef<EndCursors>, index: usize) -> Self {
         let index = index & 1;
         let header = View::new(memory.clone(), HEADER_OFFSETS[index]);
         Self { header, cursors, index, barriers: Barriers::of_this_process(), single: PhantomData }
@@ -375,7 +375,7 @@ pub(crate) fn become_child() {
 /// Both ends of a channel's side: the ring that it writes, the ring that it reads.
 pub(crate) fn open_ends(
     memory: &Arc<Memory>,
-    cursors: &Arc<Slot<EndCursors>>,
+    cursors: &SlotRef<EndCursors>,
     writes_ring: usize,
 ) -> (Producer, Consumer) {
     let producer = Producer::new(Ring::new(memory, cursors.clone(), writes_ring));

@@ -38,9 +38,9 @@ impl Channel {
     /// died. Between this call and the fork the end must not be used.
     pub fn share(&mut self) -> Result<(), ChannelError> {
         turn::prepare().map_err(kernel("make the file of turns"))?;
-        self.end.share().map_err(kernel("say that a channel's end is used"))?;
+        self.end.slot().share().map_err(kernel("say that a channel's end is used"))?;
         if !self.shared {
-            self.end.release_claim();
+            self.end.slot().release_claim();
         }
         self.set_shared(true);
         Ok(())
@@ -49,19 +49,19 @@ impl Channel {
     /// The fork failed.
     pub fn take_share_back(&mut self) {
         // That it is alone again, the next use finds out.
-        self.end.take_share_back();
+        self.end.slot().take_share_back();
     }
 
     /// This process is the child.
     pub fn adopt(&mut self) {
         ring::become_child();
-        self.end.adopt();
+        self.end.slot().adopt();
     }
 
     /// Takes this end for this process alone, where those who share it by fork have not used it: `false`, another one was
     /// faster, and this copy is only to be dropped.
     pub fn claim(&mut self) -> bool {
-        if self.shared && !self.end.claim() {
+        if self.shared && !self.end.slot().claim() {
             return false;
         }
         self.set_shared(false);
@@ -70,13 +70,13 @@ impl Channel {
 
     /// Whether one of those who share this end has claimed it.
     pub fn is_claimed(&self) -> bool {
-        self.shared && self.end.is_claimed()
+        self.shared && self.end.slot().is_claimed()
     }
 
     /// Whether another process uses this end too, as far as is known: that one was killed is found out after some uses.
     /// Such an end is dropped without [`close`](Channel::close) and [`reset`](Channel::reset), which would end it for all.
     pub fn is_shared(&self) -> bool {
-        self.shared && self.end.is_shared()
+        self.shared && self.end.slot().is_shared()
     }
 
     /// Whether this end is used in turn: a reader that looks at records where they lie then takes them out instead.
@@ -107,7 +107,7 @@ impl Channel {
         what: impl FnOnce(&Self) -> Result<T, ChannelError>,
     ) -> Result<T, ChannelError> {
         if self.shared {
-            turn::take(self.end.place()).map_err(kernel("take a turn"))?;
+            turn::take(self.end.slot().place()).map_err(kernel("take a turn"))?;
         }
         let result = what(self);
         if self.shared {
@@ -120,11 +120,13 @@ impl Channel {
     #[cold]
     #[inline(never)]
     fn take_turn(&mut self) -> Result<bool, ChannelError> {
-        let mut is_shared = self.end.is_shared();
+        let mut is_shared = self.end.slot().is_shared();
         if is_shared {
-            turn::take(self.end.place()).map_err(kernel("take a turn"))?;
+            turn::take(self.end.slot().place()).map_err(kernel("take a turn"))?;
             self.turns = self.turns.wrapping_add(1);
-            if self.turns.is_multiple_of(TURNS_PER_LOOK) && self.end.forget_dead().map_err(kernel("look for others"))? {
+            if self.turns.is_multiple_of(TURNS_PER_LOOK)
+                && self.end.slot().forget_dead().map_err(kernel("look for others"))?
+            {
                 self.give_turn();
                 is_shared = false;
             }
@@ -138,7 +140,7 @@ impl Channel {
     }
 
     fn give_turn(&self) {
-        if let Err(error) = turn::give(self.end.place()) {
+        if let Err(error) = turn::give(self.end.slot().place()) {
             log::error!("give a turn at a channel's end back: {error}");
         }
     }

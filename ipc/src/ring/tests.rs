@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::error::{PeerFault, RecordError};
-use crate::memory::create_sealed;
+use crate::memory::{Slot, create_sealed};
 
 /// Both sides of a channel, each with a mapping of its own, as two processes have.
 struct Ends {
@@ -17,7 +17,7 @@ struct Ends {
 impl Ends {
     fn new() -> Self {
         let memory = create_sealed(CHANNEL_BYTES).unwrap();
-        let end = |side| open_ends(&Arc::new(map(&memory)), &Arc::new(Slot::new().unwrap()), side);
+        let end = |side| open_ends(&Arc::new(map(&memory)), &SlotRef::new(Slot::new().unwrap()), side);
         let (a, b) = (end(0), end(1));
         Self { memory, a, b }
     }
