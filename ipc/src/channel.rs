@@ -30,21 +30,25 @@
 //! ```
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::Arc;
 
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
 
-use crate::doorbell::{Doorbell, MOST_RINGS, make_bell};
+use crate::doorbell::{Doorbell, MOST_RINGS};
 use crate::error::{ChannelError, PeerFault};
-use crate::memory::{self, Memory, Slot, SlotRef};
+use crate::memory::{Memory, Slot, SlotRef};
 use crate::ring::{self, CHANNEL_BYTES, Consumer, EndCursors, Producer};
 
+mod parts;
+mod record;
 mod share;
 mod wait;
 
+pub use self::parts::ChannelParts;
+pub use self::record::Record;
 use self::wait::Spin;
 
 /// Rings without any progress after which the peer is taken to be hostile. A correct peer rings only when it has
@@ -58,52 +62,6 @@ pub enum Side {
     Opener,
     /// Writes ring 1.
     Listener,
-}
-
-/// The descriptors of one end, as they are passed to its holder.
-#[derive(Debug)]
-pub struct ChannelParts {
-    /// The sealed memfd.
-    pub memory: OwnedFd,
-    /// The own bell, to listen on.
-    pub bell_in: OwnedFd,
-    /// The peer's bell, to ring.
-    pub bell_out: OwnedFd,
-    /// Which end.
-    pub side: Side,
-}
-
-impl ChannelParts {
-    /// Makes a channel's descriptors: the opener's end and the listener's.
-    pub fn pair() -> Result<(Self, Self), ChannelError> {
-        Self::pair_named("isthmus-channel")
-    }
-
-    /// The same, with a name that `/proc/PID/maps` of both holders shows: the pathname that was opened.
-    pub fn pair_named(name: &str) -> Result<(Self, Self), ChannelError> {
-        let kernel = |what| move |error| ChannelError::Kernel { what, error };
-        let memory = memory::create_sealed_named(name, CHANNEL_BYTES)?;
-        let copy = memory.try_clone().map_err(kernel("duplicate a memfd"))?;
-        let (opener_in, listener_out) = make_bell().map_err(kernel("make a doorbell"))?;
-        let (listener_in, opener_out) = make_bell().map_err(kernel("make a doorbell"))?;
-        Ok((
-            Self { memory, bell_in: opener_in, bell_out: opener_out, side: Side::Opener },
-            Self { memory: copy, bell_in: listener_in, bell_out: listener_out, side: Side::Listener },
-        ))
-    }
-
-    /// Descriptors in the order in which they are passed: memory, own bell, peer's bell.
-    pub fn as_fds(&self) -> [BorrowedFd<'_>; 3] {
-        [self.memory.as_fd(), self.bell_in.as_fd(), self.bell_out.as_fd()]
-    }
-
-    /// An end from descriptors in that order.
-    pub fn from_fds(fds: Vec<OwnedFd>, side: Side) -> Result<Self, ChannelError> {
-        let fds: Result<[OwnedFd; 3], _> = fds.try_into();
-        let [memory, bell_in, bell_out] =
-            fds.map_err(|fds: Vec<_>| ChannelError::Descriptors { found: fds.len(), wanted: 3 })?;
-        Ok(Self { memory, bell_in, bell_out, side })
-    }
 }
 
 /// Two rings and a doorbell. Dropping it tells the peer that this end is gone; [`close`](Self::close) says so in order.
@@ -139,39 +97,6 @@ struct Progress {
     /// All flags that it ever showed: one that comes and goes is progress once.
     writer_flags: u64,
     reader_flags: u64,
-}
-
-/// A record that lies in the ring of a [`Channel`]. Unless it is consumed it stays there.
-#[derive(Debug)]
-pub struct Record<'a> {
-    channel: &'a mut Channel,
-    length: usize,
-}
-
-impl Record<'_> {
-    /// Its length in bytes.
-    #[inline]
-    pub fn length(&self) -> usize {
-        self.length
-    }
-
-    /// Copies from byte `at` on; returns how many there were. The peer can change what was not copied yet, and what is
-    /// copied twice.
-    #[inline]
-    pub fn copy(&self, at: usize, into: &mut [u8]) -> usize {
-        let count = self.length.saturating_sub(at).min(into.len());
-        if let Some(into) = into.get_mut(..count).filter(|into| !into.is_empty()) {
-            self.channel.rx.copy_record(at, into);
-        }
-        count
-    }
-
-    /// Frees it, and wakes the peer if it waits for the room.
-    #[inline]
-    pub fn consume(self) -> Result<(), ChannelError> {
-        let told = self.channel.rx.consume_record(self.length);
-        if told && self.channel.rx.wake_writer() { self.channel.ring() } else { Ok(()) }
-    }
 }
 
 /// What an empty ring means.
@@ -307,74 +232,6 @@ impl Channel {
             }
             Ok(consumed)
         })
-    }
-
-    /// Writes a record, whole or not at all, and wakes the peer if it sleeps. `false`: it does not fit now.
-    #[inline]
-    pub fn write_record(&mut self, record: &[u8]) -> Result<bool, ChannelError> {
-        self.in_turn(|channel| {
-            channel.check_writable()?;
-            let written = channel.tx.write_record(record)?;
-            if written && channel.tx.wake_reader() {
-                channel.ring()?;
-            }
-            Ok(written)
-        })
-    }
-
-    /// Writes a record that is the parts' concatenation, as [`write_record`](Self::write_record) does.
-    #[inline]
-    pub fn write_record_parts(&mut self, parts: &[&[u8]]) -> Result<bool, ChannelError> {
-        self.in_turn(|channel| {
-            channel.check_writable()?;
-            let written = channel.tx.write_record_parts(parts)?;
-            if written && channel.tx.wake_reader() {
-                channel.ring()?;
-            }
-            Ok(written)
-        })
-    }
-
-    /// Reads a record and wakes the peer if it waits for room. `false`: none now, or the end.
-    #[inline]
-    pub fn read_record(&mut self, into: &mut Vec<u8>) -> Result<bool, ChannelError> {
-        self.in_turn(|channel| {
-            let Some(record) = channel.next_record()? else { return Ok(false) };
-            // Not cleared first: a buffer that is used again is not zeroed again.
-            into.resize(record.length(), 0);
-            record.copy(0, into);
-            record.consume()?;
-            Ok(true)
-        })
-    }
-
-    /// The next record, to be read where it lies: for a reader that decides by its beginning where the rest is to go.
-    /// `None`: none now, or the end. Not for an end that is [shared](Self::share): a sibling may take it meanwhile.
-    #[inline]
-    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, ChannelError> {
-        Ok(self.find_record()?.map(|length| Record { channel: self, length }))
-    }
-
-    /// Whether [`next_record`](Self::next_record) has one, or an error.
-    #[inline]
-    pub fn has_record(&mut self) -> Result<bool, ChannelError> {
-        Ok((!self.gate_closed && self.rx.knows_bytes()) || self.find_record()?.is_some())
-    }
-
-    #[inline]
-    fn find_record(&mut self) -> Result<Option<usize>, ChannelError> {
-        if self.gate_closed {
-            return Ok(None);
-        }
-        loop {
-            if let Some(length) = self.rx.find_record()? {
-                return Ok(Some(length));
-            }
-            match self.why_empty(0)? {
-                Empty::Filled => {}
-                Empty::ForNow | Empty::Finished => return Ok(None),
-            }
-        }
     }
 
     /// Whether a read would find something, or an end. Asks the ring alone and changes nothing: for a process that looks

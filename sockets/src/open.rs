@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use ipc::channel::Channel;
+use ipc::error::ChannelError;
 use ipc::protocol::{Generation, Refusal, Ticket};
 use ipc::reactor::Reactor;
 use ipc::{Criteria, Family, InterfaceName};
@@ -20,7 +21,7 @@ use vr_api::manager::{InterVrInterface, VrFibEntry};
 use crate::error::{error_of_link, error_of_refusal};
 use crate::library::{Library, LibraryEvent};
 use crate::socket::{Socket, SocketId};
-use crate::stream::{Path, Stream, connect_result};
+use crate::stream::{Path, Stream};
 use crate::terms::open_terms;
 use crate::vrfib::Local;
 
@@ -373,4 +374,30 @@ fn encode<T: Serialize>(terms: &T) -> Result<Vec<u8>, SocketError> {
         log::error!("terms of an open: {error}");
         SocketError::InvalidArgument
     })
+}
+
+/// The first record of a channel to the socket server, if it is there: how the handshake went.
+fn connect_result(channel: &mut Channel) -> Result<Option<ConnectResult>, SocketError> {
+    let mut record = Vec::new();
+    loop {
+        let is_there = channel.acknowledge_bell().and_then(|_| channel.read_record(&mut record));
+        match is_there {
+            Ok(true) => {
+                return postcard::from_bytes(&record).map(Some).map_err(|error| {
+                    log::error!("the socket server's answer to a connect: {error}");
+                    SocketError::ConnectionReset
+                });
+            }
+            Ok(false) if channel.is_finished() => return Err(SocketError::ConnectionReset),
+            Ok(false) => {}
+            Err(ChannelError::Reset(code)) => return Err(SocketError::from_code(code)),
+            Err(error) => {
+                log::debug!("the socket server during a connect: {error}");
+                return Err(SocketError::NetworkDown);
+            }
+        }
+        if matches!(channel.arm_read(), Ok(true)) {
+            return Ok(None);
+        }
+    }
 }

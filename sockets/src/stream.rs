@@ -6,12 +6,17 @@ use std::time::{Duration, Instant};
 use ipc::InterfaceName;
 use ipc::channel::{Channel, Side};
 use ipc::error::ChannelError;
-use stack_api::options::KeepAlive;
-use stack_api::socket::{Addresses, ConnectResult, SocketError};
+use stack_api::socket::{Addresses, SocketError};
 
 use crate::counters::Traffic;
 use crate::mark::Mark;
 use crate::readiness::Readiness;
+
+mod end;
+mod gate;
+
+use self::end::Failure;
+pub use self::gate::Gate;
 
 /// A writer that found no room is woken for this much, or for what it has left: being woken for every few bytes that
 /// the reader takes would cost a switch of processes each.
@@ -57,29 +62,12 @@ pub enum Shutdown {
     Both,
 }
 
-/// Whether bytes pass: an inter-VR interface that is shut stops them as a cut wire does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Gate {
-    /// They do.
-    Open,
-    /// They do not.
-    Closed,
-}
-
 /// What a stream's user is to be told after its bell rang.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct News {
     pub readable: bool,
     /// Only where a send found no room before.
     pub writable: bool,
-}
-
-/// Why a connection is over, and whether its user knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Failure {
-    /// As errno does, the first call that fails says why.
-    Untold(SocketError),
-    Told,
 }
 
 /// A TCP connection: what a program has of one that the library has [lent](crate::Library::lend) it.
@@ -141,6 +129,11 @@ impl Stream {
     /// Own address and port as source, the peer's as destination.
     pub fn addresses(&self) -> Addresses {
         self.addresses
+    }
+
+    /// Whether the connection was opened here.
+    pub fn is_opener(&self) -> bool {
+        self.channel.side() == Side::Opener
     }
 
     /// Which way it goes.
@@ -311,18 +304,6 @@ impl Stream {
         Readiness { readable, writable, read_closed, hung_up: read_closed && self.write_shut, failed: false }
     }
 
-    /// What is told where nothing more comes. As on Linux: behind an end of file there is nothing, whatever became of the
-    /// other direction; an error is told once, and is an end of file from then on.
-    fn end_of_receiving(&mut self) -> Result<Received, SocketError> {
-        match self.failure {
-            Some(Failure::Untold(error)) if !self.peer_ended() && !self.read_shut => {
-                self.failure = Some(Failure::Told);
-                Err(error)
-            }
-            Some(Failure::Untold(_) | Failure::Told) | None => Ok(Received::EndOfFile),
-        }
-    }
-
     /// Whether the bell, which may have rung, means something to this stream's user. Arms it for what it does not.
     pub(crate) fn news(&mut self) -> News {
         self.heed_mark();
@@ -422,108 +403,9 @@ impl Stream {
         (self.bytes_sent, self.bytes_received) = (0, 0);
     }
 
-    /// The connection is over for a reason of this side.
-    pub(crate) fn fail(&mut self, error: SocketError) {
-        self.failure = Some(Failure::Untold(error));
-        self.channel.reset(SocketError::ConnectionReset.code());
-    }
-
-    /// Whether bytes pass.
-    pub fn gate(&self) -> Gate {
-        self.gate
-    }
-
-    /// Whether routes lead to the peer and back. The gate is open while they do and both sides' marks suit each other.
-    pub(crate) fn set_cut(&mut self, now: Instant, cut: bool) {
-        self.cut = cut;
-        self.move_gate(now);
-    }
-
-    /// Shows the peer what this side signs and sends with from now on.
-    pub(crate) fn set_mark(&mut self, mark: Mark) {
-        if mark == self.mark {
-            return;
-        }
-        let is_change = self.mark != Mark::default();
-        self.mark = mark;
-        self.channel.set_mark(mark.word());
-        self.peer_mark = self.channel.peer_mark();
-        self.move_gate(Instant::now());
-        // At the beginning both have what they were opened with, and nobody needs to be woken.
-        if is_change && let Err(error) = self.channel.call() {
-            log::debug!("tell a peer of another key: {error}");
-        }
-    }
-
-    /// Whether the connection was opened here.
-    pub fn is_opener(&self) -> bool {
-        self.channel.side() == Side::Opener
-    }
-
-    /// The peer may have another key, or another TTL.
-    #[inline]
-    fn heed_mark(&mut self) {
-        let peer_mark = self.channel.peer_mark();
-        if peer_mark != self.peer_mark {
-            self.peer_mark = peer_mark;
-            self.move_gate(Instant::now());
-        }
-    }
-
-    #[cold]
-    fn move_gate(&mut self, now: Instant) {
-        let passes = !self.cut && self.mark.suits(self.peer_mark);
-        let gate = if passes { Gate::Open } else { Gate::Closed };
-        if gate != self.gate {
-            self.set_gate(now, gate);
-        }
-    }
-
-    fn set_gate(&mut self, now: Instant, gate: Gate) {
-        self.gate = gate;
-        self.stopped_at = (gate == Gate::Closed).then_some(now);
-        self.unsent_since = None;
-        self.channel.set_gate(gate == Gate::Closed);
-    }
-
-    /// Whether the peer's address counts for the gate: only once the interface has led there. (A peer may be reached
-    /// by an address that the manager does not list as a source.)
-    pub(crate) fn still_leads(&mut self, leads_there: bool) -> bool {
-        self.led_there |= leads_there;
-        leads_there || !self.led_there
-    }
-
-    /// When the connection ends behind a closed gate: as on a wire that is cut, what was sent waits for the user timeout,
-    /// and an idle connection is probed in vain.
-    pub(crate) fn gives_up_at(
-        &mut self,
-        now: Instant,
-        user_timeout: Duration,
-        keepalive: Option<KeepAlive>,
-    ) -> Option<Instant> {
-        let stopped_at = self.stopped_at?;
-        if self.has_unsent() {
-            return Some(*self.unsent_since.get_or_insert(now) + user_timeout);
-        }
-        self.unsent_since = None;
-        keepalive.map(|probing| stopped_at + probing.gives_up_after())
-    }
-
     /// How much is taken from the user at most before the peer has taken it.
     pub fn set_send_buffer(&mut self, bytes: usize) {
         self.channel.tx.limit_stream(bytes);
-    }
-
-    /// Why the connection is over, if it is and nobody was told.
-    pub fn take_error(&mut self) -> Option<SocketError> {
-        self.notice_end();
-        match self.failure {
-            Some(Failure::Untold(error)) => {
-                self.failure = Some(Failure::Told);
-                Some(error)
-            }
-            Some(Failure::Told) | None => None,
-        }
     }
 
     /// Whether the peer has not taken all that was sent.
@@ -565,104 +447,5 @@ impl Stream {
 
     fn has_unread(&self) -> bool {
         self.gate == Gate::Open && self.channel.available().is_ok_and(|bytes| bytes > 0)
-    }
-
-    /// Whether the peer sends no more: it said so, or its kernel would have said so for it.
-    fn peer_ended(&self) -> bool {
-        self.gate == Gate::Open && (self.channel.rx.peer_closed() || self.peer_died)
-    }
-
-    /// Takes note if the connection is over for a reason that lies in the channel.
-    fn notice_end(&mut self) {
-        if self.failure.is_some() || self.gate == Gate::Closed {
-            return;
-        }
-        // In this order: who resets and then dies has reset.
-        let gone = self.channel.peer_closed();
-        let reset = self.channel.rx.reset_by_peer().or(self.channel.tx.reset_by_peer());
-        let error = match (reset, &self.path) {
-            (Some(code), _) => SocketError::from_code(code),
-            (None, Path::Stack) if gone && !self.channel.rx.peer_closed() => SocketError::NetworkDown,
-            (None, Path::InterVr(_)) if gone && self.has_unsent() => SocketError::ConnectionReset,
-            (None, Path::InterVr(_)) => {
-                self.peer_died |= gone;
-                return;
-            }
-            (None, Path::Stack) => return,
-        };
-        self.failure = Some(Failure::Untold(error));
-    }
-
-    /// Tells why the connection is over, once; from then on that it is.
-    #[inline]
-    fn tell_failure(&mut self) -> Result<(), SocketError> {
-        match self.failure {
-            None => Ok(()),
-            Some(Failure::Untold(error)) => {
-                self.failure = Some(Failure::Told);
-                Err(error)
-            }
-            Some(Failure::Told) => Err(SocketError::BrokenPipe),
-        }
-    }
-
-    /// The channel ended before all of `wanted` bytes were sent. What goes to a peer that has closed, or died, is lost on
-    /// the way. Else the part that went is said, and the next call says the error.
-    #[cold]
-    fn failed_sending(&mut self, error: &ChannelError, sent: usize, wanted: usize) -> Result<usize, SocketError> {
-        self.notice_end();
-        match error {
-            ChannelError::PeerGone | ChannelError::PeerClosedReading if self.failure.is_none() => {
-                self.failure = Some(Failure::Untold(SocketError::BrokenPipe));
-                return Ok(wanted);
-            }
-            // Another process that has the connection too has shut it for both.
-            ChannelError::Closed if self.failure.is_none() => {
-                self.write_shut = true;
-                return if sent > 0 { Ok(sent) } else { Err(SocketError::BrokenPipe) };
-            }
-            ChannelError::PeerGone | ChannelError::PeerClosedReading | ChannelError::Closed => {
-                self.failure.get_or_insert(Failure::Untold(SocketError::BrokenPipe));
-            }
-            other => self.break_off(other),
-        }
-        if sent > 0 { Ok(sent) } else { self.tell_failure().map(|()| sent) }
-    }
-
-    /// A channel that lies or fails is broken off.
-    fn break_off(&mut self, error: &ChannelError) {
-        if self.failure.is_some() {
-            return;
-        }
-        let Addresses { source, destination } = self.addresses;
-        log::warn!("connection {source} to {destination} broken off: {error}");
-        self.channel.reset(SocketError::ConnectionReset.code());
-        self.failure = Some(Failure::Untold(SocketError::ConnectionReset));
-    }
-}
-
-/// The first record of a channel to the socket server, if it is there: how the handshake went.
-pub(crate) fn connect_result(channel: &mut Channel) -> Result<Option<ConnectResult>, SocketError> {
-    let mut record = Vec::new();
-    loop {
-        let is_there = channel.acknowledge_bell().and_then(|_| channel.read_record(&mut record));
-        match is_there {
-            Ok(true) => {
-                return postcard::from_bytes(&record).map(Some).map_err(|error| {
-                    log::error!("the socket server's answer to a connect: {error}");
-                    SocketError::ConnectionReset
-                });
-            }
-            Ok(false) if channel.is_finished() => return Err(SocketError::ConnectionReset),
-            Ok(false) => {}
-            Err(ChannelError::Reset(code)) => return Err(SocketError::from_code(code)),
-            Err(error) => {
-                log::debug!("the socket server during a connect: {error}");
-                return Err(SocketError::NetworkDown);
-            }
-        }
-        if matches!(channel.arm_read(), Ok(true)) {
-            return Ok(None);
-        }
     }
 }

@@ -1,0 +1,95 @@
+//! When bytes pass: while routes lead to the peer and back, and both sides sign and send as the other one expects.
+
+use std::time::{Duration, Instant};
+
+use stack_api::options::KeepAlive;
+
+use super::Stream;
+use crate::mark::Mark;
+
+/// Whether bytes pass: an inter-VR interface that is shut stops them as a cut wire does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Gate {
+    /// They do.
+    Open,
+    /// They do not.
+    Closed,
+}
+
+impl Stream {
+    /// Whether bytes pass.
+    pub fn gate(&self) -> Gate {
+        self.gate
+    }
+
+    /// Whether routes lead to the peer and back. The gate is open while they do and both sides' marks suit each other.
+    pub(crate) fn set_cut(&mut self, now: Instant, cut: bool) {
+        self.cut = cut;
+        self.move_gate(now);
+    }
+
+    /// Shows the peer what this side signs and sends with from now on.
+    pub(crate) fn set_mark(&mut self, mark: Mark) {
+        if mark == self.mark {
+            return;
+        }
+        let is_change = self.mark != Mark::default();
+        self.mark = mark;
+        self.channel.set_mark(mark.word());
+        self.peer_mark = self.channel.peer_mark();
+        self.move_gate(Instant::now());
+        // At the beginning both have what they were opened with, and nobody needs to be woken.
+        if is_change && let Err(error) = self.channel.call() {
+            log::debug!("tell a peer of another key: {error}");
+        }
+    }
+
+    /// The peer may have another key, or another TTL.
+    #[inline]
+    pub(super) fn heed_mark(&mut self) {
+        let peer_mark = self.channel.peer_mark();
+        if peer_mark != self.peer_mark {
+            self.peer_mark = peer_mark;
+            self.move_gate(Instant::now());
+        }
+    }
+
+    #[cold]
+    fn move_gate(&mut self, now: Instant) {
+        let passes = !self.cut && self.mark.suits(self.peer_mark);
+        let gate = if passes { Gate::Open } else { Gate::Closed };
+        if gate != self.gate {
+            self.set_gate(now, gate);
+        }
+    }
+
+    fn set_gate(&mut self, now: Instant, gate: Gate) {
+        self.gate = gate;
+        self.stopped_at = (gate == Gate::Closed).then_some(now);
+        self.unsent_since = None;
+        self.channel.set_gate(gate == Gate::Closed);
+    }
+
+    /// Whether the peer's address counts for the gate: only once the interface has led there. (A peer may be reached
+    /// by an address that the manager does not list as a source.)
+    pub(crate) fn still_leads(&mut self, leads_there: bool) -> bool {
+        self.led_there |= leads_there;
+        leads_there || !self.led_there
+    }
+
+    /// When the connection ends behind a closed gate: as on a wire that is cut, what was sent waits for the user timeout,
+    /// and an idle connection is probed in vain.
+    pub(crate) fn gives_up_at(
+        &mut self,
+        now: Instant,
+        user_timeout: Duration,
+        keepalive: Option<KeepAlive>,
+    ) -> Option<Instant> {
+        let stopped_at = self.stopped_at?;
+        if self.has_unsent() {
+            return Some(*self.unsent_since.get_or_insert(now) + user_timeout);
+        }
+        self.unsent_since = None;
+        keepalive.map(|probing| stopped_at + probing.gives_up_after())
+    }
+}
