@@ -124,7 +124,7 @@ impl Memory {
     /// # Panics
     ///
     /// If they do not lie inside: an error of this process, since offsets are never taken from shared memory unchecked.
-    #[inline]
+    #[inline(always)]
     pub fn copy_in(&self, offset: usize, bytes: &[u8]) {
         let to = self.range(offset, bytes.len());
         // SAFETY: `range` checked that the target lies in the mapping; `bytes` is private memory, so they do not
@@ -137,7 +137,7 @@ impl Memory {
     /// # Panics
     ///
     /// As [`copy_in`](Self::copy_in).
-    #[inline]
+    #[inline(always)]
     pub fn copy_out(&self, offset: usize, into: &mut [u8]) {
         let from = self.range(offset, into.len());
         // SAFETY: `range` checked that the source lies in the mapping; `into` is private memory, so they do not
@@ -175,7 +175,7 @@ impl Memory {
         unsafe { madvise(start, length, MmapAdvise::MADV_REMOVE) }.map_err(io::Error::from)
     }
 
-    #[inline]
+    #[inline(always)]
     fn range(&self, offset: usize, length: usize) -> *mut u8 {
         assert!(offset <= self.length && length <= self.length - offset, "offset outside of shared memory");
         let base = match &self.near {

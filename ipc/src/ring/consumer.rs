@@ -51,10 +51,7 @@ impl Consumer {
     #[inline(always)]
     pub fn peek(&self, ahead: usize, into: &mut [u8]) -> Result<usize, PeerFault> {
         let wanted = ahead.saturating_add(into.len());
-        if self.known() < wanted {
-            self.refresh()?;
-        }
-        let count = self.known().saturating_sub(ahead).min(into.len());
+        let count = self.find(wanted)?.saturating_sub(ahead).min(into.len());
         match into.get_mut(..count) {
             Some(into) if count > 0 => self.copy(self.head() + ahead as u64, into),
             _ => {}
@@ -62,13 +59,18 @@ impl Consumer {
         Ok(count)
     }
 
+    /// Bytes known to be there, after a look at the peer's tail if those are less than `wanted`.
+    #[inline(always)]
+    fn find(&self, wanted: usize) -> Result<usize, PeerFault> {
+        let (head, tail) = (self.head(), self.tail());
+        let known = (tail - head) as usize;
+        if known >= wanted { Ok(known) } else { Ok((self.refresh()? - head) as usize) }
+    }
+
     /// Frees at most `bytes` for the peer; returns how many there were.
     #[inline]
     pub fn consume(&mut self, bytes: usize) -> Result<usize, PeerFault> {
-        if self.known() < bytes {
-            self.refresh()?;
-        }
-        let count = self.known().min(bytes);
+        let count = self.find(bytes)?.min(bytes);
         self.advance(count);
         Ok(count)
     }
@@ -76,9 +78,12 @@ impl Consumer {
     /// Copies bytes out and consumes them; returns how many there were (0: empty).
     #[inline(always)]
     pub fn read(&mut self, into: &mut [u8]) -> Result<usize, PeerFault> {
-        let count = self.peek(0, into)?;
+        let known = self.find(into.len())?;
+        let count = known.min(into.len());
+        let Some(into) = into.get_mut(..count).filter(|into| !into.is_empty()) else { return Ok(0) };
+        self.copy(self.head(), into);
         self.advance(count);
-        if count <= SMALL_READ && self.known() > READ_AHEAD {
+        if count <= SMALL_READ && known - count > READ_AHEAD {
             self.ring.prefetch(self.switch().window(), self.head() + READ_AHEAD as u64);
         }
         Ok(count)
@@ -185,8 +190,7 @@ impl Consumer {
 
     /// Bytes that can be read now.
     pub fn available(&self) -> Result<usize, PeerFault> {
-        self.refresh()?;
-        Ok(self.known())
+        Ok((self.refresh()? - self.head()) as usize)
     }
 
     /// Whether the writer has closed and every byte was consumed.
@@ -295,8 +299,7 @@ impl Consumer {
 
     /// Position behind the last byte seen: changes with the peer's progress.
     pub(crate) fn progress(&self) -> Result<u64, PeerFault> {
-        self.refresh()?;
-        Ok(self.tail())
+        self.refresh()
     }
 
     /// The other side's mark.
@@ -365,9 +368,9 @@ impl Consumer {
         }
     }
 
-    /// Reads the peer's tail and switch and checks them.
+    /// Reads the peer's tail and switch, checks them, and returns the tail.
     #[inline(always)]
-    fn refresh(&self) -> Result<(), PeerFault> {
+    fn refresh(&self) -> Result<u64, PeerFault> {
         let writer = &self.ring.header.writer;
         let (found, switch) = protocol::observe_writer(&writer.tail, &writer.switch);
         let (switch, seen) = (Switch(switch), self.tail());
@@ -381,7 +384,7 @@ impl Consumer {
         if found != seen && cursors.wakefulness.found(found, self.ring.barriers) {
             protocol::become_alert(&self.ring.header.state.reader_wants);
         }
-        Ok(())
+        Ok(found)
     }
 
     /// A new window, or a lie: which one.
