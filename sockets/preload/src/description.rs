@@ -33,10 +33,46 @@ pub enum Waiter {
 }
 
 /// All who are to be told.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 pub struct Waiters(Vec<Waiter>);
 
 impl Waiters {
+    /// Nobody.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// One more.
+    pub fn add(&mut self, waiter: Waiter) {
+        self.0.push(waiter);
+    }
+
+    /// Tells all, but one thread that knows.
+    pub fn tell(&self, but: Option<RawFd>) {
+        for waiter in &self.0 {
+            match *waiter {
+                Waiter::Thread(bell) if Some(bell) == but => {}
+                Waiter::Thread(bell) => wait::ring(bell),
+                Waiter::Epoll(set, fd) => set.heat(fd),
+            }
+        }
+    }
+
+    /// A thread is told no longer.
+    pub fn remove_thread(&mut self, bell: RawFd) {
+        let is_this = |waiter: &Waiter| matches!(waiter, Waiter::Thread(known) if *known == bell);
+        if let Some(at) = self.0.iter().position(is_this) {
+            self.0.swap_remove(at);
+        }
+    }
+
+    /// An epoll instance is told no longer.
+    pub fn remove_epoll(&mut self, set: &'static EpollSet, fd: RawFd) {
+        let is_this =
+            |waiter: &Waiter| matches!(waiter, Waiter::Epoll(known, at) if std::ptr::eq(*known, set) && *at == fd);
+        self.0.retain(|waiter| !is_this(waiter));
+    }
+
     /// The threads are another process's.
     pub fn forget_threads(&mut self) {
         self.0.retain(|waiter| matches!(waiter, Waiter::Epoll(..)));
@@ -58,6 +94,8 @@ pub struct Description {
     pub was_full: AtomicBool,
     /// What it allows, of a socket without a connection that has nothing to fetch: true until somebody is told of something.
     calm: AtomicU8,
+    /// How often those who wait were told.
+    news: AtomicU64,
     /// SO_RCVTIMEO in nanoseconds; 0: none.
     receive_timeout: AtomicU64,
     /// SO_SNDTIMEO.
@@ -151,13 +189,13 @@ impl Description {
     /// Tells all who wait, but one thread that knows.
     pub fn kick(&self, but: Option<RawFd>) {
         self.calm.store(UNKNOWN, Ordering::Release);
-        for waiter in &self.waiters().0 {
-            match *waiter {
-                Waiter::Thread(bell) if Some(bell) == but => {}
-                Waiter::Thread(bell) => wait::ring(bell),
-                Waiter::Epoll(set, fd) => set.heat(fd),
-            }
-        }
+        self.news.fetch_add(1, Ordering::AcqRel);
+        self.waiters().tell(but);
+    }
+
+    /// Counts what has happened to it.
+    pub fn news(&self) -> u64 {
+        self.news.load(Ordering::Acquire)
     }
 
     /// What it allows, if it was found to have nothing to fetch and nothing has happened to it since. Asked for often, by
@@ -195,23 +233,17 @@ impl Description {
 
     /// Tells somebody from now on.
     pub fn add_waiter(&self, waiter: Waiter) {
-        self.waiters().0.push(waiter);
+        self.waiters().add(waiter);
     }
 
     /// Tells a thread no longer.
     pub fn remove_thread(&self, bell: RawFd) {
-        let mut waiters = self.waiters();
-        let is_this = |waiter: &Waiter| matches!(waiter, Waiter::Thread(known) if *known == bell);
-        if let Some(at) = waiters.0.iter().position(is_this) {
-            waiters.0.swap_remove(at);
-        }
+        self.waiters().remove_thread(bell);
     }
 
     /// Tells an epoll instance no longer.
     pub fn remove_epoll(&self, set: &'static EpollSet, fd: RawFd) {
-        let is_this =
-            |waiter: &Waiter| matches!(waiter, Waiter::Epoll(known, at) if std::ptr::eq(*known, set) && *at == fd);
-        self.waiters().0.retain(|waiter| !is_this(waiter));
+        self.waiters().remove_epoll(set, fd);
     }
 
     /// SO_RCVTIMEO or SO_SNDTIMEO.

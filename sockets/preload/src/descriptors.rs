@@ -28,7 +28,7 @@ pub fn own_memory() {
 
 /// Whether this is a child of vfork(2), before it executes a program: its descriptors are its own, and its memory, this
 /// library's tables among it, is its parent's.
-fn is_in_parents_memory() -> bool {
+pub fn is_in_parents_memory() -> bool {
     let owner = OWNER.load(Ordering::Relaxed);
     owner != 0 && owner != process::id()
 }

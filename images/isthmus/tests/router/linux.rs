@@ -37,6 +37,16 @@ fn select_and_poll_wait_for_descriptors_above_1024() {
     is_as_on_linux("select_and_poll_wait_for_descriptors_above_1024", "high");
 }
 
+#[test]
+fn an_epoll_instance_in_another_one_is_as_on_linux() {
+    is_as_on_linux("an_epoll_instance_in_another_one_is_as_on_linux", "nested");
+}
+
+#[test]
+fn a_thread_that_sleeps_at_an_epoll_instance_hears_of_its_first_socket() {
+    is_as_on_linux("a_thread_that_sleeps_at_an_epoll_instance_hears_of_its_first_socket", "late");
+}
+
 const FORKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/forked_datagrams.py");
 
 /// Two VRs that are joined, and two of their ports by a cable.

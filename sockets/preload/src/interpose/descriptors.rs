@@ -5,6 +5,7 @@ use std::ffi::{c_int, c_uint, c_ulong, c_void};
 use nix::errno::Errno;
 
 use super::success;
+use crate::readiness::epoll;
 use crate::table::{self, Number};
 use crate::thread::Inside;
 use crate::{descriptors, ioctl, original};
@@ -200,5 +201,17 @@ pub unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
     // SAFETY: As the caller says.
-    descriptors::opened(unsafe { original::epoll_create1(flags) })
+    epoll::made(unsafe { original::epoll_create1(flags) })
+}
+
+/// # Safety
+/// As epoll_create(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C" fn epoll_create(size: c_int) -> c_int {
+    match size {
+        // A number that has meant nothing since Linux 2.6.8, but must be one.
+        // SAFETY: As the caller says.
+        1.. => unsafe { epoll_create1(0) },
+        ..=0 => success(Err(Errno::EINVAL)),
+    }
 }

@@ -216,13 +216,13 @@ pub unsafe extern "C" fn epoll_pwait(
     timeout: c_int,
     mask: *const sigset_t,
 ) -> c_int {
-    if !epoll::is_ours(epoll) {
-        // SAFETY: As the caller says.
-        return unsafe { original::epoll_pwait(epoll, events, count, timeout, mask) };
-    }
     // SAFETY: As the caller says.
-    let (room, mask) = unsafe { (reported(events, count), mask.as_ref()) };
-    counted(room.and_then(|room| epoll::wait(epoll, room, milliseconds(timeout), mask)))
+    let (room, known) = unsafe { (reported(events, count), mask.as_ref()) };
+    match epoll::wait(epoll, room, milliseconds(timeout), known) {
+        Some(found) => counted(found),
+        // SAFETY: As the caller says.
+        None => unsafe { original::epoll_pwait(epoll, events, count, timeout, mask) },
+    }
 }
 
 /// # Safety
@@ -235,13 +235,17 @@ pub unsafe extern "C" fn epoll_pwait2(
     timeout: *const timespec,
     mask: *const sigset_t,
 ) -> c_int {
-    if !epoll::is_ours(epoll) {
+    // SAFETY: As the caller says.
+    let (room, time, known) = unsafe { (reported(events, count), duration(timeout), mask.as_ref()) };
+    let found = match time {
+        Ok(time) => epoll::wait(epoll, room, time, known),
+        Err(error) => Some(Err(error)),
+    };
+    let Some(found) = found else {
         let mask_bytes = (u64::BITS / 8) as c_ulong;
         // SAFETY: As the caller says; a mask of the kernel has 64 bits.
         let result = unsafe { libc::syscall(libc::SYS_epoll_pwait2, epoll, events, count, timeout, mask, mask_bytes) };
         return c_int::try_from(result).unwrap_or(-1);
-    }
-    // SAFETY: As the caller says.
-    let (room, timeout, mask) = unsafe { (reported(events, count), duration(timeout), mask.as_ref()) };
-    counted(room.and_then(|room| epoll::wait(epoll, room, timeout?, mask)))
+    };
+    counted(found)
 }

@@ -9,77 +9,86 @@
 //!
 //! An item is either *hot*, to be looked at by the next wait, or it rests: its bell was armed when it allowed nothing new,
 //! and makes it hot again. So a wait costs nothing for connections where nothing happens, and 10,000 of them are as cheap
-//! as one.
+//! as one. A set in a set (`nested`) is an item too, whose bell is its inner instance.
+//!
+//! Every instance that is made gets a set; it has a state from its first socket of ours or first other instance on, and is
+//! the kernel's alone until then.
 
 use std::collections::{BTreeSet, HashMap};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use libc::{epoll_event, sigset_t};
 use nix::errno::Errno;
 use sockets::SPIN;
 
-use super::{Look, look_at, poll_events};
-use crate::description::{Held, Kind, Waiter};
+use super::Look;
+use super::item::{Item, Watched};
+use super::nested::HeldSet;
+use crate::description::{Waiter, Waiters};
 use crate::lock::{self, Taken};
 use crate::signals::Watch;
 use crate::table::{self, EPOLL_SETS, Number};
 use crate::thread::Inside;
-use crate::{descriptors, kernel, stream, wait};
+use crate::{descriptors, fork, kernel, stream, wait};
 
 /// What the inner instance says of the program's own one.
-const KERNEL: u64 = u64::MAX;
+pub const KERNEL: u64 = u64::MAX;
 /// What it says of the set's own bell.
-const BELL: u64 = u64::MAX - 1;
+pub const BELL: u64 = u64::MAX - 1;
 /// Events of the inner instance that one wait takes.
 const BATCH: usize = 64;
 
 /// Waits that find something among our sockets, of which one looks at the kernel's descriptors too.
 const WAITS_PER_LOOK: u32 = 8;
 
-/// An epoll instance that has sockets of ours.
+/// An epoll instance.
 #[derive(Debug, Default)]
 pub struct EpollSet {
     index: AtomicU32,
     references: AtomicU32,
+    /// Counts its uses, as a description's does.
+    pub(super) generation: AtomicU32,
+    /// It has a state.
+    is_ours: AtomicBool,
     state: Mutex<Option<State>>,
     hot: Mutex<Hot>,
     skipped: AtomicU32,
+    /// Threads that wait while it is the kernel's alone.
+    early: AtomicU32,
 }
 
+/// What changes while others wait for it.
 #[derive(Debug, Default)]
-struct Hot {
-    items: BTreeSet<RawFd>,
+pub struct Hot {
+    /// To be looked at.
+    pub items: BTreeSet<RawFd>,
     /// Rung where somebody may sleep.
     bell: Option<RawFd>,
-    sleepers: u32,
+    pub sleepers: u32,
+    /// Sets that this one is in, and threads that poll it.
+    pub waiters: Waiters,
 }
 
+/// What it has of ours.
 #[derive(Debug)]
-struct State {
+pub struct State {
     /// The program's own instance.
-    outer: RawFd,
-    inner: OwnedFd,
-    bell: OwnedFd,
-    items: HashMap<RawFd, Item>,
+    pub outer: RawFd,
+    /// What threads sleep at.
+    pub inner: OwnedFd,
+    pub bell: OwnedFd,
+    pub items: HashMap<RawFd, Item>,
+    /// How many of them are sets themselves.
+    pub nested: usize,
     /// Where the next look begins, so that all have their turn.
     turn: RawFd,
-}
-
-#[derive(Debug)]
-struct Item {
-    held: Held,
-    events: u32,
-    data: u64,
-    /// EPOLLONESHOT has been.
-    spent: bool,
-    /// What an edge-triggered item was last reported for.
-    reported: u32,
-    position: u64,
-    /// Its bell is in the inner instance.
-    bell: Option<RawFd>,
+    /// What has happened in it, as an edge-triggered set around it counts.
+    pub edges: u64,
+    /// Wakes those who fell asleep at the program's instance before there was a state.
+    call: Option<OwnedFd>,
 }
 
 impl EpollSet {
@@ -99,61 +108,93 @@ impl EpollSet {
             return;
         }
         let _inside = Inside::enter();
-        let Some(state) = self.state().take() else { return };
-        state.items.iter().for_each(|(fd, item)| item.held.description().remove_epoll(self, *fd));
+        let state = self.state().take();
+        self.generation.fetch_add(1, Ordering::AcqRel);
+        self.is_ours.store(false, Ordering::Release);
         *self.hot() = Hot::default();
-        drop(state);
+        if let Some(state) = state {
+            state.items.iter().for_each(|(fd, item)| item.watched.remove_waiter(self, *fd));
+        }
         EPOLL_SETS.give_back(index);
     }
 
-    fn state(&self) -> Taken<'_, Option<State>> {
+    /// Whoever has this lock takes that of what is in the set, but of no other set.
+    pub(super) fn state(&self) -> Taken<'_, Option<State>> {
         lock::take(&self.state)
     }
 
     /// Whoever has this lock takes no other one.
-    fn hot(&self) -> Taken<'_, Hot> {
+    pub(super) fn hot(&self) -> Taken<'_, Hot> {
         lock::take(&self.hot)
     }
 
-    /// Something has happened to a socket of the set.
+    /// Something has happened to an item of the set.
     pub fn heat(&self, fd: RawFd) {
-        let mut hot = self.hot();
-        hot.items.insert(fd);
-        if hot.sleepers > 0
-            && let Some(bell) = hot.bell
-        {
-            wait::ring(bell);
-        }
+        let waiters = {
+            let mut hot = self.hot();
+            hot.items.insert(fd);
+            if hot.sleepers > 0
+                && let Some(bell) = hot.bell
+            {
+                wait::ring(bell);
+            }
+            if hot.waiters.is_empty() { return } else { hot.waiters.clone() }
+        };
+        waiters.tell(None);
     }
 
-    /// A set for the program's instance `outer`, which gets its first socket of ours.
-    fn make(outer: RawFd) -> Result<&'static Self, Errno> {
+    /// Whether it has a state, and whoever waits for it waits here.
+    pub fn is_ours(&self) -> bool {
+        self.is_ours.load(Ordering::Acquire)
+    }
+
+    /// Makes a state for the program's instance `outer`, unless it has one.
+    fn make_state(&'static self, outer: RawFd) -> Result<(), Errno> {
         let _inside = Inside::enter();
+        let mut state = self.state();
+        if state.is_some() {
+            return Ok(());
+        }
         let (inner, bell) = make_inner(outer)?;
-        let (index, set) = EPOLL_SETS.take().ok_or(Errno::ENOMEM)?;
-        *set.hot() = Hot { bell: Some(bell.as_raw_fd()), ..Hot::default() };
-        *set.state() = Some(State { outer, inner, bell, items: HashMap::new(), turn: 0 });
-        set.index.store(index, Ordering::Relaxed);
-        set.references.store(1, Ordering::Release);
-        table::put_epoll(outer, index);
-        Ok(set)
+        self.hot().bell = Some(bell.as_raw_fd());
+        *state = Some(State { outer, inner, bell, items: HashMap::new(), nested: 0, turn: 0, edges: 0, call: None });
+        // With those who count themselves before they look: one of the two sees the other.
+        self.is_ours.store(true, Ordering::SeqCst);
+        if self.early.load(Ordering::SeqCst) > 0
+            && let Some(state) = state.as_mut()
+        {
+            let call = wait::make_bell()?;
+            wait::ring(call.as_raw_fd());
+            kernel::epoll_ctl(outer, libc::EPOLL_CTL_ADD, call.as_raw_fd(), libc::EPOLLIN as u32, call_data())?;
+            state.call = Some(call);
+        }
+        Ok(())
     }
 
-    /// epoll_ctl(2) for one of our sockets.
-    fn control(&'static self, operation: i32, fd: RawFd, held: Held, events: u32, data: u64) -> Result<(), Errno> {
+    /// epoll_ctl(2) for one of our sockets, or another instance.
+    fn control(&'static self, operation: i32, fd: RawFd, watched: Watched, event: (u32, u64)) -> Result<(), Errno> {
+        let (events, data) = event;
         let mut state = self.state();
         let state = state.as_mut().ok_or(Errno::EBADF)?;
         // One that was closed left by itself.
-        if state.items.get(&fd).is_some_and(|item| item.held.check().is_err() || item.held.index() != held.index()) {
+        if state.items.get(&fd).is_some_and(|item| !item.watched.is_open() || item.watched != watched) {
             self.remove(state, fd);
         }
         let is_there = state.items.contains_key(&fd);
         match operation {
             libc::EPOLL_CTL_ADD if is_there => return Err(Errno::EEXIST),
             libc::EPOLL_CTL_ADD => {
-                let item = Item { held, events, data, spent: false, reported: 0, position: 0, bell: None };
+                let mut item = Item::new(watched, events, data);
+                if let Watched::Set(_) = watched {
+                    if events & libc::EPOLLEXCLUSIVE as u32 != 0 {
+                        return Err(Errno::EINVAL);
+                    }
+                    // The kernel knows circles, and chains that are too long.
+                    item.listen(fd, &state.inner)?;
+                }
+                state.nested += usize::from(matches!(watched, Watched::Set(_)));
                 state.items.insert(fd, item);
-                held.description().add_waiter(Waiter::Epoll(self, fd));
+                watched.add_waiter(Waiter::Epoll(self, fd));
             }
             libc::EPOLL_CTL_MOD => {
                 let item = state.items.get_mut(&fd).ok_or(Errno::ENOENT)?;
@@ -175,29 +216,42 @@ impl EpollSet {
         Ok(())
     }
 
-    fn remove(&'static self, state: &mut State, fd: RawFd) {
+    pub(super) fn remove(&'static self, state: &mut State, fd: RawFd) {
         let Some(item) = state.items.remove(&fd) else { return };
-        item.held.description().remove_epoll(self, fd);
+        item.watched.remove_waiter(self, fd);
+        state.nested -= usize::from(matches!(item.watched, Watched::Set(_)));
         if let Some(bell) = item.bell {
             // A connection that is closed took its bell along.
             let _ = kernel::epoll_ctl(state.inner.as_raw_fd(), libc::EPOLL_CTL_DEL, bell, 0, 0);
         }
         self.hot().items.remove(&fd);
+        // Another number of the same one listens by itself from now on.
+        for (other, same) in state.items.iter_mut().filter(|(_, other)| other.watched == item.watched) {
+            same.bell = None;
+            self.hot().items.insert(*other);
+        }
     }
 
     /// Looks at the hot items; fills in what they have to say.
     fn collect(&'static self, events: &mut [epoll_event], how: Look) -> Result<usize, Errno> {
+        let nested = self.look_at_nested(how);
         let mut state = self.state();
         let state = state.as_mut().ok_or(Errno::EBADF)?;
-        let hot = self.hot().items.clone();
+        let hot: BTreeSet<RawFd> = self.hot().items.iter().copied().chain(nested.keys().copied()).collect();
         let (later, sooner): (Vec<RawFd>, Vec<RawFd>) = hot.into_iter().partition(|fd| *fd >= state.turn);
         let mut found = 0;
         for fd in later.into_iter().chain(sooner) {
-            let Some(room) = events.get_mut(found) else { break };
-            // First, so that what happens from here on makes it hot again.
-            self.hot().items.remove(&fd);
+            let Some(room) = events.get_mut(found) else {
+                self.hot().items.insert(fd);
+                continue;
+            };
+            let seen = nested.get(&fd).copied();
+            if seen.is_none() {
+                // First, so that what happens from here on makes it hot again.
+                self.hot().items.remove(&fd);
+            }
             let Some(item) = state.items.get_mut(&fd) else { continue };
-            if item.held.check().is_err() {
+            if !item.watched.is_open() {
                 self.remove(state, fd);
                 continue;
             }
@@ -205,12 +259,12 @@ impl EpollSet {
                 continue;
             }
             state.turn = fd + 1;
-            let said = item.look(how);
+            let said = item.take(how, seen);
             if said != 0 {
                 *room = epoll_event { events: said, u64: item.data };
                 found += 1;
             }
-            if !(item.may_rest(how, said) && item.listen(fd, &state.inner)) {
+            if !(item.may_rest(how, said, seen) && item.listen(fd, &state.inner).is_ok()) {
                 self.hot().items.insert(fd);
             }
         }
@@ -241,6 +295,10 @@ impl EpollSet {
                 return Ok(found + self.ask_kernel(kernel, events.get_mut(found..).unwrap_or_default())?);
             }
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            if self.state().as_ref().is_some_and(|state| state.nested > 0) {
+                // What a nested instance has told is heard before it is looked at: heard later it would be told twice.
+                self.listen(Some(Duration::ZERO), None)?;
+            }
             self.hot().sleepers += 1;
             let slept = self.collect(events, Look::Arm).and_then(|ready| {
                 found = ready;
@@ -281,9 +339,7 @@ impl EpollSet {
 
     /// Connections that another process has too are looked at now and then.
     fn cap(&self, left: Option<Duration>) -> Option<Duration> {
-        let state = self.state();
-        let is_shared = |item: &Item| item.held.description().lock().as_ref().is_some_and(sockets::Stream::is_shared);
-        match state.as_ref().is_some_and(|state| state.items.values().any(is_shared)) {
+        match self.has_shared() {
             true => Some(left.unwrap_or(Duration::MAX).min(wait::LOOK_AT_SHARED)),
             false => left,
         }
@@ -313,14 +369,24 @@ impl EpollSet {
                 fd => silent.push(fd as RawFd),
             }
         }
-        for fd in silent {
-            let held = self.state().as_ref().and_then(|state| state.items.get(&fd).map(|item| item.held));
-            if let Some(held) = held {
+        self.heard(silent);
+        Ok(kernel)
+    }
+
+    /// Bells of items have rung.
+    pub(super) fn heard(&'static self, items: Vec<RawFd>) {
+        for fd in items {
+            let watched = self.state().as_ref().and_then(|state| state.items.get(&fd).map(|item| item.watched));
+            match watched {
                 // Tells this set, too.
-                stream::silence(held);
+                Some(Watched::Socket(held)) => stream::silence(held),
+                Some(Watched::Set(held)) => {
+                    held.hear();
+                    self.heat(fd);
+                }
+                None => {}
             }
         }
-        Ok(kernel)
     }
 
     /// What the kernel's descriptors of the program's instance say, without waiting; asked only if they have something.
@@ -329,12 +395,38 @@ impl EpollSet {
             return Ok(0);
         }
         let outer = self.state().as_ref().map(|state| state.outer).ok_or(Errno::EBADF)?;
-        kernel::epoll_wait(outer, events, Some(Duration::ZERO), None)
+        let count = kernel::epoll_wait(outer, events, Some(Duration::ZERO), None)?;
+        Ok(without_call(events, count))
+    }
+
+    /// epoll_wait(2) of an instance that has nothing of ours, by `wait`. What there is once it has is waited for here:
+    /// `None`, and nothing was found.
+    pub fn wait_early(
+        &'static self,
+        events: &mut [epoll_event],
+        wait: impl FnOnce(&mut [epoll_event]) -> Result<usize, Errno>,
+    ) -> Option<Result<usize, Errno>> {
+        self.early.fetch_add(1, Ordering::SeqCst);
+        let mut found = if self.is_ours.load(Ordering::SeqCst) { Ok(0) } else { wait(events) };
+        let was_last = self.early.fetch_sub(1, Ordering::SeqCst) == 1;
+        if !self.is_ours() {
+            return Some(found);
+        }
+        found = found.map(|count| without_call(events, count));
+        if was_last
+            && let Some(state) = self.state().as_mut()
+            && let Some(call) = state.call.take()
+        {
+            let _inside = Inside::enter();
+            let _ = kernel::epoll_ctl(state.outer, libc::EPOLL_CTL_DEL, call.as_raw_fd(), 0, 0);
+        }
+        if found == Ok(0) { None } else { Some(found) }
     }
 }
 
 /// A set that nobody else uses, while the process forks.
 pub struct Locked {
+    set: &'static EpollSet,
     state: Taken<'static, Option<State>>,
     hot: Taken<'static, Hot>,
 }
@@ -342,7 +434,7 @@ pub struct Locked {
 impl EpollSet {
     /// Waits until nobody uses it.
     pub fn lock_for_fork(&'static self) -> Locked {
-        Locked { state: self.state(), hot: self.hot() }
+        Locked { set: self, state: self.state(), hot: self.hot() }
     }
 }
 
@@ -353,6 +445,9 @@ impl Locked {
         let (inner, bell) = make_inner(state.outer)?;
         self.hot.bell = Some(bell.as_raw_fd());
         self.hot.sleepers = 0;
+        self.hot.waiters.forget_threads();
+        self.set.early.store(0, Ordering::Relaxed);
+        state.call = None;
         (state.inner, state.bell) = (inner, bell);
         for (fd, item) in &mut state.items {
             item.bell = None;
@@ -371,96 +466,90 @@ fn make_inner(outer: RawFd) -> Result<(OwnedFd, OwnedFd), Errno> {
     Ok((inner, bell))
 }
 
-impl Item {
-    /// What it has to say now.
-    fn look(&mut self, how: Look) -> u32 {
-        let always = (libc::EPOLLERR | libc::EPOLLHUP) as u32;
-        // poll(2) and epoll(7) have the same numbers.
-        let is = u32::from(poll_events(look_at(self.held, how)) as u16) & (self.events | always);
-        if self.events & libc::EPOLLET as u32 != 0 {
-            let position = self.position();
-            let has_room =
-                is & libc::EPOLLOUT as u32 != 0 && self.held.description().was_full.swap(false, Ordering::Relaxed);
-            let is_new = is & !self.reported != 0 || position != self.position || has_room;
-            (self.reported, self.position) = (is, position);
-            if !is_new {
-                return 0;
-            }
-        }
-        if is != 0 && self.events & libc::EPOLLONESHOT as u32 != 0 {
-            self.spent = true;
-        }
-        is
-    }
-
-    /// Counts what has arrived.
-    fn position(&self) -> u64 {
-        match self.held.kind() {
-            Kind::Stream => self.held.description().lock().as_ref().map_or(0, sockets::Stream::arrived),
-            Kind::Datagram | Kind::Netlink => 0,
-        }
-    }
-
-    /// Whether nothing is to be said until its bell rings. What was reported is looked at once more, edge-triggered or
-    /// not: only then is it known what the program has left, and what the bell is to ring for.
-    fn may_rest(&self, how: Look, said: u32) -> bool {
-        self.spent || (how == Look::Arm && said == 0)
-    }
-
-    /// Adds its bell to the inner instance. `false`: it has none.
-    fn listen(&mut self, fd: RawFd, inner: &OwnedFd) -> bool {
-        let bell = match self.held.kind() {
-            Kind::Stream => self.held.description().lock().as_mut().map(stream::bell),
-            Kind::Datagram | Kind::Netlink => None,
-        };
-        if bell.is_some() && bell != self.bell {
-            let events = (libc::EPOLLIN | libc::EPOLLET) as u32;
-            // Its number: never as large as the two that mean something else.
-            let added =
-                bell.map(|bell| kernel::epoll_ctl(inner.as_raw_fd(), libc::EPOLL_CTL_ADD, bell, events, fd as u64));
-            if let Some(Err(error)) = added
-                && error != Errno::EEXIST
-            {
-                return false;
-            }
-            self.bell = bell;
-        }
-        true
-    }
+/// What the program's instance says of [`State::call`]: an address, which no data of the program's is.
+fn call_data() -> u64 {
+    static CALL: u8 = 0;
+    std::ptr::from_ref(&CALL) as u64
 }
 
-/// epoll_ctl(2), if it is about one of our sockets.
+/// Leaves out that the threads are called: how many events are left.
+fn without_call(events: &mut [epoll_event], count: usize) -> usize {
+    let mut left = 0;
+    for at in 0..count.min(events.len()) {
+        let event = events[at];
+        if event.u64 != call_data() {
+            events[left] = event;
+            left += 1;
+        }
+    }
+    left
+}
+
+/// The program has made an instance. (One that this library makes is internal.)
+pub fn made(epoll: RawFd) -> RawFd {
+    let fd = descriptors::opened(epoll);
+    if fd < 0 || Inside::is_here() || descriptors::is_in_parents_memory() {
+        return fd;
+    }
+    descriptors::own_memory();
+    fork::watch();
+    let _inside = Inside::enter();
+    if let Some((index, set)) = EPOLL_SETS.take() {
+        set.index.store(index, Ordering::Relaxed);
+        set.references.store(1, Ordering::Release);
+        table::put_epoll(fd, index);
+    }
+    fd
+}
+
+/// epoll_ctl(2), if it is about one of our sockets or an epoll instance in another one.
 pub fn control(epoll: RawFd, operation: i32, fd: RawFd, event: Option<(u32, u64)>) -> Option<Result<(), Errno>> {
-    let held = match (table::look_up(epoll), table::look_up(fd)) {
-        (Number::Epoll(set), Number::Foreign) => {
-            // A socket that was closed leaves by itself; its number may be another's now.
-            set.forget_closed(fd);
-            return None;
+    let set = match table::look_up(epoll) {
+        Number::Epoll(set) => set,
+        // Of another process, inherited: with a socket of ours it becomes known.
+        Number::Foreign if table::socket(fd).is_some() && is_epoll(epoll, fd) => {
+            made(epoll);
+            return control(epoll, operation, fd, event);
         }
-        (_, Number::Socket(held)) => held,
-        (_, Number::Epoll(_)) => {
-            // The kernel sees its own descriptors in it, and not our sockets.
-            crate::log::not_covered("epoll_ctl with an epoll instance that has sockets of IP");
-            return None;
+        Number::Foreign | Number::Internal | Number::Socket(_) => {
+            return table::socket(fd).map(|_| Err(Errno::EINVAL));
         }
-        (_, Number::Foreign | Number::Internal) => return None,
     };
-    let (events, data) = match (operation, event) {
+    let watched = match table::look_up(fd) {
+        Number::Socket(held) => Watched::Socket(held),
+        Number::Epoll(other) if std::ptr::eq(set, other) => return Some(Err(Errno::EINVAL)),
+        Number::Epoll(other) => Watched::Set(HeldSet::hold(other)),
+        Number::Foreign | Number::Internal => {
+            if set.is_ours() {
+                // A socket that was closed leaves by itself; its number may be another's now.
+                set.forget_closed(fd);
+            }
+            return None;
+        }
+    };
+    let event = match (operation, event) {
         (libc::EPOLL_CTL_DEL, _) => (0, 0),
         (_, Some(event)) => event,
         (_, None) => return Some(Err(Errno::EFAULT)),
     };
-    let set = match table::look_up(epoll) {
-        Number::Epoll(set) => set,
-        Number::Foreign if operation == libc::EPOLL_CTL_ADD => match EpollSet::make(epoll) {
-            Ok(set) => set,
-            // Not an epoll instance, for one.
-            Err(error) => return Some(Err(if error == Errno::EPERM { Errno::EINVAL } else { error })),
-        },
-        Number::Foreign => return Some(Err(Errno::ENOENT)),
-        Number::Internal | Number::Socket(_) => return Some(Err(Errno::EINVAL)),
-    };
-    Some(set.control(operation, fd, held, events, data))
+    if operation == libc::EPOLL_CTL_ADD {
+        let made = set.make_state(epoll).and_then(|()| match watched {
+            // Before it has a socket: it may get one later.
+            Watched::Set(held) => held.set().make_state(fd),
+            Watched::Socket(_) => Ok(()),
+        });
+        if let Err(error) = made {
+            return Some(Err(error));
+        }
+    } else if !set.is_ours() {
+        return Some(Err(Errno::ENOENT));
+    }
+    Some(set.control(operation, fd, watched, event))
+}
+
+/// Whether it is an epoll instance: only such a one misses our number for a socket.
+fn is_epoll(epoll: RawFd, socket: RawFd) -> bool {
+    kernel::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, socket, 0, 0) == Err(Errno::ENOENT)
 }
 
 impl EpollSet {
@@ -473,20 +562,26 @@ impl EpollSet {
     }
 }
 
-/// Whether an instance has sockets of ours.
-pub fn is_ours(epoll: RawFd) -> bool {
-    matches!(table::look_up(epoll), Number::Epoll(_))
-}
-
-/// epoll_wait(2) of one that has.
+/// epoll_wait(2) of one that has sockets of ours, or gets one meanwhile; `original`: the kernel's. `None`: the kernel's
+/// business alone.
 pub fn wait(
     epoll: RawFd,
-    events: &mut [epoll_event],
+    events: Result<&mut [epoll_event], Errno>,
     timeout: Option<Duration>,
     mask: Option<&sigset_t>,
-) -> Result<usize, Errno> {
-    match table::look_up(epoll) {
-        Number::Epoll(set) => set.wait(events, timeout, mask),
-        Number::Foreign | Number::Internal | Number::Socket(_) => Err(Errno::EBADF),
+) -> Option<Result<usize, Errno>> {
+    let Number::Epoll(set) = table::look_up(epoll) else { return None };
+    let events = match events {
+        Ok(events) => events,
+        Err(error) => return Some(Err(error)),
+    };
+    let until = timeout.map(|timeout| Instant::now() + timeout);
+    if !set.is_ours() {
+        let found = set.wait_early(events, |events| kernel::epoll_wait(epoll, events, timeout, mask));
+        if found.is_some() {
+            return found;
+        }
     }
+    let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+    Some(set.wait(events, left, mask))
 }

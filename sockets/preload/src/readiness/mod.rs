@@ -4,6 +4,8 @@
 //! sleep arms the bells of what it waits for and lets the kernel wait for bells and for the kernel's descriptors at once.
 
 pub mod epoll;
+pub mod item;
+pub mod nested;
 pub mod poll;
 pub mod select;
 
@@ -15,7 +17,7 @@ use crate::{netlink, process};
 
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Look {
+pub enum Look {
     /// At the rings alone.
     Glance,
     /// And lets the bell ring for what is not there.

@@ -34,7 +34,7 @@ fn has(set: &Option<&mut [u64]>, fd: usize) -> bool {
 /// Whether a set has a socket of ours; else the kernel does it alone.
 pub fn has_ours(count: usize, sets: &Sets<'_>) -> bool {
     let asked = |fd: &usize| sets.iter().any(|set| has(set, *fd));
-    (0..count).filter(asked).any(|fd| i32::try_from(fd).is_ok_and(|fd| table::socket(fd).is_some()))
+    (0..count).filter(asked).any(|fd| i32::try_from(fd).is_ok_and(|fd| poll::watched(fd).is_some()))
 }
 
 /// Words of a set of the usual size (FD_SETSIZE is 1024).

@@ -1,16 +1,18 @@
 """What a process sees of calls on its own sockets: run on Linux and in a VR, it prints the same.
 
-    linux.py ports | high
+    linux.py ports | high | nested | late
 """
 
 import ctypes
 import errno
 import fcntl
+import os
 import resource
 import select
 import socket
 import subprocess
 import sys
+import threading
 
 LOCAL = "127.0.0.1"
 
@@ -121,11 +123,152 @@ def high():
 
 
 def pipes():
-    import os
     return os.pipe()
+
+
+IN, EDGE, ONCE = select.EPOLLIN, select.EPOLLET, select.EPOLLONESHOT
+
+
+def pair():
+    with tcp() as listener:
+        listener.bind((LOCAL, 0))
+        listener.listen()
+        one = socket.create_connection(listener.getsockname())
+        other, _ = listener.accept()
+    return one, other
+
+
+def arrived(*readers):
+    """Waits for each of them without an epoll instance."""
+    for reader in readers:
+        select.select([reader], [], [], 10)
+
+
+def nested():
+    """Epoll instances in epoll instances, and among what poll and select wait for."""
+    for kind in ("level", "edge"):
+        print(kind)
+        flag = EDGE if kind == "edge" else 0
+        outer, inner = select.epoll(), select.epoll()
+        # Before it has anything of ours.
+        outer.register(inner, IN | flag)
+        one, other = pair()
+        udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        udp.bind((LOCAL, 0))
+        listener = tcp()
+        listener.bind((LOCAL, 0))
+        listener.listen()
+        tail, head = os.pipe()
+        for watched in (other, udp, listener, tail):
+            inner.register(watched, IN)
+        number = {inner.fileno(): "inner", other.fileno(): "tcp", udp.fileno(): "udp", listener.fileno(): "listener",
+                  tail: "pipe"}
+
+        def seen(of, timeout=0):
+            return sorted((number[fd], events) for fd, events in of.poll(timeout))
+
+        def ready():
+            poll = select.poll()
+            poll.register(inner, select.POLLIN | select.POLLOUT)
+            return [events for _, events in poll.poll(0)], len(select.select([inner], [inner], [inner], 0)[0])
+
+        print("nothing", seen(outer), seen(inner), ready())
+        one.send(b"a")
+        arrived(other)
+        print("tcp", seen(outer, 5), seen(outer), ready(), seen(inner))
+        one.send(b"b")
+        while other.recv(9, socket.MSG_PEEK) != b"ab":
+            pass
+        print("more", seen(outer), seen(outer))
+        print("read", other.recv(100), seen(outer), seen(inner), ready())
+        udp.sendto(b"c", udp.getsockname())
+        arrived(udp)
+        print("udp", seen(outer, 5), seen(outer), seen(inner), udp.recv(100), seen(outer), ready())
+        udp.sendto(b"d", udp.getsockname())
+        arrived(udp)
+        print("once more", seen(outer, 5), seen(inner), udp.recv(100), seen(outer))
+        third = socket.create_connection(listener.getsockname())
+        arrived(listener)
+        print("listener", seen(outer, 5), seen(outer), seen(inner))
+        listener.accept()[0].close()
+        print("accepted", seen(outer), ready())
+        os.write(head, b"e")
+        print("pipe", seen(outer, 5), seen(outer), ready(), seen(inner))
+        os.write(head, b"e")
+        print("pipe again", seen(outer), seen(outer))
+        os.read(tail, 10)
+        print("emptied", seen(outer), seen(outer))
+        # One that sleeps is woken, whatever it sleeps for.
+        for wake in (lambda: one.send(b"f"), lambda: udp.sendto(b"g", udp.getsockname()), lambda: os.write(head, b"h")):
+            for sleep in (lambda: seen(outer, 10), lambda: select.select([inner], [], [], 10)[0] == [inner]):
+                waker = threading.Timer(0.05, wake)
+                waker.start()
+                print("woken", sleep())
+                waker.join()
+                seen(outer)
+                for reader, read in ((other, lambda: other.recv(9)), (udp, lambda: udp.recv(9)),
+                                     (tail, lambda: os.read(tail, 9))):
+                    if select.select([reader], [], [], 0)[0]:
+                        read()
+                seen(outer)
+        outer.modify(inner, IN | ONCE)
+        one.send(b"i")
+        arrived(other)
+        print("once", seen(outer, 5), seen(outer), said(outer.modify, inner, IN), seen(outer, 5))
+        print("gone", said(outer.unregister, inner), seen(outer), said(outer.unregister, inner),
+              said(outer.modify, inner, IN))
+        outer.register(inner, IN)
+        inner.close()
+        print("closed", seen(outer))
+        third.close()
+
+    first, second, third = select.epoll(), select.epoll(), select.epoll()
+    held, _ = pair()
+    first.register(held, IN)
+    print(said(first.register, first), said(first.register, second), said(first.register, second))
+    print(said(second.register, first), said(second.register, third), said(third.register, first))
+    print(said(second.modify, first, IN), said(third.register, held, select.EPOLLIN | 1 << 28))
+    print(said(third.register, select.epoll(), IN | 1 << 28), said(third.register, 999))
+    # Three deep; another number of one; and a child's.
+    one, other = pair()
+    third.register(other, IN)
+    copy = os.dup(second.fileno())
+    print(said(first.register, copy, IN), one.send(b"x"), arrived(other))
+    print(len(first.poll(5)), said(first.unregister, copy), len(first.poll(5)))
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        print("child", [events for _, events in first.poll(5)], other.recv(1), first.poll(0))
+        one.send(b"y")
+        print("child", [events for _, events in first.poll(5)])
+        sys.stdout.flush()
+        os._exit(0)
+    print(os.waitpid(child, 0)[1])
+
+
+def late():
+    """A thread sleeps at an epoll instance that gets its first socket then."""
+    loop, found = select.epoll(), []
+    tail, head = os.pipe()
+    loop.register(tail, IN)
+    sleeper = threading.Thread(target=lambda: found.extend(loop.poll(10)))
+    sleeper.start()
+    select.select([], [], [], 0.1)
+    one, other = pair()
+    loop.register(other, IN)
+    one.send(b"x")
+    sleeper.join()
+    print([(fd == other.fileno(), events) for fd, events in found])
+    os.write(head, b"x")
+    # Not all of them need to be told at once.
+    print(sorted({event for _ in range(16) for event in loop.poll(10)}) == sorted([(other.fileno(), IN), (tail, IN)]))
+    other.recv(1)
+    print([fd == tail for fd, _ in loop.poll(0)])
+    os.read(tail, 1)
+    print(loop.poll(0))
 
 
 if sys.argv[1] == "try":
     try_ports(int(sys.argv[2]))
 else:
-    {"ports": ports, "high": high}[sys.argv[1]]()
+    {"ports": ports, "high": high, "nested": nested, "late": late}[sys.argv[1]]()
