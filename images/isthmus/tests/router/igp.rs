@@ -159,3 +159,71 @@ fn two_ospf_processes_of_a_vr_hear_the_same_hellos() {
     }
     assert_eq!(router.rows("show ospf", &[("vr", "red")]).len(), 2);
 }
+
+/// red reaches blue's 192.0.2.9 over north and over south, at equal cost, from sixteen addresses of its own.
+fn two_ways() -> String {
+    let mut text =
+        "vr red\n!\nvr north\n!\nvr south\n!\nvr blue\n!\nconnect red north\nconnect red south\nconnect north blue\n\
+                    connect south blue\n!\nvr blue\n interface Loopback0\n  ipv4 address 192.0.2.9/32\n !\n!\n"
+            .to_owned();
+    let interface = |name: &str, address: &str| format!(" interface {name}\n  ipv4 address {address}/31\n !\n");
+    let statics = |lines: &[&str]| {
+        let lines: String = lines.iter().map(|line| format!("   {line}\n")).collect();
+        format!(" router static\n  address-family ipv4 unicast\n{lines}  !\n !\n")
+    };
+    text += &format!("vr red\n{}{}", interface("north", "10.0.0.0"), interface("south", "10.0.1.0"));
+    text += &format!("{}!\n", statics(&["192.0.2.9/32 10.0.0.1", "192.0.2.9/32 10.0.1.1"]));
+    for (vr, own, back, on) in [("north", "10.0.0.1", "10.0.0.0", 2), ("south", "10.0.1.1", "10.0.1.0", 3)] {
+        text += &format!("vr {vr}\n{}{}", interface("red", own), interface("blue", &format!("10.0.{on}.0")));
+        let ways = [format!("192.0.2.9/32 10.0.{on}.1"), format!("198.51.100.0/24 {back}")];
+        text += &format!("{}!\n", statics(&[&ways[0], &ways[1]]));
+    }
+    text += &format!("vr blue\n{}{}", interface("north", "10.0.2.1"), interface("south", "10.0.3.1"));
+    text += &format!("{}!\n", statics(&["198.51.100.0/24 10.0.2.0", "198.51.100.0/24 10.0.3.0"]));
+    for n in 1..=16 {
+        text += &format!("vr red\n interface Loopback{n}\n  ipv4 address 198.51.100.{n}/32\n !\n!\n");
+    }
+    text
+}
+
+#[test]
+fn packets_spread_over_equal_static_routes_and_all_take_the_other_when_one_is_gone() {
+    let router = Router::up("ecmp", &two_ways());
+    let has_ways = |expected: serde_json::Value| {
+        router.wait_for("show route", |table| {
+            matching(table, &[("vr", "red"), ("prefix", "192.0.2.9/32")]).iter().any(|row| row["next_hops"] == expected)
+        });
+    };
+    let (north, south) =
+        (json!({"address": "10.0.0.1", "interface": "north"}), json!({"address": "10.0.1.1", "interface": "south"}));
+    for vr in ["red", "blue"] {
+        let prefix = if vr == "red" { "192.0.2.9/32" } else { "198.51.100.0/24" };
+        router.wait_for_row("show fib", &[("vr", vr), ("prefix", prefix), ("action", "forward")]);
+    }
+    let forwarded =
+        |vr: &str| router.rows("show stack counters", &[("vr", vr)])[0]["packets_forwarded"].as_u64().unwrap();
+    // From each address once: packets that each of the two forwarded meanwhile.
+    let ping_all = || {
+        let before = (forwarded("north"), forwarded("south"));
+        for n in 1..=16 {
+            let answer = router.sh(&format!("ping vr red 192.0.2.9 source 198.51.100.{n} count 1"));
+            assert_eq!(answer["received"], 1, "from 198.51.100.{n}");
+        }
+        (forwarded("north") - before.0, forwarded("south") - before.1)
+    };
+    has_ways(json!([north, south]));
+    let (by_north, by_south) = ping_all();
+    assert!(by_north > 0 && by_south > 0 && by_north + by_south == 32, "{by_north} and {by_south}");
+    // One of red's two is withdrawn, then the interface of blue's other answers goes down: nothing is lost.
+    let line = "configure vr red; router static; address-family ipv4 unicast;";
+    router.sh(&format!("{line} no 192.0.2.9/32 10.0.0.1"));
+    router.sh("configure vr blue; interface north; shutdown");
+    has_ways(json!([south]));
+    router.wait_for("show route", |table| {
+        let rows = matching(table, &[("vr", "blue"), ("prefix", "198.51.100.0/24")]);
+        rows.iter().any(|row| row["next_hops"] == json!([{"address": "10.0.3.0", "interface": "south"}]))
+    });
+    assert_eq!(ping_all(), (0, 32));
+    router.sh(&format!("{line} 192.0.2.9/32 10.0.0.1"));
+    has_ways(json!([north, south]));
+}

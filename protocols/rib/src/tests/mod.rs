@@ -18,6 +18,7 @@ use crate::instance::{Input, Output, Rib, Settings};
 use crate::protocols::Client;
 
 mod downloading;
+mod ecmp;
 mod model;
 mod redistribution;
 mod scale;

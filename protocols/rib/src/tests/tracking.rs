@@ -40,6 +40,20 @@ fn a_tracked_next_hop_is_answered_now_and_at_each_change_and_only_then() {
 }
 
 #[test]
+fn whoever_tracks_a_next_hop_is_told_at_once_of_another_metric_and_of_another_way() {
+    let mut world = World::settled(&["blue 10.0.0.0/31", "green 10.0.1.0/31"]);
+    world.add(OSPF, "192.0.2.2/32 110 metric=10 blue@10.0.0.1");
+    track(&mut world, BGP, "192.0.2.2");
+    assert_eq!(world.take_updates(), [(BGP, next_hop("192.0.2.2", Some((10, false, "blue"))))]);
+    world.add(OSPF, "192.0.2.2/32 110 metric=20 blue@10.0.0.1");
+    assert_eq!(world.take_updates(), [(BGP, next_hop("192.0.2.2", Some((20, false, "blue"))))]);
+    world.add(OSPF, "192.0.2.2/32 110 metric=20 green@10.0.1.1");
+    assert_eq!(world.take_updates(), [(BGP, next_hop("192.0.2.2", Some((20, false, "green"))))]);
+    world.add(OSPF, "192.0.2.2/32 110 metric=20 green@10.0.1.1");
+    assert_eq!(world.take_updates(), [], "nothing is different");
+}
+
+#[test]
 fn a_next_hop_behind_a_discarding_route_is_reached_through_null0() {
     let mut world = World::settled(&["blue 10.0.0.0/31"]);
     world.statics(&["192.0.2.66/32 Null0"]);
