@@ -7,11 +7,12 @@
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::RawFd;
+use std::time::Duration;
 use std::time::Instant;
 
 use ipc::{Family, InterfaceName};
 use nix::errno::Errno;
-use sockets::{LibraryEvent, Options, Readiness, SocketError, SocketId, SocketKind, errno};
+use sockets::{KeepAlive, LibraryEvent, Options, Readiness, SocketError, SocketId, SocketKind, errno};
 
 use crate::description::{Description, Direction, Held, Kind};
 use crate::process::{self, Listener, Process};
@@ -45,6 +46,17 @@ pub struct Control {
     pub in_progress: bool,
     /// What getsockopt tells of what has no meaning here: set, remembered, told back.
     pub remembered: Vec<((i32, i32), i32)>,
+    /// What options say that are off.
+    pub kept: Kept,
+}
+
+/// What is set, and told back, whether the option that it belongs to is on or not.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Kept {
+    /// TCP_KEEPIDLE and its like, for SO_KEEPALIVE.
+    pub probing: KeepAlive,
+    /// The time of SO_LINGER.
+    pub linger: Duration,
 }
 
 /// How far a socket has come.
@@ -77,6 +89,7 @@ impl Control {
             phase: Phase::Idle,
             in_progress: false,
             remembered: Vec::new(),
+            kept: Kept::default(),
         }
     }
 
@@ -415,13 +428,13 @@ pub fn accept(held: Held, flags: i32) -> Result<(RawFd, SocketAddr), Errno> {
 fn accept_one(process: &mut Process, held: Held, fd: RawFd, flags: i32) -> Result<Option<SocketAddr>, Errno> {
     let control = process.control(held.index())?;
     let Phase::Listening(sockets, _) = &control.phase else { return Err(Errno::EINVAL) };
-    let (sockets, family, options) = (sockets.clone(), control.family, control.options.clone());
+    let (sockets, family, options, kept) = (sockets.clone(), control.family, control.options.clone(), control.kept);
     for listener in sockets {
         let Some(accepted) = process.library.accept(&mut process.reactor, listener).map_err(errno)? else { continue };
         let Some((index, description)) = DESCRIPTIONS.take() else { return Err(Errno::ENFILE) };
         description.begin(index, Kind::Stream, flags & libc::SOCK_NONBLOCK != 0);
         let mut control = Control::new(family);
-        control.options = options;
+        (control.options, control.kept) = (options, kept);
         control.phase = Phase::Connected(accepted.socket);
         let peer = control.shown(accepted.addresses.source);
         process.controls.insert(index, control);

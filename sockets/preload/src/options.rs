@@ -7,7 +7,7 @@ use ipc::{Family, InterfaceName};
 use nix::errno::Errno;
 use sockets::{Options, errno};
 
-use crate::control::{Control, Phase};
+use crate::control::{Control, Kept, Phase};
 use crate::description::{Direction, Held, Kind};
 use crate::process::{self, Process};
 use crate::{log, names};
@@ -23,6 +23,9 @@ const IP_MINTTL: i32 = 21;
 const IPV6_MINHOPCOUNT: i32 = 73;
 const IP_MULTICAST_ALL: i32 = 49;
 const IPV6_MULTICAST_ALL: i32 = 29;
+/// The most of TCP_KEEPIDLE and TCP_KEEPINTVL, and of TCP_KEEPCNT.
+const MOST_SECONDS: u32 = 32_767;
+const MOST_PROBES: u32 = 127;
 /// `struct tcp_info` up to `tcpi_total_retrans`: all that programs of this century read by position.
 const TCP_INFO_BYTES: usize = 104;
 /// TCP's state in it.
@@ -163,7 +166,10 @@ impl Process {
             return if matches!(wanted, b"cubic" | b"reno") { Ok(()) } else { Err(Errno::ENOENT) };
         }
         let is_tcp = held.kind() == Kind::Stream;
-        self.change(held, |options| set_field(options, level, name, value, is_tcp))
+        let mut kept = control.kept;
+        self.change(held, |options| set_field(options, &mut kept, level, name, value, is_tcp))?;
+        self.control(held.index())?.kept = kept;
+        Ok(())
     }
 
     /// Changes a socket's options, all of its library's sockets likewise.
@@ -189,6 +195,7 @@ impl Process {
         let name = std::str::from_utf8(name).map_err(|_| Errno::ENODEV)?;
         let interface = match name {
             "" => None,
+            name if names::number_of(self, name) == 0 => return Err(Errno::ENODEV),
             name => Some(InterfaceName::new(name).map_err(|_| Errno::ENODEV)?),
         };
         self.control(held.index())?.interface = interface;
@@ -257,13 +264,22 @@ pub fn is_received_with(level: i32, name: i32) -> bool {
     }
 }
 
-fn set_field(options: &mut Options, level: i32, name: i32, value: &[u8], is_tcp: bool) -> Result<(), Errno> {
-    let seconds =
-        |value: i32| u64::try_from(value).ok().filter(|value| *value > 0).map(Duration::from_secs).ok_or(Errno::EINVAL);
+fn set_field(
+    options: &mut Options,
+    kept: &mut Kept,
+    level: i32,
+    name: i32,
+    value: &[u8],
+    is_tcp: bool,
+) -> Result<(), Errno> {
+    let up_to = |most: u32| {
+        let asked = u32::try_from(integer(value)?).ok();
+        asked.filter(|asked| (1..=most).contains(asked)).ok_or(Errno::EINVAL)
+    };
     match (level, name) {
         (libc::SOL_SOCKET, libc::SO_REUSEADDR) => options.reuse_address = integer(value)? != 0,
         (libc::SOL_SOCKET, libc::SO_KEEPALIVE) => {
-            options.keepalive = (integer(value)? != 0).then(|| options.keepalive.unwrap_or_default());
+            options.keepalive = (integer(value)? != 0).then_some(kept.probing);
         }
         // Linux tells twice what was asked for; so does `get`.
         (libc::SOL_SOCKET, libc::SO_SNDBUF | libc::SO_SNDBUFFORCE) => {
@@ -275,7 +291,10 @@ fn set_field(options: &mut Options, level: i32, name: i32, value: &[u8], is_tcp:
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
             let on = integer(value)?;
             let time = integer(value.get(4..).unwrap_or_default())?;
-            options.linger = (on != 0).then(|| Duration::from_secs(u64::try_from(time).unwrap_or(0)));
+            if on != 0 {
+                kept.linger = Duration::from_secs(u64::try_from(time).unwrap_or(0));
+            }
+            options.linger = (on != 0).then_some(kept.linger);
         }
         (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => {
             options.ttl = match small(value)? {
@@ -305,13 +324,13 @@ fn set_field(options: &mut Options, level: i32, name: i32, value: &[u8], is_tcp:
             options.user_timeout = (milliseconds > 0).then(|| Duration::from_millis(milliseconds));
         }
         (libc::IPPROTO_TCP, libc::TCP_KEEPIDLE | libc::TCP_KEEPINTVL | libc::TCP_KEEPCNT) if is_tcp => {
-            // Set before SO_KEEPALIVE they would turn it on: the values of a socket that does not probe are lost.
-            let Some(probing) = &mut options.keepalive else { return Ok(()) };
             match name {
-                libc::TCP_KEEPIDLE => probing.idle = seconds(integer(value)?)?,
-                libc::TCP_KEEPINTVL => probing.interval = seconds(integer(value)?)?,
-                _ => probing.probes = u32::try_from(integer(value)?).map_err(|_| Errno::EINVAL)?,
+                libc::TCP_KEEPIDLE => kept.probing.idle = Duration::from_secs(up_to(MOST_SECONDS)?.into()),
+                libc::TCP_KEEPINTVL => kept.probing.interval = Duration::from_secs(up_to(MOST_SECONDS)?.into()),
+                _ => kept.probing.probes = up_to(MOST_PROBES)?,
             }
+            // They do not turn it on.
+            options.keepalive = options.keepalive.map(|_| kept.probing);
         }
         (libc::IPPROTO_TCP, TCP_MD5SIG) if is_tcp => return set_key(options, value),
         _ => {
@@ -382,7 +401,7 @@ fn get_field(kind: Kind, control: &Control, level: i32, name: i32) -> Result<Vec
     if REMEMBERED.contains(&(level, name)) || is_received_with(level, name) {
         return Ok(remembered.unwrap_or(0).to_ne_bytes().to_vec());
     }
-    let probing = options.keepalive.unwrap_or_default();
+    let probing = control.kept.probing;
     let whole_seconds = |time: Duration| i32::try_from(time.as_secs()).unwrap_or(i32::MAX);
     let value = match (level, name) {
         (libc::SOL_SOCKET, libc::SO_DOMAIN) if kind == Kind::Netlink => libc::AF_NETLINK,
@@ -411,13 +430,12 @@ fn get_field(kind: Kind, control: &Control, level: i32, name: i32) -> Result<Vec
         (libc::SOL_SOCKET, libc::SO_RCVBUF) => i32::try_from(options.receive_buffer()).unwrap_or(i32::MAX),
         (libc::SOL_SOCKET, libc::SO_LINGER) => {
             let on = i32::from(options.linger.is_some());
-            let time = whole_seconds(options.linger.unwrap_or_default());
+            let time = whole_seconds(control.kept.linger);
             return Ok([on.to_ne_bytes(), time.to_ne_bytes()].concat());
         }
         (libc::SOL_SOCKET, libc::SO_BINDTODEVICE) => {
-            let mut name = control.interface.as_ref().map_or(Vec::new(), |name| name.as_str().as_bytes().to_vec());
-            name.push(0);
-            return Ok(name);
+            let Some(name) = &control.interface else { return Ok(Vec::new()) };
+            return Ok([name.as_str().as_bytes(), &[0]].concat());
         }
         (libc::IPPROTO_IP, libc::IP_TTL) | (libc::IPPROTO_IPV6, libc::IPV6_UNICAST_HOPS) => {
             options.unicast_ttl().into()

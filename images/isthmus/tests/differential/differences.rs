@@ -59,7 +59,14 @@ pub const LISTED: &[Listed] = &[
         columns: OURS,
         judge: "red: socket 1 receive: \"to myself\" from 10.0.0.1:4000 to 10.0.0.1, TTL 64, TOS 0x00, by the link",
         found: "red: socket 1 receive: \"to myself\" from 10.0.0.1:4000 to 10.0.0.1, TTL 64, TOS 0x00, by another way",
-        reason: "what a VR sends to itself came in by no interface; the kernel names the one that has the address",
+        reason: TO_ITSELF,
+    },
+    Listed {
+        case: "a_listener_on_the_link_and_a_neighbor_that_asks_for_the_links_address",
+        columns: OURS,
+        judge: "blue2: socket 1 connected: ok",
+        found: "blue2: socket 1 connected: ECONNREFUSED",
+        reason: TO_ITSELF,
     },
     Listed {
         case: "ospfv3_hellos_reach_all_that_joined",
@@ -76,5 +83,8 @@ const LIBRARY: &[Kind] = &[Kind::Channel, Kind::Stack];
 
 /// Whichever way our sockets are called and go.
 const OURS: &[Kind] = &[Kind::Channel, Kind::Stack, Kind::LibcChannel, Kind::LibcStack];
+
+const TO_ITSELF: &str =
+    "what a VR sends to itself came in by no interface; the kernel names the one that has the address";
 
 const ASYNCHRONOUS: &str = "a send asks nobody: what the stack cannot send, the socket's next call says";

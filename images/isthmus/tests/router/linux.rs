@@ -47,6 +47,11 @@ fn a_thread_that_sleeps_at_an_epoll_instance_hears_of_its_first_socket() {
     is_as_on_linux("a_thread_that_sleeps_at_an_epoll_instance_hears_of_its_first_socket", "late");
 }
 
+#[test]
+fn options_take_and_tell_what_they_do_on_linux() {
+    is_as_on_linux("options_take_and_tell_what_they_do_on_linux", "options");
+}
+
 const FORKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/forked_datagrams.py");
 
 /// Two VRs that are joined, and two of their ports by a cable.

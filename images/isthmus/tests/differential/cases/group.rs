@@ -15,6 +15,7 @@ cases! { "Groups":
     a_group_has_ttl_1_where_nobody_says_another,
     a_socket_bound_to_a_group_hears_nothing_else,
     two_processes_share_the_port_of_a_group,
+    one_of_several_processes_leaves_a_group_and_the_others_stay,
     who_died_hears_no_group,
 }
 
@@ -137,6 +138,31 @@ fn two_processes_share_the_port_of_a_group(scene: &Scene<'_>) {
     red.send_to(client, "224.0.0.2:1985", "to all routers");
     blue.receive_from(one);
     other.receive_from(two);
+}
+
+fn one_of_several_processes_leaves_a_group_and_the_others_stay(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let mut others = [scene.process(Vr::Blue), scene.process(Vr::Blue)];
+    let one = red.raw(89, "0.0.0.0");
+    let two = blue.raw(89, "0.0.0.0");
+    blue.join(two, HELLO);
+    blue.udp("0.0.0.0:5301");
+    let joined = [0, 1].map(|at| {
+        let socket = others[at].raw(89, "0.0.0.0");
+        others[at].join(socket, HELLO);
+        others[at].udp(&format!("0.0.0.0:{}", 5302 + at));
+        socket
+    });
+    red.send_with(one, "224.0.0.5:0", 1, 0xc0, "hello all");
+    blue.receive_from(two);
+    others[0].receive_from(joined[0]);
+    others[1].receive_from(joined[1]);
+    others[0].leave(joined[0], HELLO);
+    others[0].udp("0.0.0.0:5304");
+    red.send_with(one, "224.0.0.5:0", 1, 0xc0, "hello two");
+    blue.receive_from(two);
+    others[1].receive_from(joined[1]);
+    others[0].receive_from_by_now(joined[0]);
 }
 
 fn who_died_hears_no_group(scene: &Scene<'_>) {

@@ -1,8 +1,9 @@
 //! TCP: what options do.
 
 use super::cases;
+use crate::column::Vr;
 use crate::host::{Until, Wishes};
-use crate::scene::Scene;
+use crate::scene::{Process, Scene, Socket};
 
 cases! { "TCP: options":
     the_same_key_on_both_sides,
@@ -13,11 +14,19 @@ cases! { "TCP: options":
     a_minimum_ttl_that_the_peer_has,
     a_minimum_ttl_that_the_peer_has_not_is_silence,
     a_minimum_ttl_that_the_listener_has_not_is_silence,
+    a_minimum_ttl_of_the_listener_alone,
+    a_minimum_ttl_of_the_connector_alone,
+    a_listener_that_is_too_far_for_its_connector_is_silence,
     a_minimum_hop_limit,
     a_listener_and_a_connection_on_the_link,
+    a_listener_on_the_link_is_not_reached_from_its_own_router,
+    a_listener_on_the_link_and_a_neighbor_that_asks_for_the_links_address,
+    a_connection_on_the_link_reaches_no_listener_of_its_own_router,
     a_close_that_lingers_for_no_time_is_a_reset,
     a_listener_gives_its_linger_to_those_that_it_accepts,
     a_close_that_lingers_delivers,
+    a_close_that_lingers_in_vain_leaves_all_that_was_taken,
+    a_close_with_bytes_unread_is_a_reset_though_it_lingers,
     small_buffers_on_both_sides_carry_all,
     probes_and_delay_change_nothing_that_a_program_sees,
 }
@@ -97,6 +106,33 @@ fn a_minimum_ttl_that_the_listener_has_not_is_silence(scene: &Scene<'_>) {
     blue.accept_by_now(listener);
 }
 
+fn a_minimum_ttl_of_the_listener_alone(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let listener = blue.listen_as("0.0.0.0:7000", ", minimum TTL 200", 16, least(200));
+    let client = red.begin_connect_as(AT, ", TTL 200", ttl(200));
+    red.connected(client);
+    both_ways(&mut red, client, &mut blue, listener);
+    let client = red.begin_connect_as(AT, ", TTL 199", ttl(199));
+    red.connected_by_now(client);
+    blue.accept_by_now(listener);
+}
+
+fn a_minimum_ttl_of_the_connector_alone(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let listener = blue.listen_as("0.0.0.0:7000", ", TTL 200", 16, ttl(200));
+    let client = red.begin_connect_as(AT, ", minimum TTL 200", least(200));
+    red.connected(client);
+    both_ways(&mut red, client, &mut blue, listener);
+}
+
+fn a_listener_that_is_too_far_for_its_connector_is_silence(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let listener = blue.listen_as("0.0.0.0:7000", ", TTL 199", 16, ttl(199));
+    let client = red.begin_connect_as(AT, ", minimum TTL 200", least(200));
+    red.connected_by_now(client);
+    blue.accept_by_now(listener);
+}
+
 fn a_minimum_hop_limit(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
     let listener = blue.listen_as("[::]:7000", ", minimum TTL 255", 16, near(255, 255));
@@ -119,6 +155,32 @@ fn a_listener_and_a_connection_on_the_link(scene: &Scene<'_>) {
     let client = red.begin_connect_as("192.0.2.2:7000", ", bound to the link", on_link());
     red.connected(client);
     blue.accept(listener);
+}
+
+fn a_listener_on_the_link_is_not_reached_from_its_own_router(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let mut neighbor = scene.process(Vr::Blue);
+    let listener = blue.listen_as("0.0.0.0:7000", ", bound to the link", 16, on_link());
+    let client = neighbor.begin_connect("192.0.2.2:7000");
+    neighbor.connected(client);
+    blue.accept_by_now(listener);
+    red.connect(AT);
+    blue.accept(listener);
+}
+
+fn a_listener_on_the_link_and_a_neighbor_that_asks_for_the_links_address(scene: &Scene<'_>) {
+    let (_red, mut blue) = scene.two();
+    let mut neighbor = scene.process(Vr::Blue);
+    blue.listen_as("0.0.0.0:7000", ", bound to the link", 16, on_link());
+    let client = neighbor.begin_connect(AT);
+    neighbor.connected(client);
+}
+
+fn a_connection_on_the_link_reaches_no_listener_of_its_own_router(scene: &Scene<'_>) {
+    let (mut red, _blue) = scene.two();
+    red.listen("0.0.0.0:7000");
+    let client = red.begin_connect_as(AT, ", bound to the link", on_link());
+    red.connected(client);
 }
 
 fn a_close_that_lingers_for_no_time_is_a_reset(scene: &Scene<'_>) {
@@ -157,6 +219,30 @@ fn a_close_that_lingers_delivers(scene: &Scene<'_>) {
     blue.receive(server, 100);
 }
 
+fn a_close_that_lingers_in_vain_leaves_all_that_was_taken(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let listener = blue.listen("0.0.0.0:7000");
+    let client = red.begin_connect_as(AT, ", linger 1", Wishes { linger: Some(1), ..Wishes::default() });
+    red.connected(client);
+    let server = blue.accept(listener);
+    let filled = red.fill(client);
+    red.close(client);
+    blue.drain_filled(server, filled);
+}
+
+fn a_close_with_bytes_unread_is_a_reset_though_it_lingers(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let listener = blue.listen("0.0.0.0:7000");
+    let client = red.begin_connect_as(AT, ", linger 5", Wishes { linger: Some(5), ..Wishes::default() });
+    red.connected(client);
+    let server = blue.accept(listener);
+    blue.send(server, "unread");
+    red.wait(client, Until::Readable);
+    red.close(client);
+    blue.wait(server, Until::HungUp);
+    blue.receive(server, 100);
+}
+
 fn small_buffers_on_both_sides_carry_all(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
     let small = Wishes { send_buffer: Some(4096), receive_buffer: Some(4096), ..Wishes::default() };
@@ -185,6 +271,19 @@ fn probes_and_delay_change_nothing_that_a_program_sees(scene: &Scene<'_>) {
 fn key(peer: &str, key: &str) -> Wishes {
     let peer = peer.parse().expect("an address");
     Wishes { key: Some((peer, key.to_owned())), ..Wishes::default() }
+}
+
+/// Bytes each way over a connection that stands.
+fn both_ways(red: &mut Process<'_>, client: Socket, blue: &mut Process<'_>, listener: Socket) {
+    let server = blue.accept(listener);
+    red.send(client, "there");
+    blue.receive(server, 100);
+    blue.send(server, "and back");
+    red.receive(client, 100);
+}
+
+fn least(minimum_ttl: u8) -> Wishes {
+    Wishes { minimum_ttl: Some(minimum_ttl), ..Wishes::default() }
 }
 
 fn near(minimum_ttl: u8, ttl: u8) -> Wishes {

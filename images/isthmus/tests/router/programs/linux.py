@@ -1,6 +1,6 @@
 """What a process sees of calls on its own sockets: run on Linux and in a VR, it prints the same.
 
-    linux.py ports | high | nested | late
+    linux.py ports | high | nested | late | options
 """
 
 import ctypes
@@ -10,6 +10,7 @@ import os
 import resource
 import select
 import socket
+import struct
 import subprocess
 import sys
 import threading
@@ -246,6 +247,53 @@ def nested():
     print(os.waitpid(child, 0)[1])
 
 
+def options():
+    """What options take, and what they tell."""
+    tcp_level, sol, ip, ip6 = socket.IPPROTO_TCP, socket.SOL_SOCKET, socket.IPPROTO_IP, socket.IPPROTO_IPV6
+    probes = [socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT]
+
+    def told(made):
+        return [made.getsockopt(tcp_level, probe) for probe in probes], made.getsockopt(sol, socket.SO_KEEPALIVE)
+
+    # Before probing is on, while, and after: they are what they were set to.
+    with tcp() as made:
+        print("usual", told(made))
+        print([said(made.setsockopt, tcp_level, probe, value) for probe, value in zip(probes, (77, 11, 5))], told(made))
+        print(said(made.setsockopt, sol, socket.SO_KEEPALIVE, 1), told(made))
+        print([said(made.setsockopt, tcp_level, probe, value) for probe, value in zip(probes, (78, 12, 6))], told(made))
+        print(said(made.setsockopt, sol, socket.SO_KEEPALIVE, 0), told(made))
+        made.bind((LOCAL, 0))
+        made.listen()
+        made.setsockopt(sol, socket.SO_KEEPALIVE, 1)
+        made.setsockopt(sol, socket.SO_LINGER, struct.pack("ii", 1, 3))
+        with tcp() as one:
+            one.connect(made.getsockname())
+            other, _ = made.accept()
+            with other:
+                print("accepted", told(other), struct.unpack("ii", other.getsockopt(sol, socket.SO_LINGER, 8)))
+                print(said(other.setsockopt, tcp_level, probes[0], 99), told(other), told(made))
+    for value in (-1, 0, 1, 127, 128, 32767, 32768):
+        with tcp() as made:
+            print("bounds", value, [said(made.setsockopt, tcp_level, probe, value) for probe in probes], told(made)[0])
+            print("      ", [(said(made.setsockopt, level, name, value), said(made.getsockopt, level, name))
+                             for level, name in ((tcp_level, socket.TCP_USER_TIMEOUT), (ip, 21), (ip, socket.IP_TTL))])
+    with tcp(socket.AF_INET6) as made:
+        print("hops", [(said(made.setsockopt, ip6, 73, value), made.getsockopt(ip6, 73)) for value in (255, 0, 256, -1)])
+    with tcp() as made:
+        print("short", [said(made.setsockopt, level, name, b"") for level, name in
+                        ((sol, socket.SO_KEEPALIVE), (sol, socket.SO_LINGER), (tcp_level, probes[0]), (ip, 21))],
+              said(made.setsockopt, sol, socket.SO_LINGER, b"abcd"), said(made.setsockopt, tcp_level, probes[0], b"abc"))
+        for on, time in ((1, 0), (1, 5), (0, 9), (7, 2)):
+            print("linger", said(made.setsockopt, sol, socket.SO_LINGER, struct.pack("ii", on, time)),
+                  struct.unpack("ii", made.getsockopt(sol, socket.SO_LINGER, 8)))
+        device = socket.SO_BINDTODEVICE
+        print("device", said(made.setsockopt, sol, device, b"nowhere0"), made.getsockopt(sol, device, 16),
+              said(made.setsockopt, sol, device, b""), said(made.setsockopt, sol, device, b"x" * 40))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as made:
+        print("UDP", [said(made.setsockopt, tcp_level, probe, 7) for probe in probes],
+              said(made.setsockopt, sol, socket.SO_KEEPALIVE, 1), made.getsockopt(sol, socket.SO_KEEPALIVE))
+
+
 def late():
     """A thread sleeps at an epoll instance that gets its first socket then."""
     loop, found = select.epoll(), []
@@ -271,4 +319,4 @@ def late():
 if sys.argv[1] == "try":
     try_ports(int(sys.argv[2]))
 else:
-    {"ports": ports, "high": high, "nested": nested, "late": late}[sys.argv[1]]()
+    {"ports": ports, "high": high, "nested": nested, "late": late, "options": options}[sys.argv[1]]()
