@@ -6,6 +6,7 @@ use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU32;
 use std::time::Duration;
 
 use libc::{epoll_event, pollfd, siginfo_t, sigset_t, timespec};
@@ -134,6 +135,23 @@ pub fn barrier() -> Result<(), Errno> {
         membarrier(MEMBARRIER_CMD_REGISTER_PRIVATE_EXPEDITED)?;
         membarrier(MEMBARRIER_CMD_PRIVATE_EXPEDITED)
     })
+}
+
+/// Sleeps while `word` is `value`, until it is [woken](wake), at most for `timeout`; it may wake without a cause, too
+/// (futex(2)).
+pub fn wait_while(word: &AtomicU32, value: u32, timeout: Option<Duration>) {
+    let timeout = timeout.map(timespec);
+    let timeout = timeout.as_ref().map_or(ptr::null(), ptr::from_ref);
+    let operation = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: `word` and `timeout` live as long as the call, which changes neither.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, value, timeout) };
+}
+
+/// Wakes whoever [sleeps](wait_while) on `word`.
+pub fn wake(word: &AtomicU32) {
+    let operation = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
+    // SAFETY: `word` lives as long as the call, which does not change it.
+    unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), operation, c_int::MAX) };
 }
 
 /// Does something while this thread gets no SIGPIPE; one that came of it is forgotten.

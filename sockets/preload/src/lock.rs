@@ -13,7 +13,20 @@
 //!   host.at = this lock                      guest_inside = true
 //!   light fence ◀────── either sees ───────▶ barrier in all CPUs of the process
 //!   a guest inside? then waits for it        the host at this lock? then waits for it
+//!   …                                        │
+//!   host.at = none                           │
+//!   light fence ◀────── either sees ─────────┤
+//!   a guest inside? then wakes it            └ sleeps until it is woken
 //! ```
+//!
+//! Why two are never inside, and no guest sleeps for ever: the barrier reaches the host between two of its instructions, in
+//! the program's order. What it has stored before that point the guest sees behind the barrier; what it loads behind that
+//! point, also what its CPU has loaded ahead, sees what the guest has stored before the barrier. The light fence keeps the
+//! compiler from moving the load before the store. So if `host.at = this lock` is before the point, the guest sees the host
+//! inside and waits; if it is behind, so is the host's look, which sees the guest. And the same once more: if `host.at = none`
+//! is before the point, the guest sees that the host has left; if it is behind, so is the host's look, which sees the guest, and
+//! wakes it. That the waking may come before the sleeping is what the count of departures is for: the guest has read it before
+//! its look at `host.at`, and sleeps only while it has not changed.
 #![allow(unsafe_code)]
 
 use std::cell::UnsafeCell;
@@ -34,13 +47,12 @@ const PATIENCE: u32 = 16;
 /// A barrier, which a visit costs, is worth so many uses of the host.
 const SOON: u32 = 64;
 
-/// Looks for the host to leave without letting others run, and with that, before a guest sleeps for [`NAP`].
+/// Looks for the host to leave before a guest sleeps: most uses are shorter than a waking.
 const LOOKS: u32 = 200;
-const YIELDS: u32 = 300;
-const NAP: Duration = Duration::from_micros(50);
 
 /// What a store takes at most to be seen by other CPUs: where the kernel refuses a barrier that it once had (a sandbox that
-/// the program has entered since), a guest waits instead.
+/// the program has entered since), a guest waits for as long instead, and looks as often whether it was not woken. No event
+/// tells when a CPU has written back what it has stored; stores are nowhere kept back for as much as a microsecond.
 const STORE_IS_SEEN_AFTER: Duration = Duration::from_millis(10);
 
 /// A lock that one thread takes without a locked instruction.
@@ -49,6 +61,8 @@ pub struct Leaning<T> {
     /// Null: there is none. Changed by whoever has `guests` while the host is not inside.
     host: AtomicPtr<Host>,
     guest_inside: AtomicBool,
+    /// How often the host has left while a guest was there: what the guest sleeps on.
+    departures: AtomicU32,
     /// How often the host came; counts on from 0.
     uses: AtomicU32,
     guests: Mutex<Guests>,
@@ -122,12 +136,32 @@ impl<T> Leaning<T> {
         compiler_fence(Ordering::SeqCst);
         // Acquire: pairs with the Release of a guest who leaves; what it did, and whom it made the host, is seen behind it.
         if self.guest_inside.load(Ordering::Acquire) || !ptr::eq(self.host.load(Ordering::Relaxed), host) {
-            host.at.store(0, Ordering::Release);
+            self.leave(host);
             return false;
         }
         // Nobody else writes it.
         self.uses.store(self.uses.load(Ordering::Relaxed).wrapping_add(1), Ordering::Relaxed);
         true
+    }
+
+    /// The host leaves, and wakes a guest who may sleep.
+    #[inline(always)]
+    fn leave(&self, host: &Host) {
+        // Release: pairs with the Acquire of `visit`.
+        host.at.store(0, Ordering::Release);
+        // Pairs with the barrier in `visit`: either the guest sees that we have left, or we see the guest.
+        compiler_fence(Ordering::SeqCst);
+        if self.guest_inside.load(Ordering::Relaxed) {
+            self.wake_guest();
+        }
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn wake_guest(&self) {
+        // Release: whoever sees the count sees that the host has left.
+        self.departures.fetch_add(1, Ordering::Release);
+        kernel::wake(&self.departures);
     }
 
     /// A guest, the first one, or a host whom a guest has met or who has another such lock.
@@ -181,18 +215,23 @@ impl<T> Leaning<T> {
     /// Comes in as the guest whose turn it is, once the host has left.
     fn visit(&self, host: &Host) {
         self.guest_inside.store(true, Ordering::Relaxed);
-        // Pairs with the light fence in `enter`.
-        if kernel::barrier().is_err() {
+        // Pairs with the light fences in `enter` and `leave`.
+        let is_fenced = kernel::barrier().is_ok();
+        if !is_fenced {
             std::thread::sleep(STORE_IS_SEEN_AFTER);
         }
         let mut looks = 0;
-        // Acquire: pairs with the Release of a host who leaves.
-        while host.at.load(Ordering::Acquire) == self.address() {
+        loop {
+            // Acquire: before the look at the host.
+            let departures = self.departures.load(Ordering::Acquire);
+            // Acquire: pairs with the Release of a host who leaves.
+            if host.at.load(Ordering::Acquire) != self.address() {
+                return;
+            }
             looks += 1;
             match looks {
                 ..LOOKS => std::hint::spin_loop(),
-                LOOKS..YIELDS => std::thread::yield_now(),
-                _ => std::thread::sleep(NAP),
+                _ => kernel::wait_while(&self.departures, departures, (!is_fenced).then_some(STORE_IS_SEEN_AFTER)),
             }
         }
     }
@@ -226,8 +265,7 @@ impl<T> Drop for Guard<'_, T> {
     #[inline(always)]
     fn drop(&mut self) {
         match self.host {
-            // Release: pairs with the Acquire of `visit`.
-            Some(host) => host.at.store(0, Ordering::Release),
+            Some(host) => self.lock.leave(host),
             None => self.lock.leave_as_guest(),
         }
         Inside::leave();
@@ -337,6 +375,34 @@ mod tests {
         host.join().unwrap();
         guest.join().unwrap();
         assert_eq!(counted(&LOCK), 50_301);
+    }
+
+    /// Longer than a guest looks: it sleeps, and only the host wakes it.
+    #[test]
+    fn a_guest_who_sleeps_is_woken_by_the_host_who_leaves() {
+        let lock = Leaning::<Pair>::default();
+        count(&lock, 1);
+        for _ in 0..100 {
+            count(&lock, 2 * SOON);
+            let inside = lock.lock();
+            assert!(leans_here(&lock) && inside.host.is_some());
+            std::thread::scope(|scope| {
+                let (told, tid) = std::sync::mpsc::channel();
+                let lock = &lock;
+                let guest = scope.spawn(move || {
+                    told.send(nix::unistd::gettid()).unwrap();
+                    count(lock, 1);
+                });
+                let status = format!("/proc/self/task/{}/syscall", tid.recv().unwrap());
+                let futex = format!("{} ", libc::SYS_futex);
+                let departures = format!("{:#x}", (&raw const lock.departures).addr());
+                while !std::fs::read_to_string(&status).unwrap().starts_with(&format!("{futex}{departures}")) {
+                    std::thread::yield_now();
+                }
+                drop(inside);
+                guest.join().unwrap();
+            });
+        }
     }
 
     fn leans_here(lock: &Leaning<Pair>) -> bool {

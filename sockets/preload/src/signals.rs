@@ -4,7 +4,8 @@
 //! may interrupt with a lock in their hands. So each handler that the program installs is called by one of ours
 //! (`interpose/signals.rs`). While the thread is [inside](crate::thread::Inside) it is put off: the signal is noted, and all
 //! others stay blocked until the thread comes out, where the kernel is asked to deliver it once more, as it was. No lock
-//! is held while a call waits, so that no handler waits for long.
+//! is held while a call sleeps. One that looks out for its peer before it sleeps holds its connection's, for
+//! [50 us](sockets::SPIN) at most: a handler that comes then runs as late, behind the look and before the sleep, which it ends.
 //!
 //! Signals of faults (SIGSEGV and its like) are let alone: they cannot wait.
 

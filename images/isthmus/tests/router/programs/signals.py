@@ -3,17 +3,21 @@ kernel with the number of the signal as the descriptor. (Those that are written 
 Usage: signals.py serve PORT, then signals.py ask ADDRESS PORT."""
 import ctypes, errno, os, signal, socket, sys, threading
 
-CLOSED, INTERRUPTED = 30, 3
+CLOSED, ASKED, INTERRUPTED = 30, 30, 3
 
 if sys.argv[1] == "serve":
     def read(connection):
-        while connection.recv(1 << 20):
-            pass
+        try:
+            while got := connection.recv(1 << 20):
+                if got == b"?":
+                    connection.send(b"!")
+        except ConnectionError:
+            pass  # It was closed before the answer was fetched.
 
     with socket.create_server(("", int(sys.argv[2]))) as listener:
         print("ready", flush=True)
         readers = []
-        for _ in range(CLOSED + 1 + INTERRUPTED):
+        for _ in range(CLOSED + ASKED + 1 + INTERRUPTED):
             readers.append(threading.Thread(target=read, args=[listener.accept()[0]]))
             readers[-1].start()
         [reader.join() for reader in readers]
@@ -58,6 +62,19 @@ for _ in range(CLOSED):
         pass
     closed += ctypes.get_errno() == errno.EBADF
 print("closed", closed)
+
+# Closes what is being waited at: an answer comes at once, so that the call hardly ever sleeps, but looks out for it.
+closed = 0
+for _ in range(ASKED):
+    connected(signal.SIGALRM)
+    handle(signal.SIGALRM, libc.close, 0)
+    signal.setitimer(signal.ITIMER_REAL, 0.002)
+    byte = ctypes.create_string_buffer(1)
+    while libc.send(signal.SIGALRM, b"?", 1, MSG_NOSIGNAL) > 0:
+        while libc.recv(signal.SIGALRM, byte, 1, 0) < 0 and ctypes.get_errno() == errno.EINTR:
+            pass
+    closed += ctypes.get_errno() == errno.EBADF
+print("closed while waiting", closed)
 
 # Asks for the name of what is asked for its name: `getsockname(number, siginfo, context)`.
 connected(signal.SIGALRM)
