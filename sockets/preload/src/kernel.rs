@@ -137,6 +137,25 @@ pub fn barrier() -> Result<(), Errno> {
     })
 }
 
+unsafe extern "C" {
+    fn pthread_setcancelstate(state: c_int, before: *mut c_int) -> c_int;
+}
+
+/// PTHREAD_CANCEL_DISABLE, which the libc crate lacks.
+const CANCEL_DISABLE: c_int = 1;
+
+/// Does something while this thread is not canceled (pthread_cancel(3)): what is asked for meanwhile comes later. A thread
+/// that ended in here would keep what it has locked.
+pub fn without_cancellation<T>(what: impl FnOnce() -> T) -> T {
+    let mut before = 0;
+    // SAFETY: `before` may be written.
+    unsafe { pthread_setcancelstate(CANCEL_DISABLE, &raw mut before) };
+    let result = what();
+    // SAFETY: As above; `before` is what the state was.
+    unsafe { pthread_setcancelstate(before, &raw mut before) };
+    result
+}
+
 /// Sleeps while `word` is `value`, until it is [woken](wake), at most for `timeout`; it may wake without a cause, too
 /// (futex(2)).
 pub fn wait_while(word: &AtomicU32, value: u32, timeout: Option<Duration>) {

@@ -46,7 +46,7 @@ macro_rules! originals {
                 };
                 let address = find(NAME, &KNOWN);
                 // SAFETY: libc's function of this name has this signature.
-                let original: unsafe extern "C" fn($($of),*) -> $returns = unsafe { mem::transmute(address) };
+                let original: unsafe extern "C-unwind" fn($($of),*) -> $returns = unsafe { mem::transmute(address) };
                 // SAFETY: The caller keeps to the function's contract.
                 unsafe { original($($argument),*) }
             }

@@ -82,7 +82,7 @@ impl Listener {
         let _inside = Inside::enter();
         let mut state = state();
         let State::Attached(process) = &mut *state else { return };
-        let turned = process.turn_within(Duration::ZERO);
+        let turned = kernel::without_cancellation(|| process.turn_within(Duration::ZERO));
         process.set_alarm();
         drop(state);
         if let Err(why) = turned {
@@ -118,6 +118,10 @@ pub fn state() -> Taken<'static, State> {
 
 /// Does something with the process's library. Attaches first, if that was not done.
 pub fn with<T>(what: impl FnOnce(&mut Process) -> Result<T, Errno>) -> Result<T, Errno> {
+    kernel::without_cancellation(|| with_library(what))
+}
+
+fn with_library<T>(what: impl FnOnce(&mut Process) -> Result<T, Errno>) -> Result<T, Errno> {
     let _inside = Inside::enter();
     let mut state = state();
     if !matches!(*state, State::Attached(_)) {

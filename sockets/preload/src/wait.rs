@@ -4,7 +4,7 @@
 //! tells the others: each thread that sleeps has an eventfd of its own for that, which the service thread rings too when
 //! something happens that has no bell of its own (a connection waits to be accepted, a handshake ended).
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::{Duration, Instant};
 
@@ -15,6 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use crate::description::{Description, Waiter};
 use crate::kernel;
 use crate::signals::Watch;
+use crate::table::{DESCRIPTIONS, EPOLL_SETS};
 use crate::thread::Inside;
 
 /// How often a process looks by itself at a connection that another one has too: the other may have silenced the bell.
@@ -43,12 +44,25 @@ pub fn watch(fd: RawFd) -> pollfd {
 
 /// A thread's bell.
 #[derive(Debug)]
-struct OwnBell(RefCell<Option<OwnedFd>>);
+struct OwnBell {
+    bell: RefCell<Option<OwnedFd>>,
+    /// The thread is within [`sleep`], and sockets know of its bell.
+    sleeps: Cell<bool>,
+}
 
 impl OwnBell {
+    const fn new() -> Self {
+        Self { bell: RefCell::new(None), sleeps: Cell::new(false) }
+    }
+
     fn close(&self) {
         let _inside = Inside::enter();
-        drop(self.0.take());
+        let Some(bell) = self.bell.take() else { return };
+        // The thread was canceled in its sleep (pthread_cancel(3)): nobody may ring what its number is from now on.
+        if self.sleeps.take() {
+            DESCRIPTIONS.all().for_each(|description| description.remove_thread(bell.as_raw_fd()));
+            EPOLL_SETS.all().for_each(|set| set.forget_thread(bell.as_raw_fd()));
+        }
     }
 }
 
@@ -59,7 +73,7 @@ impl Drop for OwnBell {
 }
 
 thread_local! {
-    static BELL: OwnBell = const { OwnBell(RefCell::new(None)) };
+    static BELL: OwnBell = const { OwnBell::new() };
 }
 
 /// Does something with the thread's bell.
@@ -68,9 +82,11 @@ fn with_bell<T>(what: impl FnOnce(RawFd) -> Result<T, Errno>) -> Result<T, Errno
         Some(bell) => what(bell),
         // The thread is ending, or there was no descriptor left: one for this call.
         None => {
-            let bell = OwnBell(RefCell::new(Some(make_bell()?)));
-            let number = bell.0.borrow().as_ref().map(AsRawFd::as_raw_fd);
-            number.map_or(Err(Errno::EMFILE), what)
+            let own = OwnBell::new();
+            let bell = make_bell()?;
+            let number = bell.as_raw_fd();
+            own.bell.replace(Some(bell));
+            what(number)
         }
     }
 }
@@ -78,7 +94,7 @@ fn with_bell<T>(what: impl FnOnce(RawFd) -> Result<T, Errno>) -> Result<T, Errno
 /// The number of this thread's bell, by which it is known to sockets.
 pub fn own_bell() -> Option<RawFd> {
     let number = BELL.try_with(|bell| {
-        let mut bell = bell.0.try_borrow_mut().ok()?;
+        let mut bell = bell.bell.try_borrow_mut().ok()?;
         if bell.is_none() {
             *bell = make_bell().ok();
         }
@@ -104,6 +120,9 @@ pub fn sleep(
     prepare: impl FnOnce(&mut Vec<pollfd>) -> bool,
 ) -> Result<(), Errno> {
     with_bell(|bell| {
+        // A handler that has interrupted a sleep may sleep, too. A thread that is ending has none to set.
+        let sleeps = |now: bool| BELL.try_with(|own| own.sleeps.replace(now)).unwrap_or_default();
+        let outer = sleeps(true);
         sockets.iter().for_each(|socket| socket.add_waiter(Waiter::Thread(bell)));
         let mut result = Ok(());
         if prepare(fds) {
@@ -114,6 +133,7 @@ pub fn sleep(
             }
         }
         sockets.iter().for_each(|socket| socket.remove_thread(bell));
+        sleeps(outer);
         result
     })
 }
@@ -131,4 +151,44 @@ pub fn left(until: Option<Instant>) -> Result<Option<Duration>, Errno> {
 /// (signal(7)).
 pub fn interrupted(watch: Watch, until: Option<Instant>) -> Result<Watch, Errno> {
     if until.is_some() || watch.is_ended() { Err(Errno::EINTR) } else { Ok(Watch::begin()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::c_void;
+    use std::{mem, ptr};
+
+    use super::*;
+    use crate::description::Kind;
+
+    type Begin = extern "C-unwind" fn(*mut c_void) -> *mut c_void;
+
+    extern "C-unwind" fn sleep_on(socket: *mut c_void) -> *mut c_void {
+        let socket = DESCRIPTIONS.get(u32::try_from(socket.addr()).unwrap()).unwrap();
+        let _ = sleep(&[socket], &mut Vec::new(), None, (Watch::begin(), None), |_| true);
+        ptr::null_mut()
+    }
+
+    #[test]
+    #[allow(unsafe_code)]
+    fn a_thread_that_is_canceled_in_its_sleep_is_rung_for_no_longer() {
+        let (index, socket) = DESCRIPTIONS.take().unwrap();
+        socket.begin(index, Kind::Stream, false);
+        let number = ptr::without_provenance_mut(index as usize);
+        // SAFETY: Zeros are a thread that is none yet; it gets a number, and is joined before this function ends.
+        unsafe {
+            let mut thread = mem::zeroed();
+            let begin = mem::transmute::<Begin, extern "C" fn(*mut c_void) -> *mut c_void>(sleep_on);
+            assert_eq!(libc::pthread_create(&raw mut thread, ptr::null(), begin, number), 0);
+            while socket.waiters().is_empty() {
+                std::thread::yield_now();
+            }
+            assert_eq!(libc::pthread_cancel(thread), 0);
+            let mut result = ptr::null_mut();
+            assert_eq!(libc::pthread_join(thread, &raw mut result), 0);
+            assert_eq!(result, ptr::without_provenance_mut(usize::MAX), "PTHREAD_CANCELED");
+        }
+        assert!(socket.waiters().is_empty());
+        DESCRIPTIONS.give_back(index);
+    }
 }

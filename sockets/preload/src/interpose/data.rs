@@ -69,21 +69,24 @@ fn receives(held: Held, into: &mut [u8], flags: c_int) -> Result<(usize, Option<
 /// # Safety
 /// As read(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn read(fd: c_int, buffer: *mut c_void, count: size_t) -> ssize_t {
-    match table::socket(fd) {
-        Some(held) => {
+pub unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, count: size_t) -> ssize_t {
+    match table::look_up(fd) {
+        Number::Socket(held) => {
             // SAFETY: As the caller says.
             size(unsafe { bytes_mut(buffer, count) }.and_then(|into| receives_bytes(held, into, 0)))
         }
+        // A bell, with a lock in the hand.
         // SAFETY: As the caller says.
-        None => unsafe { original::read(fd, buffer, count) },
+        Number::Internal => kernel::without_cancellation(|| unsafe { original::read(fd, buffer, count) }),
+        // SAFETY: As the caller says.
+        Number::Foreign | Number::Epoll(_) => unsafe { original::read(fd, buffer, count) },
     }
 }
 
 /// # Safety
 /// As read(2); the size of the buffer was known to the compiler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, count: size_t, room: size_t) -> ssize_t {
+pub unsafe extern "C-unwind" fn __read_chk(fd: c_int, buffer: *mut c_void, count: size_t, room: size_t) -> ssize_t {
     if count > room {
         std::process::abort();
     }
@@ -94,13 +97,15 @@ pub unsafe extern "C" fn __read_chk(fd: c_int, buffer: *mut c_void, count: size_
 /// # Safety
 /// As write(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: size_t) -> ssize_t {
+pub unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, count: size_t) -> ssize_t {
     match table::look_up(fd) {
         // SAFETY: As the caller says.
         Number::Socket(held) => size(unsafe { bytes(buffer, count) }.and_then(|bytes| sends(held, bytes, None, 0))),
         // A bell whose listener is gone: the program's handlers know nothing of it.
-        // SAFETY: As the caller says.
-        Number::Internal => kernel::without_sigpipe(|| unsafe { original::write(fd, buffer, count) }),
+        Number::Internal => kernel::without_cancellation(|| {
+            // SAFETY: As the caller says.
+            kernel::without_sigpipe(|| unsafe { original::write(fd, buffer, count) })
+        }),
         // SAFETY: As the caller says.
         Number::Foreign | Number::Epoll(_) => unsafe { original::write(fd, buffer, count) },
     }
@@ -109,7 +114,7 @@ pub unsafe extern "C" fn write(fd: c_int, buffer: *const c_void, count: size_t) 
 /// # Safety
 /// As recv(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: size_t, flags: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn recv(fd: c_int, buffer: *mut c_void, length: size_t, flags: c_int) -> ssize_t {
     match table::socket(fd) {
         Some(held) => {
             // SAFETY: As the caller says.
@@ -123,7 +128,7 @@ pub unsafe extern "C" fn recv(fd: c_int, buffer: *mut c_void, length: size_t, fl
 /// # Safety
 /// As recv(2); the size of the buffer was known to the compiler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __recv_chk(
+pub unsafe extern "C-unwind" fn __recv_chk(
     fd: c_int,
     buffer: *mut c_void,
     length: size_t,
@@ -140,7 +145,7 @@ pub unsafe extern "C" fn __recv_chk(
 /// # Safety
 /// As send(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn send(fd: c_int, buffer: *const c_void, length: size_t, flags: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn send(fd: c_int, buffer: *const c_void, length: size_t, flags: c_int) -> ssize_t {
     match table::socket(fd) {
         // SAFETY: As the caller says.
         Some(held) => size(unsafe { bytes(buffer, length) }.and_then(|bytes| sends(held, bytes, None, flags))),
@@ -152,7 +157,7 @@ pub unsafe extern "C" fn send(fd: c_int, buffer: *const c_void, length: size_t, 
 /// # Safety
 /// As recvfrom(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn recvfrom(
+pub unsafe extern "C-unwind" fn recvfrom(
     fd: c_int,
     buffer: *mut c_void,
     length: size_t,
@@ -185,7 +190,7 @@ pub unsafe extern "C" fn recvfrom(
 /// # Safety
 /// As recvfrom(2); the size of the buffer was known to the compiler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __recvfrom_chk(
+pub unsafe extern "C-unwind" fn __recvfrom_chk(
     fd: c_int,
     buffer: *mut c_void,
     length: size_t,
@@ -204,7 +209,7 @@ pub unsafe extern "C" fn __recvfrom_chk(
 /// # Safety
 /// As sendto(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendto(
+pub unsafe extern "C-unwind" fn sendto(
     fd: c_int,
     buffer: *const c_void,
     length: size_t,
@@ -349,7 +354,7 @@ unsafe fn spread(of: &[iovec], mut from: &[u8]) -> Result<usize, Errno> {
 /// # Safety
 /// As readv(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn readv(fd: c_int, vector: *const iovec, count: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn readv(fd: c_int, vector: *const iovec, count: c_int) -> ssize_t {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         return unsafe { original::readv(fd, vector, count) };
@@ -362,7 +367,7 @@ pub unsafe extern "C" fn readv(fd: c_int, vector: *const iovec, count: c_int) ->
 /// # Safety
 /// As writev(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn writev(fd: c_int, vector: *const iovec, count: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn writev(fd: c_int, vector: *const iovec, count: c_int) -> ssize_t {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         return unsafe { original::writev(fd, vector, count) };
@@ -454,7 +459,7 @@ unsafe fn receive_message(held: Held, message: &mut msghdr, flags: c_int) -> Res
 /// # Safety
 /// As recvmsg(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: c_int) -> ssize_t {
     if let Some(held) = table::socket(fd) {
         // SAFETY: As the caller says.
         let Some(message) = (unsafe { message.as_mut() }) else { return size(Err(Errno::EFAULT)) };
@@ -498,7 +503,7 @@ unsafe fn move_passed(message: *mut msghdr) {
 /// # Safety
 /// As sendmsg(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
+pub unsafe extern "C-unwind" fn sendmsg(fd: c_int, message: *const msghdr, flags: c_int) -> ssize_t {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         if unsafe { message.as_ref() }.is_some_and(|message| unsafe { passes_ours(message) }) {
@@ -542,7 +547,7 @@ unsafe fn passes_ours(message: &msghdr) -> bool {
 /// # Safety
 /// As recvmmsg(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn recvmmsg(
+pub unsafe extern "C-unwind" fn recvmmsg(
     fd: c_int,
     messages: *mut mmsghdr,
     count: c_uint,
@@ -572,7 +577,7 @@ pub unsafe extern "C" fn recvmmsg(
 /// # Safety
 /// As sendmmsg(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn sendmmsg(fd: c_int, messages: *mut mmsghdr, count: c_uint, flags: c_int) -> c_int {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         if unsafe { several(messages, count) }.iter().any(|one| unsafe { passes_ours(&one.msg_hdr) }) {
@@ -610,7 +615,7 @@ unsafe fn several<'a>(messages: *mut mmsghdr, count: c_uint) -> &'a mut [mmsghdr
 /// # Safety
 /// As sendfile(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
+pub unsafe extern "C-unwind" fn sendfile(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
     let Some(held) = table::socket(to) else {
         // SAFETY: As the caller says.
         return unsafe { original::sendfile(to, from, offset, count) };
@@ -622,7 +627,7 @@ pub unsafe extern "C" fn sendfile(to: c_int, from: c_int, offset: *mut off_t, co
 /// # Safety
 /// As sendfile(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
+pub unsafe extern "C-unwind" fn sendfile64(to: c_int, from: c_int, offset: *mut off_t, count: size_t) -> ssize_t {
     // SAFETY: As the caller says; both are one where a file's size has 64 bits.
     unsafe { sendfile(to, from, offset, count) }
 }

@@ -13,7 +13,7 @@ use crate::{descriptors, ioctl, original};
 /// # Safety
 /// As close(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn close(fd: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn close(fd: c_int) -> c_int {
     match table::look_up(fd) {
         // SAFETY: As the caller says.
         Number::Foreign => unsafe { original::close(fd) },
@@ -24,14 +24,14 @@ pub unsafe extern "C" fn close(fd: c_int) -> c_int {
 /// # Safety
 /// As close_range(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn close_range(first: c_uint, last: c_uint, flags: c_int) -> c_int {
     success(descriptors::close_range(first, last, flags))
 }
 
 /// # Safety
 /// As closefrom(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn closefrom(first: c_int) {
+pub unsafe extern "C-unwind" fn closefrom(first: c_int) {
     // It tells no error.
     let _ = descriptors::close_range(first.max(0).unsigned_abs(), c_uint::MAX, 0);
 }
@@ -39,7 +39,7 @@ pub unsafe extern "C" fn closefrom(first: c_int) {
 /// # Safety
 /// As dup(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dup(fd: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn dup(fd: c_int) -> c_int {
     // SAFETY: As the caller says.
     let copy = descriptors::opened(unsafe { original::dup(fd) });
     descriptors::duplicated(fd, copy);
@@ -49,7 +49,7 @@ pub unsafe extern "C" fn dup(fd: c_int) -> c_int {
 /// # Safety
 /// As dup2(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dup2(fd: c_int, to: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn dup2(fd: c_int, to: c_int) -> c_int {
     if let Err(error) = descriptors::before_replacing(fd, to) {
         return success(Err(error));
     }
@@ -64,7 +64,7 @@ pub unsafe extern "C" fn dup2(fd: c_int, to: c_int) -> c_int {
 /// # Safety
 /// As dup3(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
     if fd == to || flags & !libc::O_CLOEXEC != 0 {
         return success(Err(Errno::EINVAL));
     }
@@ -82,7 +82,7 @@ pub unsafe extern "C" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_int {
 /// # Safety
 /// As fcntl(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
+pub unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
     // SAFETY: As the caller says.
     let result = unsafe { original::fcntl(fd, command, argument) };
     match command {
@@ -102,7 +102,7 @@ pub unsafe extern "C" fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> 
 /// # Safety
 /// As fcntl(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
+pub unsafe extern "C-unwind" fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
     // SAFETY: As the caller says; both are one where a file's size has 64 bits.
     unsafe { fcntl(fd, command, argument) }
 }
@@ -112,7 +112,7 @@ pub unsafe extern "C" fn fcntl64(fd: c_int, command: c_int, argument: c_ulong) -
 /// # Safety
 /// As ioctl(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
+pub unsafe extern "C-unwind" fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         return unsafe { original::ioctl(fd, request, argument) };
@@ -173,7 +173,7 @@ unsafe fn configuration(asked: *mut InterfaceConfiguration) -> Result<(), Errno>
 /// # Safety
 /// As pipe2(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
     // SAFETY: As the caller says.
     let result = unsafe { original::pipe2(fds, flags) };
     if result == 0 && Inside::is_here() {
@@ -191,7 +191,7 @@ pub unsafe extern "C" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
 /// # Safety
 /// As eventfd(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn eventfd(count: c_uint, flags: c_int) -> c_int {
     // SAFETY: As the caller says.
     descriptors::opened(unsafe { original::eventfd(count, flags) })
 }
@@ -199,7 +199,7 @@ pub unsafe extern "C" fn eventfd(count: c_uint, flags: c_int) -> c_int {
 /// # Safety
 /// As epoll_create1(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn epoll_create1(flags: c_int) -> c_int {
     // SAFETY: As the caller says.
     epoll::made(unsafe { original::epoll_create1(flags) })
 }
@@ -207,7 +207,7 @@ pub unsafe extern "C" fn epoll_create1(flags: c_int) -> c_int {
 /// # Safety
 /// As epoll_create(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_create(size: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn epoll_create(size: c_int) -> c_int {
     match size {
         // A number that has meant nothing since Linux 2.6.8, but must be one.
         // SAFETY: As the caller says.

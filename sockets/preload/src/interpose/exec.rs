@@ -10,7 +10,7 @@ type Strings = *const *const c_char;
 /// # Safety
 /// As execve(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn execve(path: *const c_char, arguments: Strings, environment: Strings) -> c_int {
+pub unsafe extern "C-unwind" fn execve(path: *const c_char, arguments: Strings, environment: Strings) -> c_int {
     fork::before_exec();
     // SAFETY: As the caller says.
     unsafe { original::execve(path, arguments, environment) }
@@ -19,7 +19,7 @@ pub unsafe extern "C" fn execve(path: *const c_char, arguments: Strings, environ
 /// # Safety
 /// As execv(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn execv(path: *const c_char, arguments: Strings) -> c_int {
+pub unsafe extern "C-unwind" fn execv(path: *const c_char, arguments: Strings) -> c_int {
     fork::before_exec();
     // SAFETY: As the caller says.
     unsafe { original::execv(path, arguments) }
@@ -28,7 +28,7 @@ pub unsafe extern "C" fn execv(path: *const c_char, arguments: Strings) -> c_int
 /// # Safety
 /// As execvp(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn execvp(file: *const c_char, arguments: Strings) -> c_int {
+pub unsafe extern "C-unwind" fn execvp(file: *const c_char, arguments: Strings) -> c_int {
     fork::before_exec();
     // SAFETY: As the caller says.
     unsafe { original::execvp(file, arguments) }
@@ -37,7 +37,7 @@ pub unsafe extern "C" fn execvp(file: *const c_char, arguments: Strings) -> c_in
 /// # Safety
 /// As execvpe(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn execvpe(file: *const c_char, arguments: Strings, environment: Strings) -> c_int {
+pub unsafe extern "C-unwind" fn execvpe(file: *const c_char, arguments: Strings, environment: Strings) -> c_int {
     fork::before_exec();
     // SAFETY: As the caller says.
     unsafe { original::execvpe(file, arguments, environment) }

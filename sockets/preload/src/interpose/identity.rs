@@ -9,7 +9,7 @@ use crate::{original, process};
 /// # Safety
 /// As setuid(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn setuid(user: uid_t) -> c_int {
+pub unsafe extern "C-unwind" fn setuid(user: uid_t) -> c_int {
     process::attach_as_this_user();
     // SAFETY: As the caller says.
     unsafe { original::setuid(user) }
@@ -18,7 +18,7 @@ pub unsafe extern "C" fn setuid(user: uid_t) -> c_int {
 /// # Safety
 /// As seteuid(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn seteuid(user: uid_t) -> c_int {
+pub unsafe extern "C-unwind" fn seteuid(user: uid_t) -> c_int {
     process::attach_as_this_user();
     // SAFETY: As the caller says.
     unsafe { original::seteuid(user) }
@@ -27,7 +27,7 @@ pub unsafe extern "C" fn seteuid(user: uid_t) -> c_int {
 /// # Safety
 /// As setreuid(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn setreuid(real: uid_t, effective: uid_t) -> c_int {
+pub unsafe extern "C-unwind" fn setreuid(real: uid_t, effective: uid_t) -> c_int {
     process::attach_as_this_user();
     // SAFETY: As the caller says.
     unsafe { original::setreuid(real, effective) }
@@ -36,7 +36,7 @@ pub unsafe extern "C" fn setreuid(real: uid_t, effective: uid_t) -> c_int {
 /// # Safety
 /// As setresuid(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn setresuid(real: uid_t, effective: uid_t, saved: uid_t) -> c_int {
+pub unsafe extern "C-unwind" fn setresuid(real: uid_t, effective: uid_t, saved: uid_t) -> c_int {
     process::attach_as_this_user();
     // SAFETY: As the caller says.
     unsafe { original::setresuid(real, effective, saved) }

@@ -3,6 +3,8 @@
 //! Each looks whose descriptor it is about. One of ours goes to the module of its topic, with slices in place of pointers;
 //! anything else goes to libc unchanged. What the caller promises by calling libc's function (a pointer leads to as much
 //! memory as the length says, and nobody else changes it meanwhile) is all that the unsafe code here relies on.
+//!
+//! They are `C-unwind`, and so are libc's: a thread that is canceled while it waits (pthread_cancel(3)) is unwound by libc.
 #![allow(unsafe_code)]
 
 mod data;

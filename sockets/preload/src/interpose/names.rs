@@ -54,7 +54,7 @@ impl Storage {
 /// # Safety
 /// As getifaddrs(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getifaddrs(found: *mut *mut ifaddrs) -> c_int {
+pub unsafe extern "C-unwind" fn getifaddrs(found: *mut *mut ifaddrs) -> c_int {
     let all = match process::with(|process| process.interfaces()) {
         Ok(all) => all,
         Err(error) => return success(Err(error)),
@@ -117,7 +117,7 @@ fn entry(
 /// # Safety
 /// As freeifaddrs(3): `first` came from [`getifaddrs`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn freeifaddrs(first: *mut ifaddrs) {
+pub unsafe extern "C-unwind" fn freeifaddrs(first: *mut ifaddrs) {
     let mut next = first.cast::<Entry>();
     while !next.is_null() {
         // SAFETY: It was leaked as a box above, and is given back once.
@@ -129,7 +129,7 @@ pub unsafe extern "C" fn freeifaddrs(first: *mut ifaddrs) {
 /// # Safety
 /// As if_nametoindex(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn if_nametoindex(name: *const c_char) -> c_uint {
+pub unsafe extern "C-unwind" fn if_nametoindex(name: *const c_char) -> c_uint {
     if name.is_null() {
         return 0;
     }
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn if_nametoindex(name: *const c_char) -> c_uint {
 /// # Safety
 /// As if_nameindex(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn if_nameindex() -> *mut libc::if_nameindex {
+pub unsafe extern "C-unwind" fn if_nameindex() -> *mut libc::if_nameindex {
     let all = match process::with(|process| process.interfaces()) {
         Ok(all) => all,
         Err(error) => {
@@ -164,7 +164,7 @@ pub unsafe extern "C" fn if_nameindex() -> *mut libc::if_nameindex {
 /// # Safety
 /// As if_freenameindex(3): `first` came from [`if_nameindex`].
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn if_freenameindex(first: *mut libc::if_nameindex) {
+pub unsafe extern "C-unwind" fn if_freenameindex(first: *mut libc::if_nameindex) {
     if first.is_null() {
         return;
     }
@@ -182,7 +182,7 @@ pub unsafe extern "C" fn if_freenameindex(first: *mut libc::if_nameindex) {
 /// # Safety
 /// As if_indextoname(3): `name` has room for IF_NAMESIZE bytes.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn if_indextoname(number: c_uint, name: *mut c_char) -> *mut c_char {
+pub unsafe extern "C-unwind" fn if_indextoname(number: c_uint, name: *mut c_char) -> *mut c_char {
     let found = process::with(|process| names::interface_of(process, number).ok_or(Errno::ENXIO));
     match found {
         Ok(found) => {
@@ -207,7 +207,7 @@ pub unsafe extern "C" fn if_indextoname(number: c_uint, name: *mut c_char) -> *m
 /// # Safety
 /// As getaddrinfo(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getaddrinfo(
+pub unsafe extern "C-unwind" fn getaddrinfo(
     node: *const c_char,
     service: *const c_char,
     hints: *const addrinfo,
@@ -243,7 +243,7 @@ fn with_number(text: &str) -> Option<CString> {
 /// # Safety
 /// As getnameinfo(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getnameinfo(
+pub unsafe extern "C-unwind" fn getnameinfo(
     of: *const sockaddr,
     length: socklen_t,
     host: *mut c_char,

@@ -29,7 +29,7 @@ fn counted(result: Result<usize, Errno>) -> c_int {
 /// # Safety
 /// As poll(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -> c_int {
     // SAFETY: As the caller says.
     let polled = unsafe { polled(fds, count) };
     match poll::has_ours(polled) {
@@ -42,7 +42,7 @@ pub unsafe extern "C" fn poll(fds: *mut pollfd, count: nfds_t, timeout: c_int) -
 /// # Safety
 /// As poll(2); the size of the array was known to the compiler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __poll_chk(fds: *mut pollfd, count: nfds_t, timeout: c_int, bytes: size_t) -> c_int {
+pub unsafe extern "C-unwind" fn __poll_chk(fds: *mut pollfd, count: nfds_t, timeout: c_int, bytes: size_t) -> c_int {
     if (count as usize).saturating_mul(size_of::<pollfd>()) > bytes {
         std::process::abort();
     }
@@ -53,7 +53,7 @@ pub unsafe extern "C" fn __poll_chk(fds: *mut pollfd, count: nfds_t, timeout: c_
 /// # Safety
 /// As ppoll(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ppoll(
+pub unsafe extern "C-unwind" fn ppoll(
     fds: *mut pollfd,
     count: nfds_t,
     timeout: *const timespec,
@@ -73,7 +73,7 @@ pub unsafe extern "C" fn ppoll(
 /// # Safety
 /// As ppoll(2); the size of the array was known to the compiler.
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __ppoll_chk(
+pub unsafe extern "C-unwind" fn __ppoll_chk(
     fds: *mut pollfd,
     count: nfds_t,
     timeout: *const timespec,
@@ -102,7 +102,7 @@ unsafe fn sets<'a>(count: c_int, of: [*mut fd_set; 3]) -> (usize, Sets<'a>) {
 /// # Safety
 /// As select(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn select(
+pub unsafe extern "C-unwind" fn select(
     count: c_int,
     read: *mut fd_set,
     write: *mut fd_set,
@@ -148,7 +148,7 @@ pub unsafe extern "C" fn select(
 /// # Safety
 /// As pselect(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn pselect(
+pub unsafe extern "C-unwind" fn pselect(
     count: c_int,
     read: *mut fd_set,
     write: *mut fd_set,
@@ -177,7 +177,7 @@ pub unsafe extern "C" fn pselect(
 /// # Safety
 /// As epoll_ctl(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
+pub unsafe extern "C-unwind" fn epoll_ctl(epoll: c_int, operation: c_int, fd: c_int, event: *mut epoll_event) -> c_int {
     // SAFETY: As the caller says.
     let asked = unsafe { event.as_ref() }.map(|event| (event.events, event.u64));
     match epoll::control(epoll, operation, fd, asked) {
@@ -201,7 +201,12 @@ unsafe fn reported<'a>(events: *mut epoll_event, count: c_int) -> Result<&'a mut
 /// # Safety
 /// As epoll_wait(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_wait(epoll: c_int, events: *mut epoll_event, count: c_int, timeout: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn epoll_wait(
+    epoll: c_int,
+    events: *mut epoll_event,
+    count: c_int,
+    timeout: c_int,
+) -> c_int {
     // SAFETY: As the caller says.
     unsafe { epoll_pwait(epoll, events, count, timeout, std::ptr::null()) }
 }
@@ -209,7 +214,7 @@ pub unsafe extern "C" fn epoll_wait(epoll: c_int, events: *mut epoll_event, coun
 /// # Safety
 /// As epoll_pwait(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_pwait(
+pub unsafe extern "C-unwind" fn epoll_pwait(
     epoll: c_int,
     events: *mut epoll_event,
     count: c_int,
@@ -228,7 +233,7 @@ pub unsafe extern "C" fn epoll_pwait(
 /// # Safety
 /// As epoll_pwait2(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn epoll_pwait2(
+pub unsafe extern "C-unwind" fn epoll_pwait2(
     epoll: c_int,
     events: *mut epoll_event,
     count: c_int,

@@ -60,7 +60,7 @@ fn own_address() -> sighandler_t {
 /// # Safety
 /// As sigaction(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sigaction(signal: c_int, action: *const Action, before: *mut Action) -> c_int {
+pub unsafe extern "C-unwind" fn sigaction(signal: c_int, action: *const Action, before: *mut Action) -> c_int {
     let Some(known) = handler(signal) else {
         // SAFETY: As the caller says.
         return unsafe { original::sigaction(signal, action, before) };
@@ -110,7 +110,7 @@ unsafe fn set(signal: c_int, to: sighandler_t, flags: c_int, mask: &[c_int]) -> 
 /// # Safety
 /// As signal(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn signal(signal: c_int, to: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn signal(signal: c_int, to: sighandler_t) -> sighandler_t {
     let flags = if signals::restarts(signal) { libc::SA_RESTART } else { 0 };
     // SAFETY: As the caller says.
     unsafe { set(signal, to, flags, &[signal]) }
@@ -119,7 +119,7 @@ pub unsafe extern "C" fn signal(signal: c_int, to: sighandler_t) -> sighandler_t
 /// # Safety
 /// As bsd_signal(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bsd_signal(number: c_int, to: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn bsd_signal(number: c_int, to: sighandler_t) -> sighandler_t {
     // SAFETY: As the caller says.
     unsafe { signal(number, to) }
 }
@@ -127,7 +127,7 @@ pub unsafe extern "C" fn bsd_signal(number: c_int, to: sighandler_t) -> sighandl
 /// # Safety
 /// As ssignal(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn ssignal(number: c_int, to: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn ssignal(number: c_int, to: sighandler_t) -> sighandler_t {
     // SAFETY: As the caller says.
     unsafe { signal(number, to) }
 }
@@ -135,7 +135,7 @@ pub unsafe extern "C" fn ssignal(number: c_int, to: sighandler_t) -> sighandler_
 /// # Safety
 /// As sysv_signal(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn sysv_signal(signal: c_int, to: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn sysv_signal(signal: c_int, to: sighandler_t) -> sighandler_t {
     // SAFETY: As the caller says.
     unsafe { set(signal, to, libc::SA_RESETHAND | libc::SA_NODEFER, &[]) }
 }
@@ -145,7 +145,7 @@ pub unsafe extern "C" fn sysv_signal(signal: c_int, to: sighandler_t) -> sighand
 /// # Safety
 /// As sysv_signal(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn __sysv_signal(signal: c_int, to: sighandler_t) -> sighandler_t {
+pub unsafe extern "C-unwind" fn __sysv_signal(signal: c_int, to: sighandler_t) -> sighandler_t {
     // SAFETY: As the caller says.
     unsafe { sysv_signal(signal, to) }
 }
@@ -153,7 +153,7 @@ pub unsafe extern "C" fn __sysv_signal(signal: c_int, to: sighandler_t) -> sigha
 /// # Safety
 /// As siginterrupt(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn siginterrupt(signal: c_int, interrupts: c_int) -> c_int {
     // SAFETY: Zeros are an action.
     let mut action: Action = unsafe { mem::zeroed() };
     // SAFETY: Only asks; `action` may be written.

@@ -15,7 +15,7 @@ use crate::{bind, close, connect, control, descriptors, names, netlink, options,
 /// # Safety
 /// As socket(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> c_int {
     let family = match domain {
         libc::AF_INET => Family::Ipv4,
         libc::AF_INET6 => Family::Ipv6,
@@ -52,7 +52,7 @@ pub unsafe extern "C" fn socket(domain: c_int, kind: c_int, protocol: c_int) -> 
 /// # Safety
 /// As bind(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+pub unsafe extern "C-unwind" fn bind(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         return unsafe { original::bind(fd, address, length) };
@@ -72,7 +72,7 @@ pub unsafe extern "C" fn bind(fd: c_int, address: *const sockaddr, length: sockl
 /// # Safety
 /// As listen(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn listen(fd: c_int, backlog: c_int) -> c_int {
     match table::socket(fd) {
         Some(held) => success(control::listen(held, backlog)),
         // SAFETY: As the caller says.
@@ -83,7 +83,7 @@ pub unsafe extern "C" fn listen(fd: c_int, backlog: c_int) -> c_int {
 /// # Safety
 /// As connect(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
+pub unsafe extern "C-unwind" fn connect(fd: c_int, address: *const sockaddr, length: socklen_t) -> c_int {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         return unsafe { original::connect(fd, address, length) };
@@ -101,7 +101,7 @@ pub unsafe extern "C" fn connect(fd: c_int, address: *const sockaddr, length: so
 /// # Safety
 /// As accept(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+pub unsafe extern "C-unwind" fn accept(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
     if table::socket(fd).is_none() {
         // SAFETY: As the caller says.
         return unsafe { original::accept(fd, address, length) };
@@ -113,7 +113,12 @@ pub unsafe extern "C" fn accept(fd: c_int, address: *mut sockaddr, length: *mut 
 /// # Safety
 /// As accept4(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, length: *mut socklen_t, flags: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn accept4(
+    fd: c_int,
+    address: *mut sockaddr,
+    length: *mut socklen_t,
+    flags: c_int,
+) -> c_int {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         return unsafe { original::accept4(fd, address, length, flags) };
@@ -129,7 +134,7 @@ pub unsafe extern "C" fn accept4(fd: c_int, address: *mut sockaddr, length: *mut
 /// # Safety
 /// As shutdown(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
+pub unsafe extern "C-unwind" fn shutdown(fd: c_int, how: c_int) -> c_int {
     match table::socket(fd) {
         Some(held) => success(close::shutdown(held, how)),
         // SAFETY: As the caller says.
@@ -140,7 +145,7 @@ pub unsafe extern "C" fn shutdown(fd: c_int, how: c_int) -> c_int {
 /// # Safety
 /// As getsockname(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+pub unsafe extern "C-unwind" fn getsockname(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         return unsafe { original::getsockname(fd, address, length) };
@@ -159,7 +164,7 @@ pub unsafe extern "C" fn getsockname(fd: c_int, address: *mut sockaddr, length: 
 /// # Safety
 /// As getpeername(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
+pub unsafe extern "C-unwind" fn getpeername(fd: c_int, address: *mut sockaddr, length: *mut socklen_t) -> c_int {
     let Some(held) = table::socket(fd) else {
         // SAFETY: As the caller says.
         return unsafe { original::getpeername(fd, address, length) };
@@ -174,7 +179,7 @@ pub unsafe extern "C" fn getpeername(fd: c_int, address: *mut sockaddr, length: 
 /// # Safety
 /// As setsockopt(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn setsockopt(
+pub unsafe extern "C-unwind" fn setsockopt(
     fd: c_int,
     level: c_int,
     name: c_int,
@@ -195,7 +200,7 @@ pub unsafe extern "C" fn setsockopt(
 /// # Safety
 /// As getsockopt(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn getsockopt(
+pub unsafe extern "C-unwind" fn getsockopt(
     fd: c_int,
     level: c_int,
     name: c_int,

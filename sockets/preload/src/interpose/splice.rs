@@ -13,7 +13,7 @@ use crate::{log, original, table};
 /// # Safety
 /// As splice(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn splice(
+pub unsafe extern "C-unwind" fn splice(
     from: c_int,
     offset: *mut off64_t,
     to: c_int,
@@ -34,7 +34,7 @@ pub unsafe extern "C" fn splice(
 /// # Safety
 /// As tee(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn tee(from: c_int, to: c_int, count: size_t, flags: c_uint) -> ssize_t {
+pub unsafe extern "C-unwind" fn tee(from: c_int, to: c_int, count: size_t, flags: c_uint) -> ssize_t {
     if table::socket(from).is_some() || table::socket(to).is_some() {
         log::not_covered("tee");
         return size(Err(Errno::EINVAL));
@@ -48,7 +48,7 @@ pub unsafe extern "C" fn tee(from: c_int, to: c_int, count: size_t, flags: c_uin
 /// # Safety
 /// As vmsplice(2).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn vmsplice(fd: c_int, vector: *const iovec, count: size_t, flags: c_uint) -> ssize_t {
+pub unsafe extern "C-unwind" fn vmsplice(fd: c_int, vector: *const iovec, count: size_t, flags: c_uint) -> ssize_t {
     if table::socket(fd).is_some() {
         log::not_covered("vmsplice");
         return size(Err(Errno::EBADF));

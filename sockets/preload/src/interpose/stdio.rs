@@ -56,7 +56,7 @@ unsafe extern "C" fn close(cookie: *mut c_void) -> c_int {
 /// # Safety
 /// As fdopen(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
+pub unsafe extern "C-unwind" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
     if table::socket(fd).is_none() {
         // SAFETY: As the caller says.
         return unsafe { original::fdopen(fd, mode) };
@@ -74,7 +74,7 @@ pub unsafe extern "C" fn fdopen(fd: c_int, mode: *const c_char) -> *mut FILE {
 /// # Safety
 /// As fileno(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fileno(stream: *mut FILE) -> c_int {
+pub unsafe extern "C-unwind" fn fileno(stream: *mut FILE) -> c_int {
     if COUNT.load(Ordering::Relaxed) > 0 {
         let streams = lock::take(&STREAMS);
         if let Some((_, fd)) = streams.iter().find(|(of, _)| *of == stream.addr()) {
@@ -88,7 +88,7 @@ pub unsafe extern "C" fn fileno(stream: *mut FILE) -> c_int {
 /// # Safety
 /// As fileno_unlocked(3).
 #[unsafe(no_mangle)]
-pub unsafe extern "C" fn fileno_unlocked(stream: *mut FILE) -> c_int {
+pub unsafe extern "C-unwind" fn fileno_unlocked(stream: *mut FILE) -> c_int {
     // SAFETY: As the caller says.
     unsafe { fileno(stream) }
 }

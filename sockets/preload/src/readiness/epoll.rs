@@ -123,6 +123,11 @@ impl EpollSet {
         lock::take(&self.state)
     }
 
+    /// A thread that poll or select had told it of has ended.
+    pub fn forget_thread(&self, bell: RawFd) {
+        self.hot().waiters.remove_thread(bell);
+    }
+
     /// Whoever has this lock takes no other one.
     pub(super) fn hot(&self) -> Taken<'_, Hot> {
         lock::take(&self.hot)
