@@ -63,6 +63,15 @@ impl Channel {
         })
     }
 
+    /// The same, but the peer sleeps on: more follows, and [`notify`](Self::notify) behind the last wakes it once. One that
+    /// is woken by the first of many deals with that one alone.
+    pub fn add_record_parts(&mut self, parts: &[&[u8]]) -> Result<bool, ChannelError> {
+        self.in_turn(|channel| {
+            channel.check_writable()?;
+            Ok(channel.tx.write_record_parts(parts)?)
+        })
+    }
+
     /// Reads a record and wakes the peer if it waits for room. `false`: none now, or the end.
     #[inline]
     pub fn read_record(&mut self, into: &mut Vec<u8>) -> Result<bool, ChannelError> {

@@ -220,7 +220,7 @@ impl Connections {
         }
     }
 
-    /// Does what a core wants of a datagram socket.
+    /// Does what a core wants of a datagram socket. What it sends leaves with [`end_burst`](Self::end_burst).
     pub fn datagram(&mut self, reactor: &mut Reactor, socket: DatagramSocket, command: DatagramCommand) {
         let library = &mut self.library;
         match command {
@@ -230,6 +230,11 @@ impl Connections {
             DatagramCommand::Leave { group, interface } => self.datagrams.leave(library, socket, group, interface),
             DatagramCommand::Send(message) => self.datagrams.send(library, reactor, socket, message),
         }
+    }
+
+    /// Behind the last of several commands: what was sent leaves.
+    pub fn end_burst(&mut self) {
+        self.library.end_burst();
     }
 
     /// What happened to the datagram sockets. Call until `None` in every turn of the loop, after [`poll`](Self::poll).

@@ -123,11 +123,12 @@ impl Datagrams {
         }
     }
 
-    /// Sends a datagram. One that cannot be sent is lost; the library counts those that it drops.
+    /// Sends a datagram, in a burst of the library's. One that cannot be sent is lost; the library counts those that it
+    /// drops.
     pub fn send(&self, library: &mut Library, reactor: &mut Reactor, socket: DatagramSocket, message: ProcessMessage) {
         let Some(Socket { id: Some(id), state: State::Bound, .. }) = self.sockets.get(&socket) else { return };
         let destination = message.addresses.destination;
-        if let Err(error) = library.send_to(reactor, *id, message) {
+        if let Err(error) = library.send_in_burst(reactor, *id, message) {
             log::debug!("datagram to {destination}: {error}");
         }
     }

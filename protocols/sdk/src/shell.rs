@@ -302,6 +302,7 @@ impl<C: ProtocolCore> Shell<C> {
                 Output::Log { level, text } => log::log!(level, "{text}"),
             }
         }
+        self.connections.end_burst();
     }
 
     /// The router is ready: connections may be opened, and datagrams sent.

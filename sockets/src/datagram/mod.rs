@@ -29,7 +29,7 @@ mod peers;
 mod receive;
 mod send;
 
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::num::NonZeroU16;
@@ -139,6 +139,8 @@ pub(crate) struct Datagrams {
     /// Channels that rang and were not read until they were empty.
     hot: HashMap<Criteria, VecDeque<Token>, BySocket>,
     drops: [u64; DatagramDrop::COUNT],
+    /// Sockets with datagrams of a burst that the stack was not woken for yet, and how many bytes of them.
+    unrung: BTreeMap<SocketId, usize>,
     /// Counts what could change where a datagram goes or whom it is for.
     revision: u64,
 }

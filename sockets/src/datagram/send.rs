@@ -26,6 +26,16 @@ use crate::socket::SocketId;
 use crate::vrfib::{Hit, Local};
 
 const UDP_HEADER: usize = 8;
+/// Bytes of a burst after which the stack is woken before the burst is over: a quarter of what a ring grows to.
+const MAX_UNRUNG: usize = 64 * 1024;
+
+/// When the stack is woken by a datagram.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Bell {
+    Now,
+    /// By [`Library::end_burst`].
+    Later,
+}
 
 /// Where a socket's last datagram went, and all that the next one to the same receiver needs: no look-up, and a header
 /// that is encoded. Of datagrams that hit and are for one process.
@@ -67,7 +77,7 @@ impl Library {
             return Ok(());
         }
         let header = self.header(id, to)?;
-        let Some((Sent { header, place }, hit)) = self.send_header(reactor, id, header, payload)? else {
+        let Some((Sent { header, place }, hit)) = self.send_header(reactor, id, header, payload, Bell::Now)? else {
             return Ok(());
         };
         let (traffic, revision) = (self.traffic.place(&hit.interface), self.datagrams.revision);
@@ -85,7 +95,31 @@ impl Library {
     pub fn send_to(&mut self, reactor: &mut Reactor, id: SocketId, message: ProcessMessage) -> Result<(), SocketError> {
         self.apply_news(reactor);
         let (header, payload) = message.into_parts();
-        self.send_header(reactor, id, header, &payload).map(drop)
+        self.send_header(reactor, id, header, &payload, Bell::Now).map(drop)
+    }
+
+    /// The same for one of several that go out together: the stack is woken once for all, by
+    /// [`end_burst`](Self::end_burst), which has to follow.
+    pub fn send_in_burst(
+        &mut self,
+        reactor: &mut Reactor,
+        id: SocketId,
+        message: ProcessMessage,
+    ) -> Result<(), SocketError> {
+        self.apply_news(reactor);
+        let (header, payload) = message.into_parts();
+        self.send_header(reactor, id, header, &payload, Bell::Later).map(drop)
+    }
+
+    /// Wakes the stack for what [`send_in_burst`](Self::send_in_burst) sent.
+    pub fn end_burst(&mut self) {
+        for (id, _) in std::mem::take(&mut self.datagrams.unrung) {
+            // A socket that was closed meanwhile has no channel; one whose stack is gone hears of it by its bell.
+            let channel = self.datagrams.sockets.get_mut(&id).and_then(super::DatagramSocket::channel);
+            if let Some(Err(error)) = channel.map(Channel::notify) {
+                log::debug!("a burst of datagrams: {error}");
+            }
+        }
     }
 
     /// Sends the way that the socket's last datagram went; `false`: that is not known to be the way of this one.
@@ -119,6 +153,7 @@ impl Library {
         id: SocketId,
         mut header: DatagramHeader,
         payload: &[u8],
+        bell: Bell,
     ) -> Result<Option<(Sent, Hit)>, SocketError> {
         let socket = self.datagrams.hot(id)?;
         if let Some(error) = socket.error.take() {
@@ -177,7 +212,7 @@ impl Library {
             }
         };
         if hits.is_empty() {
-            return self.send_to_server(id, &header, payload).map(|()| None);
+            return self.send_to_server(id, &header, payload, bell).map(|()| None);
         }
         let mut sent = None;
         for hit in &hits {
@@ -191,10 +226,27 @@ impl Library {
     }
 
     /// A miss.
-    fn send_to_server(&mut self, id: SocketId, header: &DatagramHeader, payload: &[u8]) -> Result<(), SocketError> {
+    fn send_to_server(
+        &mut self,
+        id: SocketId,
+        header: &DatagramHeader,
+        payload: &[u8],
+        bell: Bell,
+    ) -> Result<(), SocketError> {
         let header = header.encode().map_err(|_| SocketError::InvalidArgument)?;
         let channel = self.datagrams.hot(id)?.channel().ok_or(SocketError::NetworkDown)?;
-        match write(channel, &header, payload) {
+        let written = match bell {
+            Bell::Now => write(channel, &header, payload),
+            Bell::Later => outcome(channel.add_record_parts(&[header.as_bytes(), payload])),
+        };
+        if bell == Bell::Later {
+            let unrung = self.datagrams.unrung.entry(id).or_default();
+            *unrung += payload.len();
+            if *unrung > MAX_UNRUNG || written == Err(DatagramDrop::RingFull) {
+                self.end_burst();
+            }
+        }
+        match written {
             Ok(()) => Ok(()),
             // Its reader finds out too, and asks the next stack.
             Err(DatagramDrop::PeerGone) => Err(SocketError::NetworkDown),

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::num::NonZeroU16;
+use std::os::fd::AsFd;
 
 use ipc::{Criteria, Family, InterfaceName, IpProtocol};
 use sockets::{DatagramDrop, LibraryEvent, ProcessMessage, SocketError, SocketId, SocketKind};
@@ -108,6 +109,33 @@ fn a_miss_goes_to_the_stack_and_what_the_stack_brings_is_received() {
     assert_eq!(receive(&mut red, client), Some(answer));
     assert_eq!(red.library.receive_from(&mut red.reactor, client), Err(SocketError::NetworkUnreachable));
     assert_eq!(receive(&mut red, client), None);
+}
+
+#[test]
+fn the_stack_is_woken_once_for_a_burst_and_behind_its_last_datagram() {
+    let (mut router, mut red, mut blue, client, _) = two();
+    router.run(&mut [&mut red, &mut blue]);
+    let bell = |router: &mut Router| nix::unistd::read(router.datagrams[0].1.as_fd(), &mut [0; 64]).ok();
+    while bell(&mut router).is_some() {}
+    assert!(router.datagrams[0].1.arm_read().unwrap(), "the stack sleeps");
+    let payloads: [&[u8]; 3] = [b"first", b"second", b"third"];
+    for payload in payloads {
+        let message = ProcessMessage::to(at("203.0.113.1:9"), payload);
+        red.library.send_in_burst(&mut red.reactor, client, message).unwrap();
+        assert_eq!(bell(&mut router), None, "more is to come");
+    }
+    red.library.end_burst();
+    assert_eq!(bell(&mut router), Some(1));
+    assert_eq!(payloads.map(|_| sent(&mut router, 0).payload.to_vec()), payloads);
+    red.library.end_burst();
+    assert_eq!(bell(&mut router), None, "there is nothing to wake for");
+    // A burst that is long wakes it before its end.
+    assert!(router.datagrams[0].1.arm_read().unwrap());
+    for _ in 0..80 {
+        let message = ProcessMessage::to(at("203.0.113.1:9"), [0; 1024]);
+        red.library.send_in_burst(&mut red.reactor, client, message).unwrap();
+    }
+    assert_eq!(bell(&mut router), Some(1));
 }
 
 #[test]
