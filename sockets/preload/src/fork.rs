@@ -8,8 +8,9 @@ use std::cell::RefCell;
 use std::sync::Once;
 
 use nix::errno::Errno;
-use sockets::Stream;
+use sockets::{SocketError, Stream};
 
+use crate::control::Phase;
 use crate::description::{Description, Waiters};
 use crate::lock::{Guard, Taken};
 use crate::process::{self, Process, State};
@@ -132,6 +133,24 @@ impl Process {
         })?;
         let closed = std::mem::take(&mut self.closed_early);
         self.close_all(&closed);
+        self.end_opening();
         Ok(())
+    }
+
+    /// What connected at the fork is the parent's alone. The child is told so as of a connection that was broken, and may
+    /// connect anew.
+    fn end_opening(&mut self) {
+        let mut ended = Vec::new();
+        for control in self.controls.values_mut() {
+            if let Phase::Opening(socket) = control.phase {
+                (control.phase, control.error) = (Phase::Idle, Some(SocketError::ConnectionReset));
+                ended.push(socket);
+            }
+        }
+        if !ended.is_empty() {
+            log::warn!("fork while a connect is in progress: the child's is ECONNRESET, the parent's goes on");
+        }
+        ended.iter().for_each(|socket| _ = self.by_socket.remove(socket));
+        self.close_all(&ended);
     }
 }

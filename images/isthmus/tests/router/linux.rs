@@ -52,6 +52,47 @@ fn options_take_and_tell_what_they_do_on_linux() {
     is_as_on_linux("options_take_and_tell_what_they_do_on_linux", "options");
 }
 
+/// Forks while a connect waits for a listener whose backlog is full; prints what parent and child see of it.
+const FORKED_OPENING: &str = "
+import errno, os, select, socket
+listener = socket.socket()
+listener.bind(('127.0.0.1', 0))
+listener.listen(1)
+def connect(one):
+    return errno.errorcode.get(one.connect_ex(listener.getsockname()), 'ok')
+def is_writable(one, patience):
+    return len(select.select([], [one], [], patience)[1])
+opening = []
+while not opening or is_writable(opening[-1], 0.5):
+    opening.append(socket.socket())
+    opening[-1].setblocking(False)
+    connect(opening[-1])
+last = opening[-1]
+child = os.fork()
+if child == 0:
+    error = is_writable(last, 5) and last.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+    print('child', errno.errorcode.get(error, error), connect(last), connect(last), flush=True)
+    os._exit(0)
+print('child', os.waitpid(child, 0)[1])
+print('parent', connect(last))
+for _ in opening:
+    select.select([listener], [], [], 10)
+    listener.accept()
+print('parent', is_writable(last, 10), last.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), last.send(b'x'))
+";
+
+#[test]
+fn a_connect_in_progress_at_a_fork_is_broken_in_the_child_and_goes_on_in_the_parent() {
+    if !has("a_connect_in_progress_at_a_fork", &["python3"]) {
+        return;
+    }
+    let router = Router::up("linux-opening", TWO_VRS);
+    let output = program(&router, "red", &["timeout", "60", "python3", "-c", FORKED_OPENING]).output().unwrap();
+    let wanted = "child ECONNRESET EINPROGRESS EALREADY\nchild 0\nparent EALREADY\nparent 1 0 1\n";
+    assert_eq!(String::from_utf8_lossy(&output.stdout), wanted, "{}", stderr(&output));
+    assert_eq!(stderr(&output).matches("fork while a connect is in progress").count(), 1, "{}", stderr(&output));
+}
+
 const FORKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/forked_datagrams.py");
 
 /// Two VRs that are joined, and two of their ports by a cable.
