@@ -18,7 +18,7 @@ use crate::description::{Description, Direction, Held, Kind};
 use crate::process::{self, Listener, Process};
 use crate::signals::Watch;
 use crate::table::{self, DESCRIPTIONS};
-use crate::{datagram, kernel, netlink, wait};
+use crate::{datagram, descriptors, kernel, netlink, wait};
 
 /// Most connections that may wait to be accepted, whatever is asked for (`net.core.somaxconn`).
 const MOST_BACKLOG: i32 = 4096;
@@ -179,7 +179,7 @@ pub fn any(family: Family) -> IpAddr {
 pub fn create(family: Family, kind: Kind, raw: Option<ipc::IpProtocol>, flags: i32) -> Result<RawFd, Errno> {
     // Attached before the number is taken: what the library opens for itself must not get it.
     process::with(|_| Ok(()))?;
-    let fd = kernel::placeholder(flags)?;
+    let fd = descriptors::placeholder(flags)?;
     let entered = enter(fd, kind, flags & libc::SOCK_NONBLOCK != 0, |process, index, _| {
         let mut control = Control::new(family);
         if kind == Kind::Datagram {
@@ -199,7 +199,7 @@ pub fn create(family: Family, kind: Kind, raw: Option<ipc::IpProtocol>, flags: i
 /// A socket of rtnetlink.
 pub fn create_netlink(flags: i32) -> Result<RawFd, Errno> {
     process::with(|_| Ok(()))?;
-    let fd = kernel::placeholder(flags)?;
+    let fd = descriptors::placeholder(flags)?;
     let entered = enter(fd, Kind::Netlink, flags & libc::SOCK_NONBLOCK != 0, |process, index, _| {
         process.controls.insert(index, Control::new(Family::Ipv4));
         netlink::create(index);
@@ -414,7 +414,7 @@ pub fn accept(held: Held, flags: i32) -> Result<(RawFd, SocketAddr), Errno> {
         return Err(Errno::EOPNOTSUPP);
     }
     // The number first: without one the connection stays where it is.
-    let fd = kernel::placeholder(flags)?;
+    let fd = descriptors::placeholder(flags)?;
     let accepted = match held.is_nonblocking(0) {
         true => process::with(|process| accept_one(process, held, fd, flags)?.ok_or(Errno::EAGAIN)),
         false => wait_for(held, held.deadline(Direction::Receive), |process| accept_one(process, held, fd, flags)),

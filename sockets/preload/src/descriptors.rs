@@ -2,7 +2,7 @@
 
 use std::os::fd::RawFd;
 use std::process;
-use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 
@@ -17,6 +17,10 @@ static LOWEST_INTERNAL: AtomicI32 = AtomicI32::new(i32::MAX);
 const HIGHEST_BASE: u64 = 60_000;
 /// How many more descriptors than before a process may have.
 const OWN: u64 = 65_536;
+
+/// The program's own soft limit, and what it was raised to.
+static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
+static RAISED: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The process that this memory belongs to.
 static OWNER: AtomicU32 = AtomicU32::new(0);
@@ -37,12 +41,30 @@ pub fn is_in_parents_memory() -> bool {
 pub fn make_room() {
     own_memory();
     let (soft, hard) = kernel::descriptor_limits();
+    if soft == RAISED.load(Ordering::Relaxed) {
+        // By the parent, for this child too.
+        return;
+    }
     let raised = soft.saturating_add(OWN).min(hard);
     if raised > soft {
         kernel::set_descriptor_limit(raised, hard);
+        LIMIT.store(soft, Ordering::Relaxed);
+        RAISED.store(raised, Ordering::Relaxed);
     }
     let base = if raised > soft { soft.min(HIGHEST_BASE) } else { soft.saturating_sub(soft / 4).min(HIGHEST_BASE) };
     LOWEST_INTERNAL.store(i32::try_from(base).unwrap_or(i32::MAX), Ordering::Relaxed);
+}
+
+/// A number for a socket of the program's, which has its limit as if it had not been raised.
+pub fn placeholder(flags: i32) -> Result<RawFd, Errno> {
+    let fd = kernel::placeholder(flags)?;
+    let is_beyond = u64::try_from(fd).is_ok_and(|number| number >= LIMIT.load(Ordering::Relaxed));
+    // A limit that the program has set since is the kernel's to keep.
+    if is_beyond && kernel::descriptor_limits().0 == RAISED.load(Ordering::Relaxed) {
+        kernel::close(fd)?;
+        return Err(Errno::EMFILE);
+    }
+    Ok(fd)
 }
 
 /// A descriptor that was just opened: one of this library's own is moved up and marked.
