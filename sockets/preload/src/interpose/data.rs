@@ -70,16 +70,26 @@ fn receives(held: Held, into: &mut [u8], flags: c_int) -> Result<(usize, Option<
 /// As read(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn read(fd: c_int, buffer: *mut c_void, count: size_t) -> ssize_t {
-    match table::look_up(fd) {
-        Number::Socket(held) => {
+    match table::socket(fd) {
+        Some(held) => {
             // SAFETY: As the caller says.
             size(unsafe { bytes_mut(buffer, count) }.and_then(|into| receives_bytes(held, into, 0)))
         }
+        // SAFETY: As the caller says.
+        None => unsafe { read_other(fd, buffer, count) },
+    }
+}
+
+/// # Safety
+/// As read(2).
+#[inline(never)]
+unsafe fn read_other(fd: c_int, buffer: *mut c_void, count: size_t) -> ssize_t {
+    match table::look_up(fd) {
         // A bell, with a lock in the hand.
         // SAFETY: As the caller says.
         Number::Internal => kernel::without_cancellation(|| unsafe { original::read(fd, buffer, count) }),
         // SAFETY: As the caller says.
-        Number::Foreign | Number::Epoll(_) => unsafe { original::read(fd, buffer, count) },
+        Number::Foreign | Number::Socket(_) | Number::Epoll(_) => unsafe { original::read(fd, buffer, count) },
     }
 }
 
@@ -101,14 +111,24 @@ pub unsafe extern "C-unwind" fn write(fd: c_int, buffer: *const c_void, count: s
     match table::look_up(fd) {
         // SAFETY: As the caller says.
         Number::Socket(held) => size(unsafe { bytes(buffer, count) }.and_then(|bytes| sends(held, bytes, None, 0))),
-        // A bell whose listener is gone: the program's handlers know nothing of it.
-        Number::Internal => kernel::without_cancellation(|| {
-            // SAFETY: As the caller says.
-            kernel::without_sigpipe(|| unsafe { original::write(fd, buffer, count) })
-        }),
+        // SAFETY: As the caller says.
+        Number::Internal => unsafe { ring(fd, buffer, count) },
         // SAFETY: As the caller says.
         Number::Foreign | Number::Epoll(_) => unsafe { original::write(fd, buffer, count) },
     }
+}
+
+/// Rings a bell, with a lock in the hand. Of one whose listener is gone the program's handlers know nothing.
+///
+/// # Safety
+/// As write(2).
+#[cold]
+#[inline(never)]
+unsafe fn ring(bell: c_int, buffer: *const c_void, count: size_t) -> ssize_t {
+    kernel::without_cancellation(|| {
+        // SAFETY: As the caller says.
+        kernel::without_sigpipe(|| unsafe { original::write(bell, buffer, count) })
+    })
 }
 
 /// # Safety
