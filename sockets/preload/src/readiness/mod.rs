@@ -24,23 +24,32 @@ pub enum Look {
     Arm,
 }
 
+/// Nothing but that it is closed.
+const CLOSED: Readiness = Readiness { readable: true, writable: true, read_closed: true, hung_up: true, failed: true };
+
 /// What a socket allows.
+#[inline]
 fn look_at(held: Held, how: Look) -> Readiness {
-    let closed = Readiness { readable: true, writable: true, read_closed: true, hung_up: true, failed: true };
-    if held.kind() == Kind::Netlink {
-        return Readiness { readable: netlink::is_readable(held), writable: true, ..Readiness::default() };
-    }
     if held.kind() == Kind::Stream {
-        let Ok(mut stream) = held.lock() else { return closed };
+        let Ok(mut stream) = held.lock() else { return CLOSED };
         if let Some(stream) = stream.as_mut() {
             let seen = stream.glance();
             return if how == Look::Glance { seen } else { stream.readiness() };
         }
     }
-    if let Some(calm) = held.description().calm() {
-        return if held.check().is_ok() { calm } else { closed };
+    match held.description().calm() {
+        Some(calm) if held.check().is_ok() => calm,
+        _ => ask_process(held),
     }
-    process::with(|process| process.readiness(held.index())).unwrap_or(closed)
+}
+
+/// The same for what is no connection, and is not calm.
+#[cold]
+fn ask_process(held: Held) -> Readiness {
+    if held.kind() == Kind::Netlink {
+        return Readiness { readable: netlink::is_readable(held), writable: true, ..Readiness::default() };
+    }
+    process::with(|process| process.readiness(held.index())).unwrap_or(CLOSED)
 }
 
 /// As poll(2) says it.

@@ -37,44 +37,44 @@ pub fn has_ours(count: usize, sets: &Sets<'_>) -> bool {
     (0..count).filter(asked).any(|fd| i32::try_from(fd).is_ok_and(|fd| poll::watched(fd).is_some()))
 }
 
-/// Words of a set of the usual size (FD_SETSIZE is 1024).
-const USUAL_WORDS: usize = 1024 / WORD_BITS;
-
-/// Looks once, where all that is waited for is ours: most calls of a busy program find something, and need no list of
-/// descriptors. `None`: to be looked at thoroughly.
+/// Looks once, where all that is waited for is ours and stands in one word of the sets: most calls of a busy program find
+/// something, and need no list of descriptors. `None`: to be looked at thoroughly.
 pub fn glance(count: usize, sets: &mut Sets<'_>) -> Option<usize> {
-    let mut stays = [[0u64; USUAL_WORDS]; 3];
-    let mut found = 0;
-    for word in 0..count.div_ceil(WORD_BITS) {
-        let asked = |set: &Option<&mut [u64]>| set.as_deref().and_then(|set| set.get(word)).copied().unwrap_or(0);
-        let words = [asked(&sets[0]), asked(&sets[1]), asked(&sets[2])];
-        let mut left = words[0] | words[1] | words[2];
-        while left != 0 {
-            let bit = left.trailing_zeros() as usize;
-            left &= left - 1;
-            let fd = word * WORD_BITS + bit;
-            if fd >= count {
-                break;
-            }
-            let Number::Socket(held) = table::look_up(i32::try_from(fd).ok()?) else { return None };
-            let seen = poll_events(look_at(held, Look::Glance));
-            for ((stay, asked), kept) in stays.iter_mut().zip(words).zip(KEPT) {
-                if asked & (1 << bit) != 0 && seen & kept != 0 {
-                    *stay.get_mut(word)? |= 1 << bit;
-                    found += 1;
-                }
-            }
+    let (at, asked) = only_word(count, sets)?;
+    let (mut left, mut stay) = (asked[0] | asked[1] | asked[2], [0; 3]);
+    while left != 0 {
+        let bit = left & left.wrapping_neg();
+        left ^= bit;
+        let fd = at * WORD_BITS + bit.trailing_zeros() as usize;
+        let Number::Socket(held) = table::look_up(i32::try_from(fd).ok()?) else { return None };
+        let seen = poll_events(look_at(held, Look::Glance));
+        for ((stay, asked), kept) in stay.iter_mut().zip(asked).zip(KEPT) {
+            *stay |= if seen & kept != 0 { asked & bit } else { 0 };
         }
     }
-    if found == 0 {
+    if stay == [0; 3] {
         return None;
     }
-    for (set, stay) in sets.iter_mut().zip(stays) {
-        if let Some(set) = set {
-            set.iter_mut().zip(stay).for_each(|(word, stay)| *word = stay);
+    for (set, stay) in sets.iter_mut().zip(stay) {
+        if let Some(word) = set.as_deref_mut().and_then(|set| set.get_mut(at)) {
+            *word = stay;
         }
     }
-    Some(found)
+    Some(stay.iter().map(|word| word.count_ones() as usize).sum())
+}
+
+/// The word with the bits that are set, and where it stands, if there is only one.
+fn only_word(count: usize, sets: &Sets<'_>) -> Option<(usize, [u64; 3])> {
+    let mut only = None;
+    for at in 0..count.div_ceil(WORD_BITS) {
+        let within = u64::MAX >> WORD_BITS.saturating_sub(count - at * WORD_BITS);
+        let words =
+            sets.each_ref().map(|set| set.as_deref().and_then(|set| set.get(at)).copied().unwrap_or(0) & within);
+        if words != [0; 3] && only.replace((at, words)).is_some() {
+            return None;
+        }
+    }
+    only
 }
 
 /// Waits for descriptors: how many bits stay.
