@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 
 use indexmap::IndexMap;
 use ipc::channel::Channel;
-use ipc::queue::{Arrival, Queue};
+use ipc::queue::Queue;
 use ipc::reactor::{Event, Reactor};
 use ipc::{Criteria, Pathname};
 use mio::Token;
@@ -182,16 +182,8 @@ impl Library {
         }
         let Some(FamilyQueue { queue, .. }) = self.queues.get_mut(&criteria) else { return false };
         match queue.take() {
-            Ok(Some(Arrival { pathname, channel, peer, terms })) => {
-                match criteria {
-                    Criteria::Udp(..) | Criteria::Raw(..) => {
-                        self.datagram_incoming(reactor, criteria, channel, &peer, &terms);
-                        self.left_backlog(reactor, pathname);
-                    }
-                    Criteria::Tcp(..) | Criteria::Osi(_) => {
-                        self.incoming(reactor, (criteria, pathname), channel, &peer, &terms);
-                    }
-                }
+            Ok(Some(arrival)) => {
+                self.arrived(reactor, criteria, arrival);
                 true
             }
             Ok(None) => false,

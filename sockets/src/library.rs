@@ -8,6 +8,7 @@ use ipc::channel::Channel;
 use ipc::link::LinkEvent;
 use ipc::message::Schema;
 use ipc::protocol::{Identity, Ticket};
+use ipc::queue::Arrival;
 use ipc::reactor::{Event, Reactor};
 use ipc::service::{ClientEvent, ServiceClient};
 use ipc::terms::Salt;
@@ -220,15 +221,7 @@ impl Library {
             }) => {
                 // Its opener may have been told of an address that lies in this process's ring.
                 self.apply_updates(reactor);
-                match criteria {
-                    Criteria::Udp(..) | Criteria::Raw(..) => {
-                        self.datagram_incoming(reactor, criteria, channel, &peer, &terms);
-                        self.left_backlog(reactor, pathname);
-                    }
-                    Criteria::Tcp(..) | Criteria::Osi(_) => {
-                        self.incoming(reactor, (criteria, pathname), channel, &peer, &terms);
-                    }
-                }
+                self.arrived(reactor, criteria, Arrival { pathname, channel, peer, terms });
             }
             Event::Link(LinkEvent::Done { ticket }) if self.queueing.remove(&ticket) => {}
             Event::Link(_) => return Some(event),

@@ -7,6 +7,7 @@ use std::num::NonZeroU16;
 
 use ipc::channel::Channel;
 use ipc::protocol::Identity;
+use ipc::queue::Arrival;
 use ipc::reactor::Reactor;
 use ipc::{Criteria, Family, InterfaceName, Pathname, VrId};
 use stack_api::socket::{Addresses, SocketError, SocketRequest};
@@ -263,8 +264,22 @@ impl Library {
         }
     }
 
-    /// Somebody opened an endpoint of this process: the library of a peer, or the socket server.
-    pub(crate) fn incoming(
+    /// Somebody opened an endpoint of this process, on its link or in a queue of its family: the library of a peer, or
+    /// the socket server.
+    pub(crate) fn arrived(&mut self, reactor: &mut Reactor, criteria: Criteria, arrival: Arrival) {
+        let Arrival { pathname, channel, peer, terms } = arrival;
+        match criteria {
+            Criteria::Udp(..) | Criteria::Raw(..) => {
+                self.datagram_incoming(reactor, criteria, channel, &peer, &terms);
+                self.left_backlog(reactor, pathname);
+            }
+            Criteria::Tcp(..) | Criteria::Osi(_) => {
+                self.incoming(reactor, (criteria, pathname), channel, &peer, &terms);
+            }
+        }
+    }
+
+    fn incoming(
         &mut self,
         reactor: &mut Reactor,
         (criteria, came_by): (Criteria, Pathname),

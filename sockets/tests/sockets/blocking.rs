@@ -7,10 +7,20 @@ use std::time::Duration;
 
 use ipc::IpProtocol;
 use mio::{Events, Interest, Poll, Token};
-use sockets::blocking::{Process, UdpSocket};
+use sockets::blocking::{Process, TcpStream, UdpSocket};
 use sockets::{Options, Shutdown, SocketError};
 
 use crate::harness::{Router, at};
+
+/// Until the server listens this is a miss, and the stack of this test refuses.
+fn connect(process: &Process, to: &str) -> TcpStream {
+    loop {
+        match process.connect(at(to)) {
+            Ok(connection) => return connection,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
+        }
+    }
+}
 
 #[test]
 fn a_megabyte_is_echoed_between_two_programs_that_wait() {
@@ -31,13 +41,7 @@ fn a_megabyte_is_echoed_between_two_programs_that_wait() {
     });
     let client = thread::spawn(move || {
         let process = Process::new(red).unwrap();
-        let mut connection = loop {
-            match process.connect(at("10.0.0.2:7")) {
-                Ok(connection) => break connection,
-                // Until the server listens this is a miss, and the stack of this test refuses.
-                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
-            }
-        };
+        let mut connection = connect(&process, "10.0.0.2:7");
         let sent: Vec<u8> = (0..1 << 20).map(|n: u32| n.to_le_bytes()[1]).collect();
         let mut got = vec![0; sent.len()];
         for (sent, got) in sent.chunks(100_000).zip(got.chunks_mut(100_000)) {
@@ -169,12 +173,7 @@ fn a_mio_loop_waits_for_sockets_that_do_not() {
     });
     let client = thread::spawn(move || {
         let process = Process::new(red).unwrap();
-        let mut connection = loop {
-            match process.connect(at("10.0.0.2:7")) {
-                Ok(connection) => break connection,
-                Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
-            }
-        };
+        let mut connection = connect(&process, "10.0.0.2:7");
         connection.set_read_timeout(Some(Duration::from_millis(1)));
         assert_eq!(connection.read(&mut [0; 1]).unwrap_err().kind(), ErrorKind::WouldBlock);
         let raw = process.raw(IpProtocol::OSPF).unwrap();

@@ -47,15 +47,6 @@ fn answer(router: &mut Router, socket: usize, reply: &DatagramReply) {
     write_record(&mut router.datagrams[socket].1, &postcard::to_stdvec(reply).unwrap());
 }
 
-fn asked(router: &mut Router, socket: usize) -> Vec<DatagramRequest> {
-    let channel = &mut router.datagrams[socket].1;
-    let (mut record, mut requests) = (Vec::new(), Vec::new());
-    while channel.read_record(&mut record).unwrap() {
-        requests.push(postcard::from_bytes(&record).unwrap());
-    }
-    requests
-}
-
 fn path(local: &str, peer: &str) -> DatagramReply {
     DatagramReply::Connected(Ok(DatagramPath { local: Some(at(local).ip()), peer: Some(at(peer)) }))
 }
@@ -66,7 +57,7 @@ fn connected() -> (Router, Process, Process, SocketId, SocketId) {
     let peer: SocketAddr = at("10.0.0.2:53");
     red.library.connect_datagram(&mut red.reactor, client, Some(peer)).unwrap();
     router.run(&mut [&mut red, &mut blue]);
-    assert_eq!(asked(&mut router, 0), [DatagramRequest::Connect(Some(peer))]);
+    assert_eq!(router.asked(0), [DatagramRequest::Connect(Some(peer))]);
     answer(&mut router, 0, &path("10.0.0.1:0", "10.0.0.2:53"));
     router.run(&mut [&mut red, &mut blue]);
     assert_eq!(red.take_events(), [LibraryEvent::Connected { socket: client }]);
@@ -116,7 +107,7 @@ fn a_peer_without_a_way_leaves_the_socket_without_a_peer() {
     router.run(&mut [&mut red, &mut blue]);
     assert_eq!(red.take_events(), [LibraryEvent::Listening { listener: client }], "it was bound on the way");
     let socket = router.datagrams.len() - 1;
-    assert_eq!(asked(&mut router, socket), [DatagramRequest::Connect(Some(at("192.0.2.9:53")))]);
+    assert_eq!(router.asked(socket), [DatagramRequest::Connect(Some(at("192.0.2.9:53")))]);
     answer(&mut router, socket, &DatagramReply::Connected(Err(SocketError::NetworkUnreachable)));
     router.run(&mut [&mut red, &mut blue]);
     let failed = LibraryEvent::ConnectFailed { socket: client, error: SocketError::NetworkUnreachable };
@@ -138,7 +129,7 @@ fn a_new_stack_is_told_the_peer_and_the_process_nothing() {
     router.run(&mut [&mut red, &mut blue]);
     red.take_events();
     let again = (0..router.datagrams.len()).find(|socket| {
-        let requests = asked(&mut router, *socket);
+        let requests = router.asked(*socket);
         requests.contains(&DatagramRequest::Connect(Some(at("10.0.0.2:53"))))
     });
     answer(&mut router, again.expect("asked again"), &path("10.0.0.1:0", "10.0.0.2:53"));
@@ -160,7 +151,7 @@ fn a_message_says_what_the_sockets_options_say_and_a_receiver_sees_it() {
     assert_eq!(message.addresses.destination, at("10.0.0.2:53"));
     let to_group = red.library.message(client, Some(at("224.0.0.9:53")), *b"x").unwrap();
     assert_eq!(to_group.ttl, 5);
-    assert_eq!(asked(&mut router, 0), [DatagramRequest::SetOptions(options)]);
+    assert_eq!(router.asked(0), [DatagramRequest::SetOptions(options)]);
 }
 
 #[test]
@@ -175,11 +166,11 @@ fn a_group_is_reached_by_the_options_interface_and_loops_through_the_stack_on_a_
     let multicast_interface = Some(InterfaceName::new("vr2").unwrap());
     let options = Options { multicast_interface, multicast_loop: true, ..Options::default() };
     red.library.set_options(client, options).unwrap();
-    asked(&mut router, 0);
+    router.asked(0);
     send(&mut red, client, Some("224.0.0.9:53"), b"x").unwrap();
     router.run(&mut [&mut red, &mut blue]);
     assert_eq!(payload(&mut blue, server).unwrap(), b"x");
-    let [DatagramRequest::Loop(message)] = &asked(&mut router, 0)[..] else { panic!("no loop") };
+    let [DatagramRequest::Loop(message)] = &router.asked(0)[..] else { panic!("no loop") };
     assert_eq!(message.addresses.destination, group);
 }
 

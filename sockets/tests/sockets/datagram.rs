@@ -47,16 +47,6 @@ fn two() -> (Router, Process, Process, SocketId, SocketId) {
     (router, red, blue, client, server)
 }
 
-/// What the stack was asked on a datagram socket's channel.
-fn asked(router: &mut Router, socket: usize) -> Vec<DatagramRequest> {
-    let channel = &mut router.datagrams[socket].1;
-    let (mut record, mut requests) = (Vec::new(), Vec::new());
-    while channel.read_record(&mut record).unwrap() {
-        requests.push(postcard::from_bytes(&record).unwrap());
-    }
-    requests
-}
-
 /// The datagram that a socket has given to the stack.
 fn sent(router: &mut Router, socket: usize) -> ProcessMessage {
     let mut record = Vec::new();
@@ -83,7 +73,7 @@ fn a_hit_reaches_the_peers_process_with_ttl_and_tos_as_sent_and_is_answered() {
     router.run(&mut [&mut red, &mut blue]);
     let answer = receive(&mut red, client).unwrap();
     assert_eq!((answer.addresses.source, &answer.payload[..]), (at("10.0.0.2:53"), &b"answer"[..]));
-    assert_eq!((asked(&mut router, 0), asked(&mut router, 1)), (vec![], vec![]), "the stack saw nothing");
+    assert_eq!((router.asked(0), router.asked(1)), (vec![], vec![]), "the stack saw nothing");
 
     blue.take_events();
     send(&mut red, client, "10.0.0.2:53", &[7; 60_000]).unwrap();
@@ -174,7 +164,7 @@ fn a_hello_reaches_every_process_that_joined_and_no_other() {
         assert_eq!((message.addresses.destination, message.interface), (at("224.0.0.5:0"), Some(interface("vr1"))));
     }
     assert_eq!(receive(&mut third, not_joined), None);
-    assert_eq!(asked(&mut router, 0), [], "the stack was not needed");
+    assert_eq!(router.asked(0), [], "the stack was not needed");
 
     blue.library.leave(to[0], ALL_SPF_ROUTERS, &interface("vr1")).unwrap();
     red.library.send_to(&mut red.reactor, from, hello).unwrap();
@@ -278,7 +268,7 @@ fn a_new_stack_gets_the_port_and_the_groups_again() {
     assert!(ports.contains(&stack_api::datagram::DatagramProtocol::Udp { port: 40_000 }), "{ports:?}");
     let index = ports.iter().position(|p| *p == stack_api::datagram::DatagramProtocol::Udp { port: 40_000 }).unwrap();
     let join = DatagramRequest::Join { group: ALL_SPF_ROUTERS, interface: interface("vr2") };
-    assert_eq!(asked(&mut router, index), [join]);
+    assert_eq!(router.asked(index), [join]);
 }
 
 #[test]

@@ -17,7 +17,7 @@ use ipc::terms::{Clause, admit};
 use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, ServiceName, VrId, VrName, fd};
 use sockets::{Accepted, Destination, Library, LibraryEvent, Received, SocketId, SocketKind};
 use stack_api::Terms;
-use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply};
+use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest};
 use stack_api::socket::{Connect, ConnectResult, SocketError, SocketReply, SocketRequest};
 use vr_api::manager::{InterVrInterface, LibraryRequest, LibraryUpdate, Membership, VrFibEntry, VrFibUpdate};
 
@@ -99,6 +99,16 @@ impl Router {
             cancelled: Vec::new(),
             joins: None,
         }
+    }
+
+    /// What the stack was asked on the channel of the datagram socket that was bound as number `socket`.
+    pub fn asked(&mut self, socket: usize) -> Vec<DatagramRequest> {
+        let channel = &mut self.datagrams[socket].1;
+        let (mut record, mut requests) = (Vec::new(), Vec::new());
+        while channel.read_record(&mut record).unwrap() {
+            requests.push(postcard::from_bytes(&record).unwrap());
+        }
+        requests
     }
 
     /// Starts a process of VR `vr`; its library has asked for its services, nobody has answered.
