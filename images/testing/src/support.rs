@@ -42,6 +42,14 @@ pub fn executable() -> PathBuf {
 /// Two VRs that are joined, without routing processes.
 pub const JOINED: &str = include_str!("../../isthmus/src/bench/joined.conf");
 
+/// Two VRs that are joined, beside the [`CABLE`]: 10.0.0.0/31 leads over the channel, 10.1.0.0/31 through the stack.
+pub const BOTH_WAYS: &str = concat!(
+    include_str!("../../isthmus/src/bench/cable.conf"),
+    include_str!("../../isthmus/src/bench/joined.conf"),
+    "vr red\n assign port 0/0/0\n interface Port0/0/0\n  ipv4 address 10.1.0.0/31\n !\n!\n",
+    "vr blue\n assign port 0/0/1\n interface Port0/0/1\n  ipv4 address 10.1.0.1/31\n !\n!\n"
+);
+
 /// A router, stopped when it is dropped.
 #[derive(Debug)]
 pub struct Router {

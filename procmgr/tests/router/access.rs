@@ -16,7 +16,7 @@ use ipc::queue::Queue;
 use ipc::{Pathname, Pid, VrId};
 use nix::sys::signal::{Signal, kill};
 
-use crate::scene::{Router, answer, name};
+use crate::scene::{Router, answer, done, name, refusal};
 
 const CLASSES: [&str; 3] = [
     "hall : role service",
@@ -147,18 +147,6 @@ fn open(link: &mut Link, pathname: &Pathname) -> &'static str {
     };
     assert!(matches!(answer(link), LinkEvent::Done { ticket } if ticket == mark));
     found
-}
-
-fn refusal(link: &mut Link) -> Refusal {
-    match answer(link) {
-        LinkEvent::Refused { refusal, .. } => refusal,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn done(link: &mut Link) {
-    let said = answer(link);
-    assert!(matches!(said, LinkEvent::Done { .. }), "{said:?}");
 }
 
 #[test]

@@ -6,24 +6,12 @@ use ipc::protocol::{Answer, ChannelRow, Generation, Question, Refusal};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::scene::{Router, answer, ask, name};
+use crate::scene::{Router, answer, ask, done, name, refusal};
 
 const MANAGER: &str = "manager manage : role manager / SOCKET / vr 1 red / vr 2 blue / join 1 2";
 
 fn pathname(text: &str) -> Pathname {
     text.parse().unwrap()
-}
-
-fn refused(link: &mut Link) -> Refusal {
-    match answer(link) {
-        LinkEvent::Refused { refusal, .. } => refusal,
-        other => panic!("{other:?}"),
-    }
-}
-
-fn done(link: &mut Link) {
-    let said = answer(link);
-    assert!(matches!(said, LinkEvent::Done { .. }), "{said:?}");
 }
 
 /// Channels of a pathname: other tests of this process have theirs.
@@ -78,21 +66,21 @@ fn who_is_not_joined_may_not_open_and_who_is_not_the_owner_may_not_publish() {
     assert_eq!(router.order(&format!("endpoint {endpoint} 8")), "done");
     assert_eq!(router.order("separate 1 2"), "done");
     red.open(&endpoint, None, b"").unwrap();
-    assert_eq!(refused(&mut red), Refusal::Access { pathname: endpoint.clone(), caller: red.identity().vr });
+    assert_eq!(refusal(&mut red), Refusal::Access { pathname: endpoint.clone(), caller: red.identity().vr });
     red.open(&pathname("/2/rib"), None, b"").unwrap();
-    assert!(matches!(refused(&mut red), Refusal::Access { .. }));
+    assert!(matches!(refusal(&mut red), Refusal::Access { .. }));
 
     blue.publish(name("something")).unwrap();
     done(&mut blue);
     assert_eq!(router.order("vr 2 blue idle"), "done");
     blue.publish(name("idle")).unwrap();
-    assert_eq!(refused(&mut blue), Refusal::NotPermitted(blue.identity().clone()), "that name is the class's");
+    assert_eq!(refusal(&mut blue), Refusal::NotPermitted(blue.identity().clone()), "that name is the class's");
     assert!(router.order("endpoint /2/1/ipv4/tcp/179 8").ends_with("no such process"));
     assert!(router.order(&format!("endpoint {endpoint} 8")).contains("done"));
     assert_eq!(router.order(&format!("withdraw {endpoint}")), "done");
     assert_eq!(router.order(&format!("withdraw {endpoint}")), "done", "its process may have been faster");
     blue.open(&endpoint, None, b"").unwrap();
-    assert_eq!(refused(&mut blue), Refusal::NotPublished(endpoint));
+    assert_eq!(refusal(&mut blue), Refusal::NotPublished(endpoint));
 }
 
 #[test]
@@ -133,7 +121,7 @@ fn an_endpoint_that_its_process_withdrew_is_refused_from_then_on() {
         assert!(matches!(answer(&mut blue), LinkEvent::Incoming { .. }));
         blue.withdraw(endpoint.clone()).unwrap();
         red.open(&endpoint, None, b"").unwrap();
-        assert_eq!(refused(&mut red), Refusal::NotPublished(endpoint.clone()));
+        assert_eq!(refusal(&mut red), Refusal::NotPublished(endpoint.clone()));
     }
 }
 
@@ -149,7 +137,7 @@ fn what_an_attached_process_published_goes_with_it() {
     assert!(matches!(answer(&mut red), LinkEvent::Opened { .. }));
     red.open(&endpoint, None, b"").unwrap();
     drop(blue);
-    assert_eq!(refused(&mut red), Refusal::NotPublished(endpoint), "the open that waited for the backlog ends");
+    assert_eq!(refusal(&mut red), Refusal::NotPublished(endpoint), "the open that waited for the backlog ends");
     assert!(router.process("blue/server").is_none());
     let Answer::Publications(rows) = router.ask(Question::Publications).remove(0) else { panic!("another answer") };
     assert_eq!(rows, []);
@@ -209,11 +197,11 @@ fn only_those_who_may_ask_and_order() {
     let (mut router, _) = Router::up(&[MANAGER]);
     let mut red = router.attach(Some("red"), "client");
     red.ask(Question::Shutdown).unwrap();
-    assert_eq!(refused(&mut red), Refusal::NotPermitted(red.identity().clone()));
+    assert_eq!(refusal(&mut red), Refusal::NotPermitted(red.identity().clone()));
     red.manage(ipc::protocol::Order::RemoveVr { vr: ipc::VrId(1) }).unwrap();
-    assert_eq!(refused(&mut red), Refusal::NotPermitted(red.identity().clone()));
+    assert_eq!(refusal(&mut red), Refusal::NotPermitted(red.identity().clone()));
     let operator = router.operator();
     operator.manage(ipc::protocol::Order::RemoveVr { vr: ipc::VrId(1) }).unwrap();
-    assert_eq!(refused(operator), Refusal::NotPermitted(operator.identity().clone()));
+    assert_eq!(refusal(operator), Refusal::NotPermitted(operator.identity().clone()));
     assert!(!ask(operator, Question::Processes).is_empty());
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use ipc::ServiceName;
 use ipc::link::{Link, LinkEvent};
-use ipc::protocol::{Answer, LogLine, ProcessRow, Question};
+use ipc::protocol::{Answer, LogLine, ProcessRow, Question, Refusal};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
@@ -189,6 +189,20 @@ pub fn answer(link: &mut Link) -> LinkEvent {
             other => return other,
         }
     }
+}
+
+/// A refusal comes next; why.
+pub fn refusal(link: &mut Link) -> Refusal {
+    match answer(link) {
+        LinkEvent::Refused { refusal, .. } => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// Word that a request was carried out comes next.
+pub fn done(link: &mut Link) {
+    let said = answer(link);
+    assert!(matches!(said, LinkEvent::Done { .. }), "{said:?}");
 }
 
 pub fn name(text: &str) -> ServiceName {

@@ -18,35 +18,13 @@ use nix::unistd::Pid;
 use sockets::Shutdown;
 use sockets::blocking::{Process, TcpStream};
 
-use testing::support::{CABLE, Router, stop};
+use testing::support::{BOTH_WAYS, Router, stop};
 
 /// Control socket of the router, for the program that plays the server.
 const SERVER: &str = "ISTHMUS_TEST_SERVER";
 
 /// Set for the one whose children accept, and that accepts nothing itself.
 const PREFORK: &str = "ISTHMUS_TEST_PREFORK";
-
-/// Two VRs that are joined, beside the [`CABLE`].
-const CONFIG: &str = "
-connect red blue
-!
-vr red
- interface blue
-  ipv4 address 10.0.0.0/31
- !
- interface Port0/0/0
-  ipv4 address 10.1.0.0/31
- !
-!
-vr blue
- interface red
-  ipv4 address 10.0.0.1/31
- !
- interface Port0/0/1
-  ipv4 address 10.1.0.1/31
- !
-!
-";
 
 /// Blue over the channel, and over the cable.
 const WAYS: [&str; 2] = ["10.0.0.1:7000", "10.1.0.1:7000"];
@@ -79,7 +57,7 @@ fn main() -> ExitCode {
     let filter = std::env::args().skip(1).find(|argument| !argument.starts_with('-')).unwrap_or_default();
     let wanted: Vec<_> = CASES.iter().filter(|(name, _)| name.contains(&filter)).collect();
     println!("\nrunning {} tests", wanted.len());
-    let router = Router::up("fork", &[CABLE, CONFIG].concat());
+    let router = Router::up("fork", BOTH_WAYS);
     let _server = Server::start(&router);
     let red = join(&router.control_socket(), "red");
     let failed = wanted.iter().filter(|(name, case)| {

@@ -6,19 +6,11 @@ use std::time::Duration;
 use sockets::{LibraryEvent, Received, SocketError};
 
 use crate::program::{Program, connect, until};
-use crate::support::{CABLE, Router, sum};
+use crate::support::{BOTH_WAYS, Router, sum};
 
-/// Two VRs that are joined, beside the [`CABLE`]; routes from loopback to loopback are added by the test.
-const TWO_WAYS: &str = "
-connect red blue
-!
+/// From loopback to loopback, beside [`BOTH_WAYS`].
+const LOOPBACKS: &str = "
 vr red
- interface blue
-  ipv4 address 10.0.0.0/31
- !
- interface Port0/0/0
-  ipv4 address 10.1.0.0/31
- !
  interface Loopback0
   ipv4 address 192.0.2.1/32
  !
@@ -29,12 +21,6 @@ vr red
  !
 !
 vr blue
- interface red
-  ipv4 address 10.0.0.1/31
- !
- interface Port0/0/1
-  ipv4 address 10.1.0.1/31
- !
  interface Loopback0
   ipv4 address 192.0.2.2/32
  !
@@ -62,7 +48,7 @@ fn until_lost(red: &mut Program, blue: &mut Program, lost: bool) {
 
 #[test]
 fn a_channel_stands_while_any_route_leads_to_the_peer_and_stands_still_when_none_does() {
-    let router = Router::up("routes", &[CABLE, TWO_WAYS].concat());
+    let router = Router::up("routes", &[BOTH_WAYS, LOOPBACKS].concat());
     router.wait_for_row("show route", &[("vr", "red"), ("prefix", "192.0.2.2/32"), ("protocol", "static")]);
     router.wait_for_row("show route", &[("vr", "blue"), ("prefix", "192.0.2.1/32"), ("protocol", "static")]);
     let (mut red, mut blue) = (Program::attach(&router, "red"), Program::attach(&router, "blue"));

@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use testing::preload::{has, program};
-use testing::support::{CABLE, Router, TWO_VRS, stderr};
+use testing::support::{BOTH_WAYS, Router, TWO_VRS, stderr};
 
 use crate::preload::seen;
 
@@ -95,27 +95,6 @@ fn a_connect_in_progress_at_a_fork_is_broken_in_the_child_and_goes_on_in_the_par
 
 const FORKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/forked_datagrams.py");
 
-/// Two VRs that are joined, and two of their ports by a cable.
-const BOTH_WAYS: &str = "
-connect red blue
-vr red
- interface blue
-  ipv4 address 10.0.0.0/31
- !
- interface Port0/0/0
-  ipv4 address 10.1.0.0/31
- !
-!
-vr blue
- interface red
-  ipv4 address 10.0.0.1/31
- !
- interface Port0/0/1
-  ipv4 address 10.1.0.1/31
- !
-!
-";
-
 #[test]
 fn a_forked_child_goes_on_with_its_parents_udp_socket() {
     if !has("a_forked_child_goes_on_with_its_parents_udp_socket", &["python3"]) {
@@ -129,7 +108,7 @@ fn a_forked_child_goes_on_with_its_parents_udp_socket() {
     });
     let [server, client] = on_linux;
     let on_linux = seen(server, client);
-    let router = Router::up("linux-forked", &[CABLE, BOTH_WAYS].concat());
+    let router = Router::up("linux-forked", BOTH_WAYS);
     for address in ["10.0.0.1", "10.1.0.1"] {
         let server = program(&router, "blue", &["python3", FORKED, "serve", &port]);
         let client = program(&router, "red", &["python3", FORKED, "ask", address, &port]);

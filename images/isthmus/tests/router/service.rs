@@ -21,18 +21,24 @@ fn settings(section: &str) -> BTreeMap<&'static str, &'static str> {
     lines.take_while(|line| !line.starts_with('[')).filter_map(|line| line.split_once('=')).collect()
 }
 
-#[test]
-fn a_service_manager_hears_when_the_router_is_up_and_when_it_stops() {
-    let router = Router::new("service");
-    let file = router.write("router.conf", TWO_VRS);
+/// A service manager's `NOTIFY_SOCKET`, and what it is told next.
+fn notify_socket(router: &Router) -> (PathBuf, impl Fn() -> String) {
     let path = router.folder().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let said = || {
+    let said = move || {
         let mut buffer = [0; 200];
         let length = socket.recv(&mut buffer).unwrap();
         String::from_utf8(buffer[..length].to_vec()).unwrap()
     };
+    (path, said)
+}
+
+#[test]
+fn a_service_manager_hears_when_the_router_is_up_and_when_it_stops() {
+    let router = Router::new("service");
+    let file = router.write("router.conf", TWO_VRS);
+    let (path, said) = notify_socket(&router);
     let mut up = router.command(["up".as_ref(), file.as_os_str(), "--name".as_ref(), "service".as_ref()]);
     let mut procmgr = up.env("NOTIFY_SOCKET", &path).stdout(std::process::Stdio::null()).spawn().unwrap();
     assert_eq!(said(), "READY=1\nSTATUS=router service: 8 processes");
@@ -47,22 +53,15 @@ fn a_service_manager_hears_when_the_router_is_up_and_when_it_stops() {
 fn a_service_manager_that_watches_hears_again_and_again_that_procmgr_works() {
     let router = Router::new("watched");
     let file = router.write("router.conf", "hostname watched\n");
-    let path = router.folder().join("notify");
-    let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(PATIENCE)).unwrap();
-    let said = || {
-        let mut buffer = [0; 200];
-        let length = socket.recv(&mut buffer).unwrap();
-        String::from_utf8(buffer[..length].to_vec()).unwrap()
-    };
+    let (path, said) = notify_socket(&router);
     let mut up = router.command(["up".as_ref(), file.as_os_str(), "--name".as_ref(), "watched".as_ref()]);
     up.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "20000").stdout(std::process::Stdio::null());
     let mut procmgr = up.spawn().unwrap();
-    let starting = std::iter::repeat_with(said).find(|text| text != "WATCHDOG=1").unwrap();
+    let starting = std::iter::repeat_with(&said).find(|text| text != "WATCHDOG=1").unwrap();
     assert!(starting.starts_with("READY=1\n"), "{starting}");
     assert_eq!([said(), said(), said()], ["WATCHDOG=1"; 3]);
     kill(Pid::from_raw(procmgr.id() as i32), Signal::SIGTERM).unwrap();
-    let stopping = std::iter::repeat_with(said).find(|text| text != "WATCHDOG=1").unwrap();
+    let stopping = std::iter::repeat_with(&said).find(|text| text != "WATCHDOG=1").unwrap();
     assert_eq!(stopping, "STOPPING=1");
     assert_eq!(procmgr.wait().unwrap().code(), Some(0));
 }
