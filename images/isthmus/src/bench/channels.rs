@@ -76,8 +76,7 @@ type Values = BTreeMap<(&'static str, &'static str), Vec<f64>>;
 /// Runs the benchmark.
 pub fn measure(quick: bool) -> Result<Report> {
     let effort = if quick { QUICK } else { FULL };
-    let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
-    super::interrupt::remove_when_interrupted(folder.path())?;
+    let folder = super::interrupt::own_folder()?;
     let cpus = machine::own_cpus()?;
     let most = SIZES.into_iter().take(effort.sizes).map(|(connections, _)| connections).max().unwrap_or(0);
     let room = raise_descriptor_limit(most)?;

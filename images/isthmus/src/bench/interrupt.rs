@@ -7,10 +7,18 @@ use std::thread;
 use anyhow::{Context, Result};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 
-/// On the first signal that asks this process to end, ends its children, removes `folder` and does so. To be called
+/// A folder for a benchmark, which is removed when it is dropped, and also when the benchmark is interrupted. To be called
 /// before any other thread is started.
-pub fn remove_when_interrupted(folder: &Path) -> Result<()> {
+pub fn own_folder() -> Result<TempDir> {
+    let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
+    remove_when_interrupted(folder.path())?;
+    Ok(folder)
+}
+
+/// On the first signal that asks this process to end, ends its children, removes `folder` and does so.
+fn remove_when_interrupted(folder: &Path) -> Result<()> {
     let mut mask = SigSet::empty();
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
         mask.add(signal);

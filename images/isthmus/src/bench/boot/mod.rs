@@ -70,8 +70,7 @@ type Values = BTreeMap<(&'static str, &'static str), Vec<f64>>;
 /// Runs the benchmark.
 pub fn measure(quick: bool) -> Result<Report> {
     let rounds = if quick { QUICK } else { FULL };
-    let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
-    super::interrupt::remove_when_interrupted(folder.path())?;
+    let folder = super::interrupt::own_folder()?;
     let cores = machine::own_cpus()?.len();
     let kernel = kernel()?;
     let mut subjects = vec![own_image(&kernel, &folder.path().join(ISTHMUS))?];

@@ -13,11 +13,11 @@ mod player;
 mod ring;
 pub mod wire;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 use self::peers::Kind;
 use self::wire::Subject;
-use super::interrupt::remove_when_interrupted;
+use super::interrupt::own_folder;
 use super::report::{Better, Report, Unit};
 
 /// The benchmark's name.
@@ -55,8 +55,7 @@ pub fn measure(quick: bool) -> Result<Report> {
     let rounds = if quick { 2 } else { 9 };
     let cores = super::machine::own_cpus()?.len();
     let mut report = Report { bench: NAME, cores, rounds, rows: Vec::new(), ratios: Vec::new() };
-    let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
-    remove_when_interrupted(folder.path())?;
+    let folder = own_folder()?;
     for (routers, spf, lsa) in SIZES.into_iter().filter(|(routers, ..)| !quick || *routers <= 1000) {
         let found = core::calculate(routers, rounds)?;
         report.row(spf, ISTHMUS, Unit::Seconds, &found.calculation, "");

@@ -25,7 +25,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 
 use self::case::{
     BOUND, CACHE_LINE, CASES, CPU_PER_GIB, Case, Kind, LARGE, MEMCPY, Placement, RTT_P50, RTT_P99, SYSTEM_CALLS_WANTED,
@@ -69,8 +69,7 @@ type Values = BTreeMap<(&'static str, &'static str), Vec<f64>>;
 /// Runs the benchmark.
 pub fn measure(quick: bool) -> Result<Report> {
     let effort = if quick { QUICK } else { FULL };
-    let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
-    super::interrupt::remove_when_interrupted(folder.path())?;
+    let folder = super::interrupt::own_folder()?;
     let cpus = machine::own_cpus()?;
     let mut field = Field::prepare(folder.path())?;
     for _ in 0..effort.rounds {

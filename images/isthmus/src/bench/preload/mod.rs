@@ -114,8 +114,7 @@ const fn sockperf(name: &'static str, [server, client]: Sides, wanted: f64) -> C
 /// Runs the benchmark.
 pub fn measure(quick: bool) -> Result<Report> {
     let (rounds, seconds) = if quick { (1, "1") } else { (5, "3") };
-    let folder = tempfile::Builder::new().prefix("isthmus-bench-").tempdir().context("a folder for the benchmark")?;
-    super::interrupt::remove_when_interrupted(folder.path())?;
+    let folder = super::interrupt::own_folder()?;
     let router = OwnRouter::start(folder.path(), ROUTER, JOINED, Kept::Nothing)?;
     let cores = machine::own_cpus()?.len();
     let mut report = Report { bench: NAME, cores, rounds, rows: Vec::new(), ratios: Vec::new() };
