@@ -26,7 +26,7 @@ use sockets::SPIN;
 
 use super::Look;
 use super::item::{Item, Watched};
-use super::nested::HeldSet;
+use super::nested::{HeldSet, Seen};
 use crate::description::{Waiter, Waiters};
 use crate::lock::{self, Taken};
 use crate::signals::Watch;
@@ -237,6 +237,20 @@ impl EpollSet {
         }
     }
 
+    /// Whether a hot item, which is about to be asked, may have something to say. As a set of its own it was `seen` before.
+    pub(super) fn may_speak(&'static self, state: &mut State, fd: RawFd, seen: Option<Seen>) -> bool {
+        if seen.is_none() {
+            // First, so that what happens from here on makes it hot again.
+            self.hot().items.remove(&fd);
+        }
+        let Some(item) = state.items.get(&fd) else { return false };
+        if !item.watched.is_open() {
+            self.remove(state, fd);
+            return false;
+        }
+        !item.spent
+    }
+
     /// Looks at the hot items; fills in what they have to say.
     fn collect(&'static self, events: &mut [epoll_event], how: Look) -> Result<usize, Errno> {
         let nested = self.look_at_nested(how);
@@ -251,18 +265,10 @@ impl EpollSet {
                 continue;
             };
             let seen = nested.get(&fd).copied();
-            if seen.is_none() {
-                // First, so that what happens from here on makes it hot again.
-                self.hot().items.remove(&fd);
+            if !self.may_speak(state, fd, seen) {
+                continue;
             }
             let Some(item) = state.items.get_mut(&fd) else { continue };
-            if !item.watched.is_open() {
-                self.remove(state, fd);
-                continue;
-            }
-            if item.spent {
-                continue;
-            }
             state.turn = fd + 1;
             let said = item.take(how, seen);
             if said != 0 {

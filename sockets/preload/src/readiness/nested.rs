@@ -110,17 +110,10 @@ impl EpollSet {
         let mut is_readable = false;
         for fd in hot {
             let seen = nested.get(&fd).copied();
-            if seen.is_none() {
-                self.hot().items.remove(&fd);
+            if !self.may_speak(state, fd, seen) {
+                continue;
             }
             let Some(item) = state.items.get_mut(&fd) else { continue };
-            if !item.watched.is_open() {
-                self.remove(state, fd);
-                continue;
-            }
-            if item.spent {
-                continue;
-            }
             let (said, is_news) = item.peek(how, seen);
             is_readable |= said != 0;
             state.edges += u64::from(is_news);
