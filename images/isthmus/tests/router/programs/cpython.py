@@ -5,7 +5,8 @@
 A test that stands still is killed and said to hang; those after it go on in another process. Nothing here needs the
 Internet: CPython's resource "network" is off. Environment: ONLY names a test to be played alone, TRACEBACK has the
 tracebacks of those that fail on standard error; CLIENT_VR has the client halves of `test_socket` played in another VR
-(`halves.py`), and no other tests; HOSTS are then addresses of the two VRs.
+(`halves.py`), and no other tests; RELAY_VR has each connection of a test go by way of another VR (`relay.py`), and a test
+that makes none is said to stand `apart`. HOSTS are then addresses of the two VRs.
 """
 
 import importlib
@@ -21,11 +22,16 @@ PATIENCE = 30
 
 
 class Lines(unittest.TestResult):
-    """Says each result as it comes."""
+    """Says each result as it comes. `line`: to the relay, if there is one."""
+
+    def __init__(self, line=None):
+        super().__init__()
+        self.line = line
 
     def startTest(self, test):
         super().startTest(test)
         self.said = {}
+        self.crossings = self.line and self.line.crossings
         say("begin", test.id())
 
     def note(self, test, word, why=""):
@@ -67,6 +73,8 @@ class Lines(unittest.TestResult):
 
     def stopTest(self, test):
         word = next((word for word in ("failed", "skipped", "ok") if word in self.said), "ok")
+        if word == "ok" and self.line and self.line.crossings == self.crossings:
+            word = "apart"
         say("end", word, self.said.get(word, ""))
         super().stopTest(test)
 
@@ -89,7 +97,12 @@ def play(module, after):
 
     support.use_resources = []
     support.verbose = 0
-    client_vr = os.environ.get("CLIENT_VR")
+    client_vr, relay_vr = os.environ.get("CLIENT_VR"), os.environ.get("RELAY_VR")
+    line = None
+    if relay_vr:
+        import relay
+
+        line = relay.patch(relay_vr, os.environ["HOSTS"].split())
     if client_vr:
         import halves
 
@@ -102,7 +115,7 @@ def play(module, after):
     rest = [test for test in rest if os.environ.get("ONLY", "") in test.id()]
     if client_vr:
         rest = [test for test in rest if halves.has_halves(test, loaded)]
-    unittest.TestSuite(rest).run(Lines())
+    unittest.TestSuite(rest).run(Lines(line))
     say("over")
     # Threads that a test left behind are not waited for.
     os._exit(0)
