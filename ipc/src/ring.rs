@@ -29,6 +29,7 @@ mod protocol;
 
 use std::cell::Cell;
 use std::marker::PhantomData;
+use std::mem::offset_of;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -350,6 +351,14 @@ impl Ring {
     fn prefetch(&self, window: usize, position: u64) {
         let (start, at, _) = self.place(window, position);
         self.memory().prefetch(start + at);
+    }
+
+    /// Asks the CPU for the lines that a write at `position` changes: of its first bytes, and of the tail.
+    #[inline]
+    fn prefetch_to_write(&self, window: usize, position: u64) {
+        let (start, at, _) = self.place(window, position);
+        self.memory().prefetch_to_write(start + at);
+        self.memory().prefetch_to_write(HEADER_OFFSETS[self.index & 1] + offset_of!(RingHeader, writer));
     }
 
     fn punch(&self, window: usize) {

@@ -191,11 +191,12 @@ impl Channel {
         cpu
     }
 
-    /// The peer runs elsewhere, and is about to answer.
+    /// The peer runs elsewhere, and is about to answer. Whoever is answered writes again: meanwhile the lines for it come.
     #[inline]
     fn look_often(&self) -> bool {
         for _ in 0..LOOKS_FOR_ANSWER {
             if self.is_answered() {
+                self.tx.prefetch();
                 return true;
             }
         }

@@ -84,6 +84,13 @@ impl Producer {
         Ok(true)
     }
 
+    /// Asks the CPU for the lines that the next write changes: for a side that will soon make it. The reader's CPU, which has
+    /// looked at them last, has them.
+    #[inline]
+    pub(crate) fn prefetch(&self) {
+        self.ring.prefetch_to_write(self.switch().window(), self.tail());
+    }
+
     /// Bytes that could be written now without moving to a larger window.
     pub fn free(&self) -> Result<usize, PeerFault> {
         self.refresh()?;
