@@ -79,7 +79,7 @@ impl Ospf {
             let (router, address) = (neighbor.router, neighbor.address);
             let level = if new == NeighborState::Full { Level::Info } else { Level::Warn };
             let text = format!("neighbor {router} ({address}) on {name}: {} after {}", new.name(), old.name());
-            self.outbox.log(level, format!("{text}: {event:?}"));
+            self.outbox.log(level, format!("{text}: {}", event.name()));
             self.part_changed(now, Part::Links);
         }
         match new {

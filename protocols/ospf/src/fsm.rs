@@ -203,6 +203,25 @@ pub enum NeighborEvent {
     KillNbr,
 }
 
+impl NeighborEvent {
+    /// Its name in RFC 2328 section 10.2.
+    pub fn name(self) -> &'static str {
+        match self {
+            NeighborEvent::HelloReceived => "HelloReceived",
+            NeighborEvent::TwoWayReceived => "2-WayReceived",
+            NeighborEvent::OneWayReceived => "1-WayReceived",
+            NeighborEvent::NegotiationDone => "NegotiationDone",
+            NeighborEvent::ExchangeDone { .. } => "ExchangeDone",
+            NeighborEvent::LoadingDone => "LoadingDone",
+            NeighborEvent::AdjOk => "AdjOK?",
+            NeighborEvent::SeqNumberMismatch => "SeqNumberMismatch",
+            NeighborEvent::BadLsReq => "BadLSReq",
+            NeighborEvent::InactivityTimer => "InactivityTimer",
+            NeighborEvent::KillNbr => "KillNbr",
+        }
+    }
+}
+
 /// RFC 2328 section 10.3: the next state; the same one where nothing changes. `adjacent`: section 10.4.
 pub fn neighbor(state: NeighborState, event: NeighborEvent, adjacent: bool) -> NeighborState {
     use NeighborEvent as E;

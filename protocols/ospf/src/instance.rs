@@ -17,10 +17,11 @@ use sdk::show::Row;
 
 use crate::area::Area;
 use crate::config::{AreaKind, Config, InstanceConfig, Passive};
+use crate::convergence::Convergence;
 use crate::drops::Drops;
 use crate::early::EarlyLsas;
 use crate::externals::Outside;
-use crate::fsm::{self, NeighborState};
+use crate::fsm;
 use crate::install::Installed;
 use crate::interface::Interface;
 use crate::lsdb::{Lsdb, Place};
@@ -31,21 +32,10 @@ use crate::routes::{self, Table};
 use crate::show;
 
 /// A router ID that is not configured is chosen so long after the first address was seen, so that it does not depend on
-/// the order in which interfaces are told.
+/// the order in which interfaces are told. If after that time there is no address at all, that is said.
 const ROUTER_ID_DELAY: Duration = Duration::from_millis(200);
-/// After this the routes that were calculated count as all: the RIB sweeps those that an earlier process left.
-const CONVERGENCE_LIMIT: Duration = Duration::from_secs(60);
 /// Calculations that `show ospf spf log` remembers.
 const SPF_LOG: usize = 50;
-
-/// Whether the RIB was told that all routes of this process are there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Convergence {
-    /// Neighbors still send their databases.
-    Until(Time),
-    /// They have, or had the time for it.
-    Done,
-}
 
 /// A calculation of the routing table.
 #[derive(Debug, Clone)]
@@ -92,7 +82,7 @@ pub struct Ospf {
     pub(crate) outside: Outside,
     /// The routing table, as the RIB was told.
     pub(crate) installed: Installed,
-    convergence: Option<Convergence>,
+    pub(crate) convergence: Option<Convergence>,
     pub(crate) stopped: bool,
     pub(crate) protection: Protection,
     pub(crate) drops: Drops,
@@ -274,31 +264,6 @@ impl Ospf {
         self.outbox.flush_routes();
     }
 
-    /// Once every neighbor has sent its database and the table is calculated, or there was the time for it, the RIB may
-    /// sweep what an earlier process of this class left.
-    fn check_convergence(&mut self, now: Time) {
-        let Some(Convergence::Until(limit)) = self.convergence else { return };
-        if self.outbox.rib == RibLink::Never {
-            return;
-        }
-        let has_neighbor = |interface: &Interface| {
-            let full = interface.full().count();
-            let waits = interface
-                .neighbors
-                .values()
-                .any(|neighbor| !matches!(neighbor.state, NeighborState::TwoWay | NeighborState::Full));
-            !interface.speaks() || (full > 0 && !waits)
-        };
-        let is_complete = self.router_id.is_some()
-            && self.spf.poll_timeout().is_none()
-            && self.originate_at.is_none()
-            && self.interfaces.values().all(has_neighbor);
-        if is_complete || limit <= now {
-            self.convergence = Some(Convergence::Done);
-            self.outbox.rib(RibRequest::EndOfRoutes);
-        }
-    }
-
     fn rib_restarted(&mut self) {
         self.outbox.rib = RibLink::Seen;
         self.outside.routes.rib_restarted();
@@ -325,9 +290,11 @@ impl Ospf {
     }
 
     fn interface_told(&mut self, now: Time, state: InterfaceState) {
-        let name = state.name.clone();
+        let (name, was_none) = (state.name.clone(), self.candidate_router_id().is_none());
         self.known.insert(name.clone(), state);
-        self.choose_router_id_soon(now);
+        if was_none && self.candidate_router_id().is_some() && self.config.is_some() && self.router_id.is_none() {
+            self.router_id_at = Some(now + ROUTER_ID_DELAY);
+        }
         self.refresh_interface(now, &name);
     }
 
@@ -336,10 +303,16 @@ impl Ospf {
         self.refresh_interface(now, name);
     }
 
-    fn choose_router_id_soon(&mut self, now: Time) {
-        if self.config.is_some() && self.router_id.is_none() && self.candidate_router_id().is_some() {
-            self.router_id_at.get_or_insert(now + ROUTER_ID_DELAY);
+    fn choose_router_id(&mut self, now: Time) {
+        self.router_id = self.candidate_router_id();
+        if self.router_id.is_none() {
+            let text = "no router ID: none is configured, and no interface has an IPv4 address; OSPF waits for one";
+            return self.outbox.log(Level::Warn, text.to_owned());
         }
+        for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
+            self.refresh_interface(now, &name);
+        }
+        self.links_changed(now);
     }
 
     /// The highest address of a loopback interface, else of any interface.
@@ -379,11 +352,9 @@ impl Ospf {
             return self.install_table(Table::default());
         };
         self.spf.configure(config.spf);
-        self.convergence.get_or_insert(Convergence::Until(now + CONVERGENCE_LIMIT));
-        self.choose_router_id_soon(now);
-        if self.router_id.is_none() && self.router_id_at.is_none() {
-            let text = "no router ID: none is configured, and no interface has an IPv4 address yet; OSPF waits for one";
-            self.outbox.log(Level::Warn, text.to_owned());
+        self.convergence.get_or_insert(Convergence::begin(now));
+        if self.router_id.is_none() {
+            self.router_id_at.get_or_insert(now + ROUTER_ID_DELAY);
         }
         self.spf.event(now);
         self.links_changed(now);
@@ -521,11 +492,7 @@ impl ProtocolCore for Ospf {
 
     fn handle_timeout(&mut self, now: Time) {
         if self.router_id_at.take_if(|at| *at <= now).is_some() && self.router_id.is_none() {
-            self.router_id = self.candidate_router_id();
-            for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
-                self.refresh_interface(now, &name);
-            }
-            self.links_changed(now);
+            self.choose_router_id(now);
         }
         if self.protection.ignoring_until.is_some_and(|until| until <= now) {
             self.end_of_ignoring(now);

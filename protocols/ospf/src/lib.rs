@@ -18,8 +18,9 @@
 //!
 //! What it does: broadcast and point-to-point networks, all LSA types with opaque ones flooded (RFC 5250), areas, stub
 //! areas and NSSAs (RFC 3101), ranges, a default route told to others, authentication with MD5 and HMAC-SHA (RFC 5709),
-//! help for neighbors that restart (RFC 3623), stub router (RFC 6987), back-off (RFC 8405), several ways of equal cost. What it does not: NBMA and
-//! point-to-multipoint networks, virtual links, redistribution, graceful restart.
+//! help for neighbors that restart (RFC 3623), stub router (RFC 6987), back-off (RFC 8405), several ways of equal cost,
+//! routes of other protocols told as external ones. What it does not: NBMA and point-to-multipoint networks, virtual links,
+//! graceful restart of its own.
 //!
 //! Read first: `instance.rs` (what goes in and out), `fsm.rs`, `flood.rs`, `originate.rs`.
 
@@ -27,6 +28,7 @@ mod adjacency;
 pub mod area;
 pub mod auth;
 pub mod config;
+mod convergence;
 pub mod drops;
 mod early;
 pub mod election;

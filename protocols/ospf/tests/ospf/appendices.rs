@@ -220,6 +220,31 @@ fn appendix_c_1_the_router_id_is_the_highest_loopback_address_unless_configured(
 }
 
 #[test]
+fn appendix_c_1_a_router_that_has_no_address_to_take_says_so_once_and_takes_the_first_that_comes() {
+    let mut network = Network::default();
+    let config = "router ospf 1\n area 0\n  interface Loopback0\n";
+    network.router(config);
+    network.run(Duration::from_millis(150));
+    assert_eq!(network.routers[0].log, Vec::<String>::new(), "interfaces are told a moment later");
+    network.seconds(100);
+    let said = "WARN no router ID: none is configured, and no interface has an IPv4 address; OSPF waits for one";
+    assert_eq!(network.routers[0].log, [said]);
+    // That is, of those that come within a moment.
+    network.loopback(0, "192.0.2.1/32");
+    network.run(Duration::from_millis(100));
+    network.loopback(0, "192.0.2.77/32");
+    network.seconds(1);
+    assert_eq!(network.routers[0].show(network.now, "ospf", &["router_id"]), ["192.0.2.77"]);
+    // Told in time, nothing is said.
+    let second = network.router(config);
+    network.run(Duration::from_millis(100));
+    network.loopback(second, "192.0.2.78/32");
+    network.seconds(1);
+    assert_eq!(network.routers[second].show(network.now, "ospf", &["router_id"]), ["192.0.2.78"]);
+    assert_eq!(network.routers[second].log, Vec::<String>::new());
+}
+
+#[test]
 fn appendix_c_2_an_area_has_ranges_and_as_a_stub_a_default_cost() {
     let text =
         "router ospf 1\n area 1\n  stub\n  default-cost 5\n  range 10.0.0.0/8\n  range 11.0.0.0/8 not-advertise\n";

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
+use std::time::Duration;
 
 use petgraph::algo::dijkstra;
 use petgraph::graph::{NodeIndex, UnGraph};
@@ -74,9 +75,9 @@ fn numbered(links: &[Link]) -> Vec<(usize, Link)> {
 fn two_routers_become_full_within_milliseconds_and_know_each_others_loopbacks() {
     let links = [(0, 1, 10)];
     let mut network = network(2, &links);
-    network.run(std::time::Duration::from_millis(50));
+    network.run(Duration::from_millis(50));
     assert_eq!((states(&network, 0), states(&network, 1)), (vec!["Full".to_owned()], vec!["Full".to_owned()]));
-    network.run(std::time::Duration::from_millis(500));
+    network.run(Duration::from_millis(500));
     assert_as_the_oracle(&network, 2, &numbered(&links));
     assert_eq!(database(&network, 0, "0.0.0.0"), database(&network, 1, "0.0.0.0"));
     assert!(network.routers.iter().all(|router| router.all_routes));
@@ -132,7 +133,7 @@ fn a_network_that_falls_apart_forgets_the_other_part_and_finds_it_again() {
     // So that RFC 8405's hold-down time of the start is over.
     network.seconds(20);
     network.carrier(1, false);
-    network.run(std::time::Duration::from_millis(50));
+    network.run(Duration::from_millis(50));
     let left: Vec<_> = numbered(&links).into_iter().filter(|(number, _)| *number != 1).collect();
     assert_as_the_oracle(&network, 4, &left);
     network.carrier(1, true);
@@ -163,7 +164,7 @@ fn a_router_that_stops_in_order_is_forgotten_at_once() {
     let mut network = network(3, &links);
     network.seconds(20);
     network.input(2, Input::Stop);
-    network.run(std::time::Duration::from_millis(500));
+    network.run(Duration::from_millis(500));
     assert!(!network.routers[0].routes().iter().any(|route| route.starts_with("192.0.2.3/32")));
     assert_eq!(database(&network, 0, "0.0.0.0").len(), 2, "{:?}", database(&network, 0, "0.0.0.0"));
 }
@@ -181,4 +182,116 @@ fn a_network_at_rest_says_little_and_refreshes_its_lsas_for_hours() {
     assert_as_the_oracle(&network, 3, &numbered(&links));
     let rows = network.routers[0].show(network.now, "ospf database", &["age"]);
     assert!(rows.iter().all(|age| age.parse::<u64>().unwrap() < 1810), "{rows:?}");
+}
+
+/// How three routers are joined.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Joined {
+    /// Each with each.
+    ByLinks,
+    /// By a network: router 2 is designated router, router 1 its backup.
+    OnLan,
+    /// By a network on which only router 0 may be designated.
+    OnLanOfRouter0,
+}
+
+/// Three routers and their configurations.
+fn three(joined: Joined) -> (Network, Vec<String>) {
+    let links = [(0, 1), (1, 2), (0, 2)];
+    let links_of = |router: usize| (0..3).filter(move |link| [links[*link].0, links[*link].1].contains(&router));
+    let interfaces = |router: usize| match joined {
+        Joined::ByLinks => {
+            links_of(router).map(|link| format!("  interface link-{link}\n   network point-to-point\n")).collect()
+        }
+        Joined::OnLanOfRouter0 if router > 0 => "  interface lan\n   priority 0\n".to_owned(),
+        Joined::OnLan | Joined::OnLanOfRouter0 => "  interface lan\n".to_owned(),
+    };
+    let config = |router: usize| {
+        let interfaces: String = interfaces(router);
+        format!("router ospf 1\n router-id {}\n area 0\n  interface Loopback0\n{interfaces}", id(router))
+    };
+    let configs: Vec<String> = (0..3).map(config).collect();
+    let mut network = Network::default();
+    let segments: Vec<usize> = (0..3).map(|_| network.segment()).collect();
+    for (router, config) in configs.iter().enumerate() {
+        network.router(config);
+        network.loopback(router, &format!("{}/32", id(router)));
+        match joined {
+            Joined::ByLinks => links_of(router).for_each(|link| {
+                let address = format!("10.0.{link}.{}/31", u8::from(links[link].1 == router));
+                network.plug(router, &format!("link-{link}"), &address, segments[link]);
+            }),
+            Joined::OnLan | Joined::OnLanOfRouter0 => {
+                network.plug(router, "lan", &format!("10.0.0.{}/24", router + 1), segments[0]);
+            }
+        }
+    }
+    network.seconds(60);
+    (network, configs)
+}
+
+#[test]
+fn a_router_whose_process_restarts_says_that_its_routes_are_all_only_when_they_are() {
+    // Its neighbors tell anew of one that came back only after their back-off.
+    let cases = [
+        (Joined::ByLinks, 0),
+        (Joined::OnLan, 0),
+        (Joined::OnLan, 1),
+        (Joined::OnLan, 2),
+        (Joined::OnLanOfRouter0, 0),
+        (Joined::OnLanOfRouter0, 1),
+    ];
+    for (joined, router) in cases {
+        let (mut network, configs) = three(joined);
+        let loopbacks = |network: &Network| -> Vec<String> {
+            network.routers[router].routes().into_iter().filter(|route| route.starts_with("192.0.2.")).collect()
+        };
+        let before = loopbacks(&network);
+        assert_eq!(before.len(), 2, "{joined:?}");
+        network.restart(router, &configs[router]);
+        let mut millis = 0;
+        while !network.routers[router].all_routes {
+            network.run(Duration::from_millis(1));
+            millis += 1;
+            assert!(millis < 59_000, "it waited for the limit: {joined:?}, router {router}");
+        }
+        assert_eq!(loopbacks(&network), before, "{joined:?}, router {router}, after {millis} ms");
+    }
+}
+
+#[test]
+fn what_leads_to_another_vr_of_the_box_is_an_interface_like_any_other() {
+    for lines in ["", "   network point-to-point\n"] {
+        let run = |plug: fn(&mut Network, usize, &str, &str, usize)| {
+            let mut network = Network::default();
+            let segment = network.segment();
+            for router in 0..2 {
+                let interfaces = format!("  interface Loopback0\n  interface link\n{lines}");
+                network.router(&format!("router ospf 1\n router-id {}\n area 0\n{interfaces}", id(router)));
+                network.loopback(router, &format!("{}/32", id(router)));
+                plug(&mut network, router, "link", &format!("10.0.0.{router}/31"), segment);
+            }
+            network.seconds(100);
+            let tables = ["ospf interface", "ospf neighbor"]
+                .map(|table| network.routers[0].show(network.now, table, &["interface", "state"]));
+            let packets: Vec<_> = network.sent.iter().map(|(at, from, packet)| (*at, *from, packet.clone())).collect();
+            (packets, network.routers[1].routes(), tables)
+        };
+        let (ports, inter_vr) = (run(Network::plug), run(Network::join));
+        assert!(ports.0.len() > 20 && ports.1.len() == 1, "{:?}", ports.1);
+        assert!(ports == inter_vr, "{lines}: {:?} and {:?}", ports.2, inter_vr.2);
+    }
+}
+
+#[test]
+fn an_operator_has_all_adjacencies_begin_anew() {
+    let links = [(0, 1, 10)];
+    let mut network = network(2, &links);
+    network.seconds(60);
+    network.command(0, "clear ospf process");
+    let ended = "WARN neighbor 192.0.2.2 (10.0.0.1) on link-0: Down after Full: KillNbr";
+    assert!(network.routers[0].log.iter().any(|line| line == ended), "{:?}", network.routers[0].log);
+    network.seconds(10);
+    assert_eq!((states(&network, 0), states(&network, 1)), (vec!["Full".to_owned()], vec!["Full".to_owned()]));
+    assert_as_the_oracle(&network, 2, &numbered(&links));
 }

@@ -2,16 +2,26 @@
 
 use std::net::Ipv4Addr;
 
-use ospf::packet::{Lsa, LsaKey, LsaType, MAX_AGE, Options, SequenceNumber};
+use ospf::packet::{Lsa, LsaKey, LsaType, MAX_AGE, Options, RouterFlags, RouterLsa, SequenceNumber};
 use sdk::core::ProtocolCore;
 
 use crate::network::tree;
 use crate::peer::{Conversation, OWN, PEER, config, router_lsa};
 
 fn grace(seconds: u32) -> Lsa {
-    let key = LsaKey::new(LsaType::OpaqueLink, Ipv4Addr::new(3, 0, 0, 0), PEER);
-    let body = [&[0, 1, 0, 4][..], &seconds.to_be_bytes()].concat();
+    grace_of(PEER, seconds, &[])
+}
+
+/// The same by some router, with more TLVs.
+fn grace_of(router: Ipv4Addr, seconds: u32, more: &[u8]) -> Lsa {
+    let key = LsaKey::new(LsaType::OpaqueLink, Ipv4Addr::new(3, 0, 0, 0), router);
+    let body = [&[0, 1, 0, 4][..], &seconds.to_be_bytes(), more].concat();
     Lsa::originate(key, Options::E, SequenceNumber::INITIAL, &body).unwrap()
+}
+
+/// Whether it was said that a neighbor is helped.
+fn is_helped(conversation: &Conversation) -> bool {
+    conversation.log.iter().any(|line| line.contains("restarts and is helped"))
 }
 
 /// Full, and nothing waits for an acknowledgment.
@@ -68,6 +78,57 @@ fn rfc_3623_help_ends_with_its_time_and_when_the_network_changes() {
 }
 
 #[test]
+fn rfc_3623_what_the_neighbor_itself_says_meanwhile_does_not_end_help() {
+    let mut conversation = full();
+    conversation.update(&[router_lsa(1)]);
+    conversation.millis(1_000);
+    conversation.update(&[grace(120)]);
+    // As one does that has just begun, and finds its own LSA of before.
+    let key = LsaKey::new(LsaType::Router, PEER, PEER);
+    let body = RouterLsa::encode(RouterFlags::E, &[]);
+    conversation.update(&[Lsa::originate(key, Options::E, SequenceNumber(2), &body).unwrap()]);
+    conversation.millis(60_000);
+    assert_eq!(conversation.state(), "Full");
+}
+
+#[test]
+fn rfc_3623_help_is_for_at_most_half_an_hour() {
+    let mut conversation = full();
+    conversation.update(&[grace(7200)]);
+    conversation.millis(1_799_000);
+    assert_eq!(conversation.state(), "Full");
+    conversation.millis(1_000);
+    assert_eq!(conversation.state(), "none");
+}
+
+#[test]
+fn rfc_3623_a_neighbor_is_named_by_its_address_where_its_number_is_another() {
+    let other = Ipv4Addr::new(192, 0, 2, 99);
+    for (address, is_it) in [([10, 0, 0, 1], true), ([10, 0, 0, 77], false)] {
+        let mut conversation = full();
+        let address = [&[0, 3, 0, 4][..], &address].concat();
+        conversation.update(&[grace_of(other, 120, &address)]);
+        assert_eq!(is_helped(&conversation), is_it);
+    }
+}
+
+#[test]
+fn rfc_3623_a_neighbor_that_has_not_acknowledged_everything_is_not_helped() {
+    let mut conversation = full();
+    conversation.millis(10_000);
+    let other_cost = ospf::Ospf::read_config(&tree(&config("cost 9"))).unwrap();
+    conversation.core.configure(conversation.now, other_cost).unwrap();
+    conversation.millis(100);
+    conversation.update(&[grace(120)]);
+    assert!(!is_helped(&conversation), "{:?}", conversation.log);
+    conversation.acknowledge_all();
+    conversation.update(&[grace(120).with_age(MAX_AGE)]);
+    conversation.millis(1_000);
+    conversation.update(&[grace(120)]);
+    assert!(is_helped(&conversation), "{:?}", conversation.log);
+}
+
+#[test]
 fn a_neighbor_that_is_not_full_is_not_helped() {
     let mut conversation = Conversation::new(&config(""));
     conversation.hello();
@@ -89,8 +150,12 @@ fn one_who_is_told_too_much_forgets_it_and_is_silent_for_a_while() {
     };
     conversation.update(&(0..8).map(external).collect::<Vec<_>>());
     assert_eq!(conversation.state(), "Full");
+    let warnings =
+        |conversation: &Conversation| conversation.log.iter().filter(|line| line.contains("max-lsa")).count();
     assert_eq!(conversation.log.last().unwrap(), "WARN 8 LSAs of others; max-lsa is 10");
-    conversation.update(&(8..20).map(external).collect::<Vec<_>>());
+    conversation.update(&[external(8)]);
+    assert_eq!(warnings(&conversation), 1, "{:?}", conversation.log);
+    conversation.update(&(9..20).map(external).collect::<Vec<_>>());
     assert_eq!(conversation.state(), "none");
     let said = "ERROR 20 LSAs of others are more than max-lsa 10: silent for 300s";
     assert!(conversation.log.contains(&said.to_owned()), "{:?}", conversation.log);

@@ -184,6 +184,19 @@ proptest! {
 }
 
 #[test]
+fn who_invents_addresses_fills_neither_the_log_nor_the_table() {
+    let mut conversation = Conversation::new(&config(""));
+    let hello = encode(PacketKind::Hello, PEER, Ipv4Addr::new(0, 0, 0, 7), |into| {
+        Conversation::usual_hello().encode([OWN], into);
+    });
+    let hello = Authentication::Null.sign(hello, 0, |_| false).remove(0);
+    for address in 0..200 {
+        conversation.bytes(Ipv4Addr::new(10, 0, 1, address), ALL_SPF_ROUTERS, hello.clone());
+    }
+    assert_eq!((conversation.log.len(), conversation.drops("area mismatch")), (32, 200));
+}
+
+#[test]
 fn a_packet_of_another_subnet_is_dropped_on_a_broadcast_network() {
     let config = config("").replace("   network point-to-point\n", "");
     let mut conversation = Conversation::new(&config);

@@ -125,6 +125,12 @@ impl Network {
         self.add(router, interface, address, Some(segment), InterfaceKind::Port);
     }
 
+    /// The same with an interface that leads to another VR of the box.
+    pub fn join(&mut self, router: RouterIndex, interface: &str, address: &str, segment: usize) {
+        let kind = InterfaceKind::InterVr { peer: VrName::new("blue").unwrap() };
+        self.add(router, interface, address, Some(segment), kind);
+    }
+
     /// Gives a router a loopback interface.
     pub fn loopback(&mut self, router: RouterIndex, address: &str) {
         self.add(router, "Loopback0", address, None, InterfaceKind::Loopback);
@@ -192,6 +198,28 @@ impl Network {
     /// Something happens to a router.
     pub fn input(&mut self, router: RouterIndex, input: Input<'_>) {
         self.routers[router].core.handle_input(self.now, input);
+        self.drain(router);
+    }
+
+    /// A router's process is killed, and another one takes its place; the RIB knows nothing of it.
+    pub fn restart(&mut self, router: RouterIndex, config: &str) {
+        let seconds = self.now.since(Time::ZERO).as_secs();
+        let this = &mut self.routers[router];
+        this.core = Ospf::new(1_700_000_000 + seconds);
+        (this.bound, this.all_routes) = (false, false);
+        this.groups.clear();
+        this.rib.clear();
+        self.configure(router, config);
+        self.input(router, Input::RibRestarted);
+        for interface in self.routers[router].ports.keys().cloned().collect::<Vec<_>>() {
+            self.tell(router, interface.as_str());
+        }
+    }
+
+    /// An operator's command.
+    pub fn command(&mut self, router: RouterIndex, text: &str) {
+        let words: Vec<String> = text.split(' ').map(str::to_owned).collect();
+        self.routers[router].core.command(self.now, &words).unwrap();
         self.drain(router);
     }
 

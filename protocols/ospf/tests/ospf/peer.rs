@@ -231,11 +231,16 @@ impl Conversation {
 
     /// The peer describes LSAs.
     pub fn describe(&mut self, flags: &str, sequence: u32, headers: &[LsaHeader]) {
+        self.describe_with(Options::E | Options::O, flags, sequence, headers);
+    }
+
+    /// The same with other options.
+    pub fn describe_with(&mut self, options: Options, flags: &str, sequence: u32, headers: &[LsaHeader]) {
         let flags = DescriptionFlags::default()
             .with(DescriptionFlags::INIT, flags.contains('I'))
             .with(DescriptionFlags::MORE, flags.contains('M'))
             .with(DescriptionFlags::MASTER, flags.contains('S'));
-        let description = DatabaseDescription::new(1500, Options::E | Options::O, flags, sequence);
+        let description = DatabaseDescription::new(1500, options, flags, sequence);
         self.packet(PacketKind::DatabaseDescription, |into| description.encode(headers, into));
     }
 

@@ -241,6 +241,41 @@ fn section_16_6_an_external_lsa_that_changes_costs_no_tree() {
 }
 
 #[test]
+fn rfc_8405_a_calculation_waits_as_long_as_is_configured() {
+    let config = config("cost 3").replace(" area 0", " timers throttle spf 150 400 900\n area 0");
+    let mut conversation = Conversation::full(&config);
+    conversation.update(&[peer_lsa(1, &[stub("198.51.100.0/24", 1)])]);
+    conversation.millis(30_000);
+    conversation.hello();
+    let until = |conversation: &mut Conversation, wanted: &str| {
+        let mut millis = 0;
+        while route(conversation, "198.51.100.0/24") != wanted {
+            assert!(millis < 5_000, "{wanted} does not come");
+            conversation.millis(1);
+            millis += 1;
+        }
+        millis
+    };
+    // All is quiet again: the first change, and one that follows it soon.
+    conversation.update(&[peer_lsa(2, &[stub("198.51.100.0/24", 2)])]);
+    let first = until(&mut conversation, "intra-area 5 -");
+    conversation.update(&[peer_lsa(3, &[stub("198.51.100.0/24", 3)])]);
+    let second = until(&mut conversation, "intra-area 6 -");
+    assert_eq!((first, second), (150, 400));
+}
+
+#[test]
+fn the_log_of_calculations_has_a_last_page() {
+    let mut conversation = told(&[peer_lsa(1, &[])]);
+    for sequence in 2..70 {
+        conversation.update(&[summary("198.51.100.0/24", 5 + sequence as u32, sequence)]);
+        conversation.millis(2_000);
+        conversation.hello();
+    }
+    assert_eq!(last_calculation(&conversation).1, 50);
+}
+
+#[test]
 fn section_16_7_a_path_that_changes_is_told_the_other_areas_anew_and_one_that_is_gone_is_taken_back() {
     let mut network = chain("", "", "");
     let told = |network: &Network| {

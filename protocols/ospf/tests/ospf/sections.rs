@@ -364,6 +364,26 @@ fn section_13_step_8_who_sends_an_older_instance_gets_the_newer_one() {
 }
 
 #[test]
+fn section_13_step_8_the_newer_one_is_sent_once_in_a_while_and_not_while_its_number_wraps() {
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[router_lsa(7)]);
+    conversation.millis(300);
+    conversation.said();
+    let mut answers = |wait: u64| {
+        conversation.millis(wait);
+        conversation.update(&[router_lsa(6)]);
+        conversation.said_but_hellos().len()
+    };
+    assert_eq!([answers(0), answers(0), answers(99), answers(1)], [1, 0, 0, 1]);
+    let mut conversation = Conversation::full(&config(""));
+    conversation.update(&[forged_lsa(i32::MAX)]);
+    conversation.millis(1_000);
+    conversation.said();
+    conversation.update(&[forged_lsa(i32::MAX - 1)]);
+    assert_eq!(conversation.said_but_hellos(), Vec::<String>::new());
+}
+
+#[test]
 fn section_13_4_who_forges_our_lsa_is_outdone() {
     let mut conversation = Conversation::full(&config(""));
     let before = own_sequence(&conversation);
@@ -486,6 +506,22 @@ fn rfc_5250_opaque_lsas_are_kept_and_the_unknown_is_carried_along() {
         conversation.said();
         conversation.request(&[key]);
         assert_eq!(conversation.said_but_hellos(), [format!("update [{key} 0x00000001 age 1]")]);
+    }
+}
+
+#[test]
+fn rfc_5250_opaque_lsas_are_described_to_those_who_understand_them() {
+    let key = LsaKey::new(LsaType::OpaqueArea, Ipv4Addr::new(200, 0, 0, 1), PEER);
+    for (options, is_described) in [(Options::E | Options::O, true), (Options::E, false)] {
+        let mut conversation = Conversation::full(&config(""));
+        conversation.update(&[Lsa::originate(key, Options::E, SequenceNumber(1), b"whatever it is").unwrap()]);
+        conversation.interface(1500, false);
+        conversation.interface(1500, true);
+        conversation.hello();
+        conversation.said();
+        conversation.describe_with(options, "IMS", 100, &[]);
+        let said = conversation.said_but_hellos().join(" ");
+        assert!(said.starts_with("describe ") && said.contains(&key.to_string()) == is_described, "{said}");
     }
 }
 
