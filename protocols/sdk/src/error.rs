@@ -1,9 +1,9 @@
 //! Why a protocol's process cannot go on.
 
-use ipc::ServiceName;
 use ipc::error::LinkError;
 use ipc::protocol::Refusal;
 use ipc::reactor::ReactorError;
+use ipc::{Pid, ServiceName};
 use sockets::LibraryError;
 
 /// Ends the process; its supervisor starts it again.
@@ -19,6 +19,9 @@ pub enum ShellError {
     #[error(transparent)]
     Library(#[from] LibraryError),
     /// Another process answers this class's tables already.
+    #[error("{0} runs in this virtual router already, as PID {1}")]
+    RunsAlready(ServiceName, Pid),
+    /// The service that answers this class's tables cannot be published.
     #[error("publish the service of this class: {0}")]
     Publish(Refusal),
     /// Nobody gave this process a link to a router.

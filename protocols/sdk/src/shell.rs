@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use ipc::Pathname;
 use ipc::link::LinkEvent;
-use ipc::protocol::{Origin, Ticket};
+use ipc::protocol::{Origin, Refusal, Ticket};
 use ipc::reactor::Event;
 /// The event loop of a process, around its link to procmgr: what a role begins with.
 pub use ipc::reactor::Reactor;
@@ -139,7 +139,10 @@ impl<C: ProtocolCore> Shell<C> {
                 log::warn!("{peer} opened {pathname} for something that is not offered there");
             }
             Event::Link(LinkEvent::Refused { ticket, refusal }) if Some(ticket) == self.published => {
-                return Err(ShellError::Publish(refusal));
+                return Err(match refusal {
+                    Refusal::Taken(_, pid) => ShellError::RunsAlready(self.reactor.link.identity().name.clone(), pid),
+                    other => ShellError::Publish(other),
+                });
             }
             Event::Link(LinkEvent::Go) => self.go(),
             Event::Link(LinkEvent::Stop) => self.stop(),

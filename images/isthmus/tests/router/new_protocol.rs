@@ -92,6 +92,11 @@ fn a_new_protocol_is_built_attached_seen_and_gone_with_its_routes() {
     router.wait_for_row("show my-hello", &[("vr", "red"), ("interface", "blue"), ("neighbor", "10.0.0.1")]);
     assert_eq!(router.rows("show my-hello vr red", &[("vr", "blue")]), [] as [serde_json::Value; 0]);
 
+    // Of one name there is one in each VR.
+    let again = ["run", "--name", router.name(), "--vr", "red", "--"].map(std::ffi::OsStr::new);
+    let again = router.command(again.into_iter().chain([program.as_os_str()])).output().unwrap();
+    assert_fails(&again, format!("my-hello runs in this virtual router already, as PID {}", red.0.id()));
+
     // Its words are of the configuration, and what it is told becomes a route of the other VR.
     configure(&router, "configure vr red; router my-hello; network 198.51.100.0/24");
     let route = [("vr", "blue"), ("prefix", "198.51.100.0/24"), ("protocol", "my-hello")];
