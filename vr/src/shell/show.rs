@@ -13,6 +13,9 @@ use super::grammar::Parsed;
 use super::session::Session;
 use super::{ShellError, ShellOptions, render};
 
+/// The table of log lines.
+const LOG: &str = "log";
+
 /// Tables that procmgr, `config` and the socket libraries answer.
 fn own_tables() -> Vec<ShowTable> {
     vec![
@@ -27,7 +30,7 @@ fn own_tables() -> Vec<ShowTable> {
             "Published pathnames",
             &["vr", "pathname", "generation", "process", "pid", "opened"],
         ),
-        ShowTable::new("log", "The last lines of the log", &["time", "vr", "process", "pid", "text"])
+        ShowTable::new(LOG, "The last lines of the log", &["time", "vr", "process", "pid", "text"])
             .with_arguments("[LINES]"),
         ShowTable::new("running-config", "The configuration in force", &[]),
         ShowTable::new("startup-config", "The saved configuration, with which the router starts", &[]),
@@ -70,7 +73,10 @@ pub fn execute(
         if let Some(vr) = &vr {
             rows.retain(|row| row.get(column) == Some(&Value::text(vr)));
         }
-        order_by_vr(&mut rows, column, &session.vrs()?);
+        // A log is in the order of time, whoever wrote a line.
+        if table.words != LOG {
+            order_by_vr(&mut rows, column, &session.vrs()?);
+        }
     }
     render::print(&table.columns, &rows, options.json)?;
     if problems.is_empty() { Ok(()) } else { Err(ShellError::Partial(problems.join("\n"))) }
@@ -98,7 +104,7 @@ fn ask(
         "processes" => return processes(session),
         "channels" => return channels(session),
         "directory" => return directory(session),
-        "log" => return log(session, arguments),
+        LOG => return log(session, arguments),
         "vrfib" => return vrfib(session, arguments),
         _ => {}
     }

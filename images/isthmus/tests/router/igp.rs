@@ -65,6 +65,16 @@ fn a_ping_across_vrs_goes_the_way_that_ospf_found_and_another_when_it_is_cut() {
 }
 
 #[test]
+fn the_log_of_all_vrs_is_in_the_order_of_time() {
+    let router = Router::up("log-order", TRIANGLE);
+    wait_for_ospf(&router);
+    // Each of three has found two neighbors, at about the same time.
+    let log = router.wait_for("show log", |log| log.to_string().matches(": Full after").count() >= 6);
+    let times: Vec<&str> = log.as_array().unwrap().iter().filter_map(|line| line["time"].as_str()).collect();
+    assert!(times.is_sorted(), "{log}");
+}
+
+#[test]
 fn a_session_between_loopbacks_that_ospf_reaches_uses_the_channel_and_its_routes_resolve() {
     let router = Router::up("ibgp", TRIANGLE);
     wait_for_ospf(&router);
