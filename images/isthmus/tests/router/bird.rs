@@ -186,14 +186,25 @@ impl Bird {
     pub fn start_in(network: &Namespace, folder: &Path, config: &str) -> Self {
         let (log, file, socket) = (folder.join("bird.log"), folder.join("bird.conf"), folder.join("bird.socket"));
         std::fs::write(&file, format!("log \"{}\" all;\n{config}", log.display())).unwrap();
-        let process = Self::spawn(network, &file, &socket);
+        let process = Self::spawn(network, &file, &socket, &["-f"]);
         Self { process, socket, log }
     }
 
-    fn spawn(outside: &Namespace, config: &Path, socket: &Path) -> Child {
+    fn spawn(outside: &Namespace, config: &Path, socket: &Path, options: &[&str]) -> Child {
         let mut command = outside.command(find("bird").unwrap());
-        command.args(["-f".as_ref(), "-c".as_ref(), config.as_os_str(), "-s".as_ref(), socket.as_os_str()]);
+        command.args(options).args(["-c".as_ref(), config.as_os_str(), "-s".as_ref(), socket.as_os_str()]);
         command.spawn().unwrap()
+    }
+
+    /// It ends, saying to its neighbors that it will be back.
+    pub fn go_gracefully(&mut self) {
+        self.control("graceful restart");
+        self.process.wait().unwrap();
+    }
+
+    /// It is back.
+    pub fn come_back(&mut self, network: &Namespace) {
+        self.process = Self::spawn(network, &self.log.with_file_name("bird.conf"), &self.socket, &["-f", "-R"]);
     }
 
     /// A metric of its own makes of each route an UPDATE of its own.

@@ -123,6 +123,14 @@ fn the_five_commands_of_the_guide_and_what_follows_show_what_the_page_shows() {
 }
 
 #[test]
+fn the_guides_protocol_is_less_than_400_lines() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../protocols/examples/distance-vector/src");
+    let files = std::fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().path());
+    let lines: usize = files.map(|file| std::fs::read_to_string(file).unwrap().lines().count()).sum();
+    assert!(lines < 400, "{lines} lines");
+}
+
+#[test]
 fn each_step_of_the_guides_protocol_shows_what_the_page_shows() {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let terminal = Terminal::new(&repository);

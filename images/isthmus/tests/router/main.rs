@@ -32,6 +32,7 @@ mod ospf;
 mod ospf_areas;
 mod ospf_cable;
 mod ospf_keys;
+mod ospf_neighbors;
 mod ospf_topology;
 mod peer;
 mod power;

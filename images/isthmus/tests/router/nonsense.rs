@@ -132,10 +132,23 @@ fn a_million_routes_beyond_the_limit_cost_nobody_anything() {
     let mut program = Program::attach(&router);
     let mut rib = program.rib();
     let all: Vec<usize> = (0..LIMIT + BEYOND).collect();
-    for part in all.chunks(500) {
-        let changes = part.iter().map(|n| add(network(*n), NextHop::Discard)).collect();
-        rib.send(&RibRequest::Routes(changes)).unwrap();
-    }
+    let send = |rib: &mut MessageChannel<RibRequest, RibUpdate>| {
+        for part in all.chunks(500) {
+            let changes = part.iter().map(|n| add(network(*n), NextHop::Discard)).collect();
+            rib.send(&RibRequest::Routes(changes)).unwrap();
+        }
+    };
+    std::thread::scope(|scope| {
+        let sending = scope.spawn(|| send(&mut rib));
+        // Meanwhile other protocols of the VR have their turns: what blue begins to announce is a route of red.
+        router.sh("configure vr blue; router static; address-family ipv4 unicast; 203.0.113.0/24 Null0");
+        router.sh("configure vr blue; router bgp 64502; address-family ipv4 unicast; network 203.0.113.0/24");
+        router.sh("configure vr red; router static; address-family ipv4 unicast; 198.51.100.0/24 10.0.0.1");
+        for (protocol, prefix) in [("bgp", "203.0.113.0/24"), ("static", "198.51.100.0/24")] {
+            router.wait_for_row("show route", &[("vr", "red"), ("protocol", protocol), ("prefix", prefix)]);
+        }
+        sending.join().unwrap();
+    });
     let (prefix, reason) = refusal(&mut rib);
     assert_eq!(prefix, network(LIMIT).into());
     assert_eq!(reason, "nonsense may bring 100000 routes; no more are taken until it withdraws some");

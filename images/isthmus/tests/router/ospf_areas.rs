@@ -1,8 +1,10 @@
 //! Area types and authentication with BIRD and FRR: red is the border router between area 0, where blue is, and area 1,
 //! where the neighbor outside is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
+
+use serde_json::Value;
 
 use crate::bird::Bird;
 use crate::frr::Frr;
@@ -72,6 +74,21 @@ fn wait_for_routes(has: impl Fn() -> BTreeSet<String>, wanted: &[&str], unwanted
     assert!(seen.is_some(), "has {last:?}, wanted {wanted:?}, not {unwanted:?}");
 }
 
+/// What is beyond red is at the neighbor as far away as at red, and the link's cost of 10.
+fn costs_are_those_of_red(lab: &Lab, theirs: impl Fn() -> BTreeMap<String, u64>) {
+    let ours = || -> BTreeMap<String, u64> {
+        let rows = lab.router.rows("show ospf route", &[("vr", "red"), ("area", "0.0.0.0")]);
+        let cost = |row: &Value| Some((row["prefix"].as_str()?.to_owned(), row["cost"].as_u64()? + 10));
+        rows.iter().filter_map(cost).collect()
+    };
+    let same = wait_until(|| {
+        let (ours, theirs) = (ours(), theirs());
+        let both = ours.iter().filter(|(prefix, _)| theirs.contains_key(*prefix));
+        both.clone().all(|(prefix, cost)| theirs[prefix] == *cost).then(|| both.count())
+    });
+    assert!(same.is_some_and(|both| both >= 2), "red, and 10: {:?}, its neighbor: {:?}", ours(), theirs());
+}
+
 /// What an area is like on red, at BIRD and at FRR, and what the neighbor and blue see then.
 struct Case {
     name: &'static str,
@@ -86,7 +103,7 @@ struct Case {
     comes_out: bool,
 }
 
-const CASES: [Case; 4] = [
+const CASES: [Case; 5] = [
     Case {
         name: "normal",
         ours: "",
@@ -123,6 +140,15 @@ const CASES: [Case; 4] = [
         not_there: &[],
         comes_out: true,
     },
+    Case {
+        name: "nssa-no-summary",
+        ours: "nssa no-summary",
+        birds: "nssa;",
+        frrs: " area 1 nssa\n",
+        there: &["0.0.0.0/0", "203.0.114.0/24"],
+        not_there: &["192.0.2.2/32", "10.0.0.0/31"],
+        comes_out: true,
+    },
 ];
 
 #[test]
@@ -149,6 +175,12 @@ fn with_bird(case: &Case) {
     let metric = &lab.router.rows("show route", &[("vr", "blue"), ("prefix", "198.51.100.0/24")])[0]["metric"];
     assert_eq!(*metric, 20, "to red 1, to BIRD 10, in BIRD at most 9");
     databases_are_the_same(&lab, "0.0.0.1", || lsas_of_bird(&bird));
+    if case.there.contains(&"192.0.2.2/32") {
+        costs_are_those_of_red(&lab, || {
+            let routes = crate::ospf_topology::routes_of_bird(&bird.control("show route protocol red"));
+            routes.into_iter().map(|(prefix, cost, _)| (prefix, cost.into())).collect()
+        });
+    }
 }
 
 #[test]
@@ -173,6 +205,13 @@ fn with_frr(case: &Case) {
     blue.extend(case.comes_out.then_some("203.0.113.0/24"));
     wait_for_learned(&lab.router, "blue", &blue);
     databases_are_the_same(&lab, "0.0.0.1", || lsas_of_frr(&frr, case.name == "normal"));
+    if case.there.contains(&"192.0.2.2/32") {
+        costs_are_those_of_red(&lab, || {
+            let routes = frr.show("show ip ospf route json");
+            let routes = routes.as_object().into_iter().flatten();
+            routes.filter_map(|(prefix, route)| Some((prefix.clone(), route["cost"].as_u64()?))).collect()
+        });
+    }
 }
 
 #[test]

@@ -272,7 +272,7 @@ impl Topology {
 }
 
 /// Prefixes, costs and next hops of `show route`.
-fn routes_of_bird(text: &str) -> Vec<(String, u32, BTreeSet<String>)> {
+pub fn routes_of_bird(text: &str) -> Vec<(String, u32, BTreeSet<String>)> {
     let mut routes: Vec<(String, u32, BTreeSet<String>)> = Vec::new();
     for line in text.lines() {
         let mut words = line.split_whitespace();
