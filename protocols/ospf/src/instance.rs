@@ -28,6 +28,7 @@ use crate::lsdb::{Lsdb, Place};
 use crate::originate::Part;
 use crate::packet::{AreaId, LsaKey, RouterId, Scope};
 use crate::protection::Protection;
+use crate::rival::Rivals;
 use crate::routes::{self, Table};
 use crate::show;
 
@@ -85,6 +86,7 @@ pub struct Ospf {
     pub(crate) convergence: Option<Convergence>,
     pub(crate) stopped: bool,
     pub(crate) protection: Protection,
+    pub(crate) rivals: Rivals,
     pub(crate) drops: Drops,
     pub(crate) outbox: Outbox,
 }
@@ -116,6 +118,7 @@ impl Ospf {
             convergence: None,
             stopped: false,
             protection: Protection::default(),
+            rivals: Rivals::default(),
             drops: Drops::default(),
             outbox: Outbox::default(),
         }

@@ -146,6 +146,7 @@ impl Ospf {
         if entry.is_some_and(is_so) {
             return None;
         }
+        let is_foreign = entry.is_some_and(|entry| entry.source == Source::Flooded);
         let config = self.config.as_ref()?.lsa;
         let backoff = self.backoffs.entry((place.clone(), key)).or_default();
         let due = backoff.due(now, &config);
@@ -153,6 +154,9 @@ impl Ospf {
             return Some(due);
         }
         backoff.originated(now, &config);
+        if is_foreign {
+            self.outdoes(now, place, &key);
+        }
         self.originate(now, place, key, wanted.options, &wanted.body);
         None
     }

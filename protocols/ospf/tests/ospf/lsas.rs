@@ -270,6 +270,24 @@ fn row_of_three() -> Network {
     network
 }
 
+#[test]
+fn section_13_4_a_router_somewhere_in_the_area_that_has_this_routers_number_is_said_once() {
+    let mut network = row_of_three();
+    let said = |network: &Network| -> Vec<usize> {
+        let is_it = |line: &&String| line.contains("another router in area 0.0.0.0 has this router's ID");
+        network.routers.iter().map(|router| router.log.iter().filter(is_it).count()).collect()
+    };
+    let interfaces = "  interface left\n   network point-to-point\n  interface right\n   network point-to-point\n";
+    let config = |router: usize| format!("router ospf 1\n router-id {}\n area 0\n{interfaces}", id(router));
+    // A router that restarts meets its former self, which is nobody.
+    network.restart(0, &config(0));
+    network.seconds(60);
+    assert_eq!(said(&network), [0, 0, 0]);
+    network.configure(2, &config(0));
+    network.seconds(300);
+    assert_eq!(said(&network), [1, 0, 1], "{:?}", network.routers[0].log);
+}
+
 /// An update of the first of them to the second.
 fn update_of_first(lsa: &Lsa) -> ProcessMessage {
     let update = |into: &mut Vec<u8>| LinkStateUpdate::encode([(lsa, 1)].into_iter(), into);
