@@ -11,7 +11,7 @@ use crate::drops::Drop;
 use crate::fsm::{self, InterfaceEvent, NeighborEvent, NeighborState};
 use crate::grace::GraceEnd;
 use crate::instance::Ospf;
-use crate::interface::{Interface, RefusedPacket};
+use crate::interface::{Interface, Refusal, RefusedPacket};
 use crate::lsdb::Place;
 use crate::neighbor::{Exchange, LastDescription, Neighbor, Role};
 use crate::originate::Part;
@@ -171,7 +171,7 @@ impl Ospf {
         if self.neighbor(name, key).is_some_and(|(_, neighbor)| neighbor.state == NeighborState::Init) {
             self.neighbor_event(now, name, key, NeighborEvent::TwoWayReceived);
         }
-        self.check_mtu(name, key, description)?;
+        self.check_mtu(now, name, key, description)?;
         let (Some((_, neighbor)), Some(own)) = (self.neighbor(name, key), self.router_id) else {
             return Err(Drop::NoConversation);
         };
@@ -213,6 +213,7 @@ impl Ospf {
     /// A neighbor with a larger MTU would send what does not get here.
     fn check_mtu(
         &mut self,
+        now: Time,
         name: &InterfaceName,
         key: Ipv4Addr,
         description: &DatabaseDescription<'_>,
@@ -221,7 +222,13 @@ impl Ospf {
         let (address, router, mtu) = (neighbor.address, neighbor.router, interface.mtu);
         if usize::from(description.mtu) > mtu && interface.config.mtu_check == MtuCheck::Check {
             let text = format!("MTU {} there, {mtu} here", description.mtu);
-            self.refuse(name, (address, router), RefusedPacket::Description, text);
+            let until = neighbor.inactive_at;
+            self.refuse(
+                now,
+                name,
+                address,
+                Refusal { packet: RefusedPacket::Description, router, reason: text, until },
+            );
             return Err(Drop::MtuMismatch);
         }
         if let Some(interface) = self.interfaces.get_mut(name) {

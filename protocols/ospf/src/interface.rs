@@ -44,6 +44,8 @@ pub struct Refusal {
     pub router: RouterId,
     /// Why, for the operator.
     pub reason: String,
+    /// When it counts as gone, if no such packet comes until then.
+    pub until: Time,
 }
 
 /// An interface.
@@ -220,6 +222,11 @@ impl Interface {
     /// Neighbors that others are told of: those that are full, and those that restart meanwhile.
     pub fn adjacent(&self) -> impl Iterator<Item = &Neighbor> {
         self.neighbors.values().filter(|neighbor| neighbor.is_adjacent())
+    }
+
+    /// A neighbor that is refused, by its address.
+    pub fn refused(&self, now: Time) -> Option<(Ipv4Addr, &Refusal)> {
+        self.refused.iter().find(|(_, refusal)| refusal.until > now).map(|(address, refusal)| (*address, refusal))
     }
 
     /// A packet of a neighbor was good: a refusal of such a packet is over.

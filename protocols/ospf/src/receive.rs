@@ -41,20 +41,22 @@ impl Ospf {
         let signature = match interface.authentication().verify(&frame, last) {
             Ok(signature) => signature,
             Err(error) => {
-                self.refuse_unsigned(name, from, &frame, error);
+                self.refuse_unsigned(now, name, from, &frame, error);
                 return Err(error.into());
             }
         };
         interface.take_back_refusal(from, frame.router, RefusedPacket::Unsigned);
         // Only now it is known who says so.
         if frame.area != interface.area {
-            let text = format!("area {} there, {} here", frame.area, interface.area);
-            self.refuse(name, (from, frame.router), RefusedPacket::Hello, text);
+            let reason = format!("area {} there, {} here", frame.area, interface.area);
+            let until = now + silence(interface, &frame);
+            self.refuse(now, name, from, Refusal { packet: RefusedPacket::Hello, router: frame.router, reason, until });
             return Err(Drop::AreaMismatch);
         }
         if frame.router == router {
-            let text = format!("its router ID {router} is this router's own");
-            self.refuse(name, (from, frame.router), RefusedPacket::Hello, text);
+            let reason = format!("its router ID {router} is this router's own");
+            let until = now + silence(interface, &frame);
+            self.refuse(now, name, from, Refusal { packet: RefusedPacket::Hello, router, reason, until });
             return Err(Drop::DuplicateRouterId);
         }
         let body = Body::parse(&frame)?;
@@ -90,8 +92,9 @@ impl Ospf {
     ) -> Result<(), Drop> {
         let Some(interface) = self.interfaces.get(name) else { return Err(Drop::InterfaceNotUsed) };
         let options = self.areas.get(&interface.area).map(|area| area.hello_options()).unwrap_or_default();
-        if let Some(mismatch) = mismatch(interface, options, hello) {
-            self.refuse(name, (from, router), RefusedPacket::Hello, mismatch);
+        if let Some(reason) = mismatch(interface, options, hello) {
+            let until = now + Duration::from_secs(interface.config.dead_seconds.max(hello.dead_interval).into());
+            self.refuse(now, name, from, Refusal { packet: RefusedPacket::Hello, router, reason, until });
             return Err(Drop::HelloMismatch);
         }
         let key = interface.neighbor_key(router, from);
@@ -145,34 +148,53 @@ impl Ospf {
 
     /// A packet is not genuine. What comes in the name of a neighbor that is heard is an attack or a packet that was late,
     /// and only counted: a line each time would fill the log.
-    fn refuse_unsigned(&mut self, name: &InterfaceName, from: Ipv4Addr, frame: &Frame<'_>, error: AuthError) {
+    fn refuse_unsigned(
+        &mut self,
+        now: Time,
+        name: &InterfaceName,
+        from: Ipv4Addr,
+        frame: &Frame<'_>,
+        error: AuthError,
+    ) {
         let Some(interface) = self.interfaces.get(name).filter(|interface| !interface.hears(from)) else { return };
-        let Some(text) = interface.authentication().mismatch(frame, error) else { return };
+        let Some(mut reason) = interface.authentication().mismatch(frame, error) else { return };
+        let until = now + silence(interface, frame);
         // It may come with another reason each time.
-        let is_known = |refusal: &Refusal| refusal.packet == RefusedPacket::Unsigned;
-        if !interface.refused.get(&from).is_some_and(is_known) {
-            self.refuse(name, (from, frame.router), RefusedPacket::Unsigned, text);
+        if let Some(known) = interface.refused.get(&from).filter(|known| known.packet == RefusedPacket::Unsigned) {
+            reason.clone_from(&known.reason);
         }
+        self.refuse(now, name, from, Refusal { packet: RefusedPacket::Unsigned, router: frame.router, reason, until });
     }
 
-    /// Says once why a neighbor is refused, and shows it until it is not refused any longer.
-    pub(crate) fn refuse(
-        &mut self,
-        name: &InterfaceName,
-        (from, router): (Ipv4Addr, RouterId),
-        packet: RefusedPacket,
-        reason: String,
-    ) {
+    /// Says once why a neighbor is refused, and shows it until it is not refused any longer, or silent.
+    pub(crate) fn refuse(&mut self, now: Time, name: &InterfaceName, from: Ipv4Addr, refusal: Refusal) {
         let Some(interface) = self.interfaces.get_mut(name) else { return };
-        let known = interface.refused.get(&from);
-        if known.is_some_and(|known| known.reason == reason)
-            || (known.is_none() && interface.refused.len() >= MAX_REFUSED)
-        {
+        interface.refused.retain(|_, refusal| refusal.until > now);
+        if !interface.refused.contains_key(&from) && interface.refused.len() >= MAX_REFUSED {
             return;
         }
-        self.outbox.log(Level::Warn, format!("neighbor {from} on {name} refused: {reason}"));
-        interface.refused.insert(from, Refusal { packet, router, reason });
+        let text = format!("neighbor {from} on {name} refused: {}", refusal.reason);
+        let reason = refusal.reason.clone();
+        let known = interface.refused.insert(from, refusal);
+        if known.is_none_or(|known| known.reason != reason) {
+            self.outbox.log(Level::Warn, text);
+        }
     }
+}
+
+/// How long a sender must be silent to count as gone: its own dead interval, if it tells one and it is the longer one.
+fn silence(interface: &Interface, frame: &Frame<'_>) -> Duration {
+    let theirs = match Body::parse(frame) {
+        Ok(Body::Hello(hello)) => hello.dead_interval,
+        Ok(
+            Body::DatabaseDescription(_)
+            | Body::LinkStateRequest(_)
+            | Body::LinkStateUpdate(_)
+            | Body::LinkStateAcknowledgment(_),
+        )
+        | Err(_) => 0,
+    };
+    Duration::from_secs(interface.config.dead_seconds.max(theirs).into())
 }
 
 /// RFC 2328 section 8.2: who may send, and to whom.

@@ -153,7 +153,7 @@ pub fn rows(ospf: &Ospf, now: Time, table: &str, arguments: &[String]) -> Option
 fn rows_of_one(ospf: &Ospf, now: Time, table: &str, arguments: &[String]) -> Option<Vec<Row>> {
     Some(match table {
         AREA => areas(ospf),
-        INTERFACE => ospf.interfaces.values().map(interface).collect(),
+        INTERFACE => ospf.interfaces.values().map(|link| interface(link, now)).collect(),
         NEIGHBOR => neighbors(ospf, now),
         DATABASE => database(ospf, now, arguments.first().map(String::as_str)),
         ROUTE => routes(ospf),
@@ -203,10 +203,10 @@ fn areas(ospf: &Ospf) -> Vec<Row> {
     ospf.areas.iter().map(row).collect()
 }
 
-fn interface(interface: &Interface) -> Row {
+fn interface(interface: &Interface, now: Time) -> Row {
     let address = |address: Option<std::net::Ipv4Addr>| address.map(Value::text).unwrap_or(Value::Null);
     let is_up = interface.state != InterfaceState::Down;
-    let refused = interface.refused.first_key_value();
+    let refused = interface.refused(now);
     let because = refused.map(|(_, refusal)| refusal.reason.clone());
     vec![
         Value::text(&interface.name),
@@ -226,7 +226,7 @@ fn interface(interface: &Interface) -> Row {
         Ospf::is_silent(interface).into(),
         interface.config.authentication.name().into(),
         u32::from(interface.config.instance).into(),
-        address(refused.map(|(address, _)| *address)),
+        address(refused.map(|(address, _)| address)),
         because.into(),
     ]
 }

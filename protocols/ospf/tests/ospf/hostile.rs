@@ -184,6 +184,40 @@ proptest! {
 }
 
 #[test]
+fn a_refused_neighbor_is_shown_until_it_is_silent_for_its_dead_interval_or_has_another_number() {
+    let hello = |router: Ipv4Addr, hello_seconds: u16, dead: u32| {
+        let hello = Hello::new([255, 255, 255, 254].into(), hello_seconds, dead, Options::E, 1);
+        let packet = encode(PacketKind::Hello, router, BACKBONE, |into| hello.encode([OWN], into));
+        Authentication::Null.sign(packet, 0, |_| false).remove(0)
+    };
+    let shown = |conversation: &Conversation| {
+        let rows = conversation.core.show(conversation.now, "ospf interface", &[]).unwrap();
+        rows[0][rows[0].len() - 2] != Value::Null
+    };
+    // Its hellos are rarer than this router's dead interval of 40 s, and said once nevertheless.
+    let mut conversation = Conversation::new(&config(""));
+    for _ in 0..3 {
+        conversation.bytes(PEER_ADDRESS, ALL_SPF_ROUTERS, hello(PEER, 60, 240));
+        conversation.millis(60_000);
+    }
+    assert_eq!((conversation.log.len(), shown(&conversation)), (1, true), "{:?}", conversation.log);
+    conversation.millis(179_000);
+    assert!(shown(&conversation));
+    conversation.millis(1_000);
+    assert!(!shown(&conversation), "unplugged");
+    // One that had this router's number has another one now.
+    conversation.bytes(PEER_ADDRESS, ALL_SPF_ROUTERS, hello(OWN, 10, 40));
+    assert!(shown(&conversation));
+    conversation.hello();
+    assert_eq!((conversation.state(), shown(&conversation)), ("ExStart".to_owned(), true), "perhaps both are there");
+    for _ in 0..4 {
+        conversation.millis(10_000);
+        conversation.hello();
+    }
+    assert!(!shown(&conversation));
+}
+
+#[test]
 fn who_invents_addresses_fills_neither_the_log_nor_the_table() {
     let mut conversation = Conversation::new(&config(""));
     let hello = encode(PacketKind::Hello, PEER, Ipv4Addr::new(0, 0, 0, 7), |into| {
