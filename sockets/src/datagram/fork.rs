@@ -19,7 +19,7 @@ use mio::Token;
 
 use super::connect::Connected;
 use super::peers::Peers;
-use super::receive::Over;
+use super::pull::Over;
 use super::{DatagramSocket, Datagrams, Incoming, Server};
 use crate::library::{Library, LibraryEvent};
 use crate::socket::SocketId;

@@ -14,7 +14,8 @@
 //! difference: [`Datagrams::get`].
 //!
 //! A datagram that finds a ring or a queue full is dropped there and counted ([`DatagramDrop`]). What goes wrong after it
-//! was sent, the next call on its socket says, once. Read first: `send`, then `receive`; `bind` is how a socket gets its
+//! was sent, the next call on its socket says, once. Read first: `send`, then `receive`, with `pull`
+//! (records out of the channels), `judge` (who gets them) and `bells` (who rang); `bind` is how a socket gets its
 //! port and its groups, `connect` how it gets a peer, `fork` what a child has of it.
 //!
 //! Ports are shared where all sockets on one agree to it (`Options::reuse_address`); raw sockets share their protocol
@@ -22,11 +23,15 @@
 //! to one bound to none, and of several to the one bound last. What is for a group goes to every socket that joined it.
 //! Of several processes of a VR that share a port, a hit reaches the first that the manager named; a group reaches all.
 
+mod bells;
 mod bind;
 mod connect;
 mod fork;
+mod judge;
 mod peers;
+mod pull;
 mod receive;
+mod room;
 mod send;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
@@ -39,9 +44,9 @@ use connect::Connected;
 use ipc::channel::Channel;
 use ipc::protocol::{Identity, Ticket};
 use ipc::{Criteria, Family, InterfaceName, IpProtocol};
+use judge::{Judged, Known};
 use mio::Token;
 use peers::{PeerKey, Peers};
-use receive::{Judged, Known};
 use send::Way;
 use stack_api::socket::SocketError;
 
