@@ -294,14 +294,20 @@ impl Stream {
 
     /// What it allows as far as the rings tell, without a system call: a peer's death is not seen, nor is a bell armed.
     pub fn glance(&self) -> Readiness {
+        let seen = self.glance_to_read();
+        let has_room = || self.channel.tx.free().map_or(true, |room| room >= ROOM_WORTH_WRITING);
+        Readiness { writable: seen.writable || has_room(), ..seen }
+    }
+
+    /// The same for who does not ask for room to write, which takes another look at the peer's lines.
+    #[inline]
+    pub fn glance_to_read(&self) -> Readiness {
         if self.failure.is_some() {
             return Readiness::over(matches!(self.failure, Some(Failure::Untold(_))));
         }
-        let read_closed = self.read_shut || self.peer_ended();
+        let (read_closed, writable) = (self.read_shut || self.peer_ended(), self.write_shut);
         let readable = read_closed || self.channel.has_news();
-        let room = self.channel.tx.free().unwrap_or(usize::MAX);
-        let writable = self.write_shut || room >= ROOM_WORTH_WRITING;
-        Readiness { readable, writable, read_closed, hung_up: read_closed && self.write_shut, failed: false }
+        Readiness { readable, writable, read_closed, hung_up: read_closed && writable, failed: false }
     }
 
     /// Whether the bell, which may have rung, means something to this stream's user. Arms it for what it does not.

@@ -18,6 +18,8 @@ use crate::{netlink, process};
 /// How thoroughly to look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Look {
+    /// At the rings alone, and not whether there is room to write.
+    GlanceToRead,
     /// At the rings alone.
     Glance,
     /// And lets the bell ring for what is not there.
@@ -30,17 +32,22 @@ const CLOSED: Readiness = Readiness { readable: true, writable: true, read_close
 /// What a socket allows.
 #[inline]
 fn look_at(held: Held, how: Look) -> Readiness {
+    if let Some(calm) = held.description().calm()
+        && held.check().is_ok()
+    {
+        return calm;
+    }
     if held.kind() == Kind::Stream {
         let Ok(mut stream) = held.lock() else { return CLOSED };
         if let Some(stream) = stream.as_mut() {
-            let seen = stream.glance();
-            return if how == Look::Glance { seen } else { stream.readiness() };
+            return match how {
+                Look::GlanceToRead => stream.glance_to_read(),
+                Look::Glance => stream.glance(),
+                Look::Arm => stream.readiness(),
+            };
         }
     }
-    match held.description().calm() {
-        Some(calm) if held.check().is_ok() => calm,
-        _ => ask_process(held),
-    }
+    ask_process(held)
 }
 
 /// The same for what is no connection, and is not calm.

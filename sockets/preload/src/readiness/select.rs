@@ -40,27 +40,34 @@ pub fn has_ours(count: usize, sets: &Sets<'_>) -> bool {
 /// Looks once, where all that is waited for is ours and stands in one word of the sets: most calls of a busy program find
 /// something, and need no list of descriptors. `None`: to be looked at thoroughly.
 pub fn glance(count: usize, sets: &mut Sets<'_>) -> Option<usize> {
-    let (at, asked) = only_word(count, sets)?;
-    let (mut left, mut stay) = (asked[0] | asked[1] | asked[2], [0; 3]);
+    let (at, [read, write, except]) = only_word(count, sets)?;
+    // Words of their own, counted as they come: of an array that is counted behind the loop two would be read at once, and
+    // wait until both have left the CPU.
+    let (mut readable, mut writable, mut exceptional, mut found) = (0, 0, 0, 0);
+    let mut left = read | write | except;
     while left != 0 {
         let bit = left & left.wrapping_neg();
         left ^= bit;
         let fd = at * WORD_BITS + bit.trailing_zeros() as usize;
         let Number::Socket(held) = table::look_up(i32::try_from(fd).ok()?) else { return None };
-        let seen = poll_events(look_at(held, Look::Glance));
-        for ((stay, asked), kept) in stay.iter_mut().zip(asked).zip(KEPT) {
-            *stay |= if seen & kept != 0 { asked & bit } else { 0 };
-        }
+        let how = if write & bit == 0 { Look::GlanceToRead } else { Look::Glance };
+        let seen = poll_events(look_at(held, how));
+        let stays = |asked: u64, kept: c_short| if seen & kept != 0 { asked & bit } else { 0 };
+        let stay = [stays(read, KEPT[0]), stays(write, KEPT[1]), stays(except, KEPT[2])];
+        readable |= stay[0];
+        writable |= stay[1];
+        exceptional |= stay[2];
+        found += stay.iter().filter(|stay| **stay != 0).count();
     }
-    if stay == [0; 3] {
+    if found == 0 {
         return None;
     }
-    for (set, stay) in sets.iter_mut().zip(stay) {
+    for (set, stay) in sets.iter_mut().zip([readable, writable, exceptional]) {
         if let Some(word) = set.as_deref_mut().and_then(|set| set.get_mut(at)) {
             *word = stay;
         }
     }
-    Some(stay.iter().map(|word| word.count_ones() as usize).sum())
+    Some(found)
 }
 
 /// The word with the bits that are set, and where it stands, if there is only one.
