@@ -341,7 +341,7 @@ impl Channel {
         let rings =
             self.doorbell.drain().map_err(|error| ChannelError::Kernel { what: "silence a doorbell", error })?;
         if rings > MOST_RINGS {
-            return Err(PeerFault::RingsWithoutEnd { rings }.into());
+            return Err(PeerFault::RingsWithoutEnd { rings, limit: MOST_RINGS }.into());
         }
         if rings > 0 {
             self.in_turn(Self::count_ring)?;

@@ -3,9 +3,8 @@
 use std::io;
 use std::path::PathBuf;
 
-use crate::doorbell::MOST_RINGS;
-use crate::protocol::{MAX_MESSAGE, MAX_TERMS, Refusal, VERSION};
-use crate::ring::MAX_RECORD;
+use crate::protocol::{MAX_MESSAGE, Refusal, VERSION};
+use crate::terms::MAX_TERMS;
 
 /// A lie in shared memory: something that no correct peer writes. The channel is to be closed; the peer is hostile or
 /// damaged.
@@ -74,10 +73,12 @@ pub enum PeerFault {
         found: u32,
     },
     /// A record longer than any can be.
-    #[error("the peer's record has {length} bytes; at most {MAX_RECORD} are accepted")]
+    #[error("the peer's record has {length} bytes; at most {limit} are accepted")]
     RecordLength {
         /// Its length.
         length: usize,
+        /// The largest.
+        limit: usize,
     },
     /// A record of which only a part was published.
     #[error("the peer's record needs {needed} bytes, {available} are there")]
@@ -88,10 +89,12 @@ pub enum PeerFault {
         available: usize,
     },
     /// The peer rings on while its ringing is silenced.
-    #[error("the peer rang {rings} times while its bell was silenced; at most {MOST_RINGS} are accepted")]
+    #[error("the peer rang {rings} times while its bell was silenced; at most {limit} are accepted")]
     RingsWithoutEnd {
         /// How often.
         rings: usize,
+        /// The most.
+        limit: usize,
     },
     /// The peer rings without writing, reading or closing anything.
     #[error("the peer rang {rings} times without any progress")]

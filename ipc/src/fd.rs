@@ -17,6 +17,9 @@ use nix::sys::socket::{
 };
 use nix::unistd::dup2_stdin;
 
+/// Longest path of a socket, in bytes: `sun_path` has 108, of which one ends it (unix(7)).
+pub const MAX_SOCKET_PATH: usize = 107;
+
 /// Most descriptors that the kernel passes with one message (SCM_MAX_FD).
 pub const MAX_FDS: usize = 253;
 

@@ -22,11 +22,11 @@ use crate::fd;
 use crate::name::{ServiceName, VrName};
 use crate::pathname::Pathname;
 use crate::protocol::{
-    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_REASON, MAX_TERMS, MAX_UNTAKEN, Notice, Order, Origin,
-    Question, Refusal, Request, Ticket, VERSION,
+    Answer, Generation, Identity, LINK_ENV, MAX_MESSAGE, MAX_REASON, MAX_UNTAKEN, Notice, Order, Origin, Question,
+    Refusal, Request, Ticket, VERSION,
 };
 use crate::queue::Queue;
-use crate::terms::Salt;
+use crate::terms::{MAX_TERMS, Salt};
 
 /// Requests queued while procmgr does not read; beyond that the process gives up on it.
 const MAX_QUEUED: usize = 65_536;

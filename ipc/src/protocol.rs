@@ -9,16 +9,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::name::{ServiceName, VrName};
 use crate::pathname::{Pathname, Pid, VrId};
-use crate::terms::{Clause, MAX_CLAUSES, Salt};
+use crate::terms::{Clause, MAX_CLAUSES, MAX_TERMS, Salt};
 
 /// Version of this protocol; a process of another version is refused.
 pub const VERSION: u16 = 4;
 
 /// Largest message on a link, in bytes. Longer answers come in several.
 pub const MAX_MESSAGE: usize = 64 * 1024;
-
-/// Largest `terms` of an open, in bytes: they wait in procmgr's memory for the listener to take them.
-pub const MAX_TERMS: usize = 1024;
 
 /// Longest reason why the router cannot be started, in characters.
 pub const MAX_REASON: usize = 8 * 1024;

@@ -5,7 +5,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::MAX_TERMS;
+/// Largest `terms` of an open, in bytes: they wait in procmgr's memory for the listener to take them.
+pub const MAX_TERMS: usize = 1024;
 
 /// Clauses that one publication may have.
 pub const MAX_CLAUSES: usize = 1024;

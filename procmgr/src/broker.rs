@@ -10,7 +10,8 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 
-use ipc::protocol::{Generation, MAX_TERMS, MAX_UNTAKEN, Refusal, Ticket};
+use ipc::protocol::{Generation, MAX_UNTAKEN, Refusal, Ticket};
+use ipc::terms::MAX_TERMS;
 use ipc::{Pathname, VrId, terms};
 
 use crate::directory::{Directory, Publication};

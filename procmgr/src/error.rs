@@ -19,7 +19,7 @@ pub enum ProcmgrError {
     /// The control socket's path does not fit into a socket address.
     #[error(
         "{}: {length} bytes are too long for a socket, at most {} are accepted; set ISTHMUS_DIR to a shorter folder",
-        path.display(), crate::folder::MAX_SOCKET_PATH
+        path.display(), ipc::fd::MAX_SOCKET_PATH
     )]
     PathTooLong {
         /// Of the socket.

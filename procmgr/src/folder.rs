@@ -20,9 +20,6 @@ pub const CONTROL_SOCKET: &str = "control.sock";
 /// The file that procmgr holds a lock on while the router runs.
 pub const LOCK: &str = "lock";
 
-/// Longest path of a socket: `sun_path` has 108 bytes, of which one ends it (unix(7)).
-pub const MAX_SOCKET_PATH: usize = 107;
-
 /// A runtime folder that this process owns.
 #[derive(Debug)]
 pub(crate) struct Folder {
@@ -85,7 +82,7 @@ impl Folder {
 pub fn check_path(folder: &Path) -> Result<(), ProcmgrError> {
     let path = folder.join(CONTROL_SOCKET);
     let length = path.as_os_str().len();
-    if length > MAX_SOCKET_PATH { Err(ProcmgrError::PathTooLong { path, length }) } else { Ok(()) }
+    if length > fd::MAX_SOCKET_PATH { Err(ProcmgrError::PathTooLong { path, length }) } else { Ok(()) }
 }
 
 /// Locks the lock file and writes the own PID into it.

@@ -11,7 +11,7 @@ use ipc::VrName;
 use crate::image::Image;
 use crate::new::New;
 use crate::paths::Places;
-use crate::{background, bench, demo, down, image, new, program, shell, up};
+use crate::{background, bench, demo, down, image, new, preload, program, shell, up};
 
 /// A router operating system's userland: one physical router, many virtual routers.
 ///
@@ -110,7 +110,8 @@ fn execute(arguments: Arguments) -> Result<ExitCode> {
         Command::Down { router } => down::run(&places(router)?),
         Command::Check { file } => Ok(up::check(&file)),
         Command::Run { router, vr, detach: true, program, .. } => background::run(&places(router)?, &vr, &program),
-        Command::Run { router, vr, preload, program, .. } => program::run(&places(router)?, vr, preload, &program),
+        Command::Run { router, vr, preload: true, program, .. } => preload::run(&places(router)?, &vr, &program),
+        Command::Run { router, vr, preload: false, program, .. } => program::run(&places(router)?, vr, &program),
         Command::Bench(options) => bench::run(&options),
         Command::Image(image) => image::run(image),
         Command::New(new) => new::run(new),

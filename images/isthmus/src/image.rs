@@ -8,9 +8,9 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use clap::Subcommand;
 use qemu::disk::{self, DiskOptions};
-use qemu::image::{self, ImageOptions, KernelSource};
+use qemu::image::{self, ImageOptions, KernelSource, LEAST_MEMORY_MIB};
 use qemu::lock::{BUILT_IN, Lock};
-use qemu::machine::{LEAST_MEMORY_MIB, Machine, Management, Plug, QEMU, QEMU_PACKAGE};
+use qemu::machine::{Machine, Management, Plug, QEMU, QEMU_PACKAGE};
 use qemu::{ImageError, apt};
 
 use crate::check::check_file;

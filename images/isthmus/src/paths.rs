@@ -4,9 +4,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use ipc::VrName;
+use ipc::fd::MAX_SOCKET_PATH;
 
-/// Longest path that a Unix socket can have, in bytes (`sun_path` less its end).
-const MAX_SOCKET_PATH: usize = 107;
 /// The socket that operators and developers attach through.
 const CONTROL_SOCKET: &str = "control.sock";
 

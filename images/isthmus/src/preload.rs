@@ -25,7 +25,8 @@ const VR_ENV: &str = "ISTHMUS_PRELOAD_VR";
 const MOST_STEPS: usize = 8;
 
 /// Becomes the program. Returns only if that fails.
-pub fn run(places: &Places, vr: &VrName, program: &OsStr, args: &[OsString]) -> Result<ExitCode> {
+pub fn run(places: &Places, vr: &VrName, program: &[OsString]) -> Result<ExitCode> {
+    let [program, args @ ..] = program else { bail!("no program") };
     let library = library()?;
     let path = find(program)?;
     check(&path, MOST_STEPS)?;

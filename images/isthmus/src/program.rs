@@ -13,15 +13,12 @@ use ipc::protocol::{LINK_ENV, VERSION};
 use ipc::{ServiceName, VrName};
 
 use crate::paths::Places;
-use crate::{preload, shell};
+use crate::shell;
 
 /// Attaches to the router and becomes the program, which finds its link on standard input as if procmgr had started
 /// it. Returns only if that fails.
-pub fn run(places: &Places, vr: VrName, preload: bool, program: &[OsString]) -> Result<ExitCode> {
+pub fn run(places: &Places, vr: VrName, program: &[OsString]) -> Result<ExitCode> {
     let [path, args @ ..] = program else { bail!("no program") };
-    if preload {
-        return preload::run(places, &vr, path, args);
-    }
     let socket = attach(places, &vr, Path::new(path))?;
     let error = Command::new(path).args(args).stdin(socket).env(LINK_ENV, VERSION.to_string()).exec();
     Err(anyhow!(error)).with_context(|| format!("{}", Path::new(path).display()))

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use crate::error::ImageError;
 use crate::initramfs::Initramfs;
 use crate::lock::Lock;
-use crate::machine::LEAST_MEMORY_MIB;
 use crate::package::{self, Kernel};
 use crate::rom::{self, ROM};
 use crate::{apt, executable};
@@ -15,6 +14,9 @@ use crate::{apt, executable};
 pub const KERNEL: &str = "vmlinuz";
 /// Name of the initramfs.
 pub const INITRD: &str = "initrd";
+
+/// Less than so much memory, in MiB, holds neither the unpacked image nor the router.
+pub const LEAST_MEMORY_MIB: u32 = 96;
 
 /// Where `procmgr::pid1` and `images/isthmus` look for what the image brings along.
 const MODULES: &str = "/lib/modules";

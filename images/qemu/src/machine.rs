@@ -34,8 +34,6 @@ const EMULATOR: &str = "tcg";
 const MANAGEMENT: &str = "isthmus.management";
 /// Tells this host from others (machine-id(5)): machines on both may be on one wire.
 const HOST: &str = "/etc/machine-id";
-/// Less than so much memory, in MiB, holds neither the unpacked image nor the router.
-pub const LEAST_MEMORY_MIB: u32 = 96;
 /// Slots of the main bus, of which 1 and up are for network cards.
 const DISK_SLOT: u32 = 0x1d;
 const RANDOM_SLOT: u32 = 0x1e;

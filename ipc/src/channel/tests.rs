@@ -227,7 +227,7 @@ fn a_bell_that_rings_while_it_is_silenced_is_not_silenced_for_ever() {
     nix::fcntl::fcntl(&listener.bell_out, nix::fcntl::FcntlArg::F_SETPIPE_SZ(1 << 20)).unwrap();
     assert_eq!(nix::unistd::write(&listener.bell_out, &[1; 100_000]), Ok(100_000));
     let fault = a.acknowledge_bell();
-    assert!(matches!(fault, Err(ChannelError::Fault(PeerFault::RingsWithoutEnd { rings: 4160 }))), "{fault:?}");
+    assert!(matches!(fault, Err(ChannelError::Fault(PeerFault::RingsWithoutEnd { rings: 4160, .. }))), "{fault:?}");
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Consumer {
             return Err(PeerFault::RecordTag { found });
         }
         if length > MAX_RECORD {
-            return Err(PeerFault::RecordLength { length });
+            return Err(PeerFault::RecordLength { length, limit: MAX_RECORD });
         }
         let needed = record_bytes(length);
         if needed > available {

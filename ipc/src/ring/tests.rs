@@ -237,7 +237,7 @@ fn records_that_are_none_are_faults() {
     assert_eq!(read(&[0; 64]), Err(PeerFault::RecordTag { found: 0 }), "zeros, as of a punched page");
     assert_eq!(read(&[1, 0, 0]), Err(PeerFault::RecordTruncated { needed: 4, available: 3 }));
     assert_eq!(read(&[9, 0, 0, 0xA5, 1]), Err(PeerFault::RecordTruncated { needed: 16, available: 5 }));
-    assert_eq!(read(&[0xFF, 0xFF, 0xFF, 0xA5]), Err(PeerFault::RecordLength { length: 0xFF_FFFF }));
+    assert_eq!(read(&[0xFF, 0xFF, 0xFF, 0xA5]), Err(PeerFault::RecordLength { length: 0xFF_FFFF, limit: MAX_RECORD }));
 }
 
 #[test]

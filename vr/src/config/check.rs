@@ -5,6 +5,7 @@ use std::io;
 use std::path::Path;
 
 use ipc::ServiceName;
+use ipc::fd::MAX_SOCKET_PATH;
 use vr_api::command::Declaration;
 
 use super::merge::merge;
@@ -14,9 +15,6 @@ use super::tree::Tree;
 use super::validate::{all_ports, validate};
 use super::words::{CONNECT, Words};
 use crate::error::{ConfigError, Problem};
-
-/// Longest path of a Unix socket: `sun_path` of unix(7) without its final zero.
-const MAX_SOCKET_PATH: usize = 107;
 
 /// What a good configuration holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
