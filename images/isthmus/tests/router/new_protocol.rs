@@ -97,6 +97,12 @@ fn a_new_protocol_is_built_attached_seen_and_gone_with_its_routes() {
     let again = router.command(again.into_iter().chain([program.as_os_str()])).output().unwrap();
     assert_fails(&again, format!("my-hello runs in this virtual router already, as PID {}", red.0.id()));
 
+    let other_name = workshop.folder.path().join("other-name");
+    std::fs::copy(&program, &other_name).unwrap();
+    let renamed = ["run", "--name", router.name(), "--vr", "red", "--"].map(std::ffi::OsStr::new);
+    let renamed = router.command(renamed.into_iter().chain([other_name.as_os_str()])).output().unwrap();
+    assert_fails(&renamed, "this program is class my-hello but runs as other-name: rename it");
+
     // Its words are of the configuration, and what it is told becomes a route of the other VR.
     configure(&router, "configure vr red; router my-hello; network 198.51.100.0/24");
     let route = [("vr", "blue"), ("prefix", "198.51.100.0/24"), ("protocol", "my-hello")];

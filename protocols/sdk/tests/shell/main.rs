@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use ipc::channel::Channel;
 use ipc::message::MessageChannel;
@@ -32,6 +33,7 @@ use support::{PATIENCE, Procmgr, QUIET, is_quiet, next, process, start, terms};
 struct Probe {
     told: Sender<String>,
     outputs: VecDeque<Output>,
+    due: Option<Time>,
 }
 
 impl ProtocolCore for Probe {
@@ -76,18 +78,25 @@ impl ProtocolCore for Probe {
         self.told.send(line).unwrap();
     }
 
-    fn command(&mut self, _: Time, words: &[String]) -> Result<(), String> {
+    fn command(&mut self, now: Time, words: &[String]) -> Result<(), String> {
         self.told.send(words.join(" ")).unwrap();
         match words {
             [.., last] if last == "nonsense" => Err("nonsense is refused".to_owned()),
+            [first, ..] if first == "wait" => {
+                self.due = Some(now + Duration::from_millis(20));
+                Ok(())
+            }
             _ => Ok(()),
         }
     }
 
-    fn handle_timeout(&mut self, _: Time) {}
+    fn handle_timeout(&mut self, now: Time) {
+        let is_due = self.due.take().is_some_and(|due| due <= now);
+        self.told.send(format!("timeout, due: {is_due}")).unwrap();
+    }
 
     fn poll_timeout(&self) -> Option<Time> {
-        None
+        self.due
     }
 
     fn poll_output(&mut self) -> Option<Output> {
@@ -145,7 +154,7 @@ impl World {
     /// Every service is there and has said nothing yet.
     fn new() -> Self {
         let (sender, told) = channel();
-        let probe = Probe { told: sender, outputs: VecDeque::new() };
+        let probe = Probe { told: sender, outputs: VecDeque::new(), due: None };
         let (mut procmgr, thread) = start("probe", |reactor| sdk::shell::run(probe, declaration(), reactor));
         procmgr.request(|request| {
             matches!(request, Request::Publish { name, .. } if name.as_str() == "probe").then_some(())
@@ -317,6 +326,27 @@ fn a_process_that_is_stopped_says_its_last_words_and_ends() {
     assert_eq!(next(&mut world.rib), RibRequest::Leave);
     stream.close();
     world.thread.join().unwrap().unwrap();
+}
+
+#[test]
+fn a_process_that_is_stopped_ends_although_its_peer_never_does() {
+    let mut world = World::ready();
+    let _stream = world.connected();
+    world.procmgr.tell(&Notice::Stop, None);
+    assert_eq!(world.told(), "stop");
+    let (sender, ended) = channel();
+    std::thread::spawn(move || sender.send(world.thread.join().unwrap().is_ok()));
+    assert_eq!(ended.recv_timeout(PATIENCE), Ok(true));
+}
+
+#[test]
+fn a_core_that_waits_is_woken_once_and_not_before_its_time() {
+    let mut world = World::ready();
+    let mut shell: MessageChannel<ShowRequest, ShowReply> =
+        world.procmgr.open("/1/probe", process(0, "shell"), TERMS, vr_api::show::SCHEMA);
+    shell.send(&ShowRequest::Command { words: vec!["wait".to_owned(), "probe".to_owned()] }).unwrap();
+    assert_eq!((world.told(), world.told()), ("wait probe".to_owned(), "timeout, due: true".to_owned()));
+    assert!(world.told.recv_timeout(QUIET).is_err(), "once");
 }
 
 #[test]
