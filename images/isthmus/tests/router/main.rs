@@ -33,6 +33,7 @@ mod ospf_areas;
 mod ospf_cable;
 mod ospf_keys;
 mod ospf_neighbors;
+mod ospf_noise;
 mod ospf_topology;
 mod peer;
 mod power;

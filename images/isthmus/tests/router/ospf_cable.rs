@@ -8,19 +8,19 @@ use serde_json::Value;
 use crate::support::{Router, wait_until};
 
 /// red, blue and green, each joined with each.
-const TRIANGLE: &str = include_str!("../../../examples/ospf-triangle.conf");
+pub const TRIANGLE: &str = include_str!("../../../examples/ospf-triangle.conf");
 
 /// Cables, each with the VRs at its two ends.
 const CABLES: [(&str, &str); 3] = [("red", "blue"), ("blue", "green"), ("red", "green")];
 
 /// The port of a VR that leads to another one.
-fn port(vr: &str, peer: &str) -> String {
+pub fn port(vr: &str, peer: &str) -> String {
     let cable = CABLES.iter().position(|ends| *ends == (vr, peer) || *ends == (peer, vr)).unwrap();
     format!("Port0/0/{}", 2 * cable + usize::from(CABLES[cable].1 == vr))
 }
 
 /// The same configuration with a cable in place of each `connect`: interfaces are named otherwise, nothing else is.
-fn wired() -> String {
+pub fn wired() -> String {
     let mut text = String::from("linecard 0/0\n");
     for cable in 0..CABLES.len() {
         for (end, other) in [("a", "b"), ("b", "a")] {
