@@ -2,7 +2,7 @@
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 
 /// IPv4: of the interface, the address in the subnet of `to`, else the first; else the first of a loopback.
 pub fn ipv4(own: &[IpNet], loopbacks: impl Iterator<Item = IpNet>, to: Ipv4Addr) -> Option<Ipv4Addr> {
@@ -25,9 +25,9 @@ pub fn ipv6(
         return link_local;
     }
     let best = |nets: &mut dyn Iterator<Item = IpNet>| {
-        let v6 = nets.filter_map(|net| if let IpNet::V6(net) = net { Some(net.addr()) } else { None });
+        let v6 = nets.filter_map(|net| if let IpNet::V6(net) = net { Some(net) } else { None });
         // Rule 1 is the longest prefix of all. Of equal ones the first counts.
-        v6.map(|address| (common_bits(address, to), address)).reduce(|a, b| if b.0 > a.0 { b } else { a })
+        v6.map(|net| (common_bits(net, to), net.addr())).reduce(|a, b| if b.0 > a.0 { b } else { a })
     };
     let (mut own, mut loopbacks) = (own, loopbacks);
     best(&mut own).or_else(|| best(&mut loopbacks)).map(|(_, address)| address).or(link_local)
@@ -38,8 +38,12 @@ fn is_of_link(to: Ipv6Addr) -> bool {
     vr_api::interface::is_link_scoped(to.into())
 }
 
-fn common_bits(a: Ipv6Addr, b: Ipv6Addr) -> u32 {
-    (a.to_bits() ^ b.to_bits()).leading_zeros()
+/// How much an address has in common with another one; 129 where it is the same. Beyond its subnet no bit counts.
+fn common_bits(own: Ipv6Net, to: Ipv6Addr) -> u32 {
+    match (own.addr().to_bits() ^ to.to_bits()).leading_zeros() {
+        u128::BITS => u128::BITS + 1,
+        common => common.min(own.prefix_len().into()),
+    }
 }
 
 #[cfg(test)]
@@ -68,8 +72,10 @@ mod tests {
                 ipv6(nets(own).into_iter(), Some(link_local), nets(loopbacks).into_iter(), to.parse().unwrap());
             chosen.unwrap().to_string()
         };
-        let own = "10.0.0.1/24 2001:db8:1::1/64 2001:db8:2::1/64";
+        let own = "10.0.0.1/24 2001:db8:1::1/64 2001:db8:1::11/64 2001:db8:2::1/64";
         for (to, source) in [
+            ("2001:db8:1::12", "2001:db8:1::1"),
+            ("2001:db8:1::11", "2001:db8:1::11"),
             ("2001:db8:2::9", "2001:db8:2::1"),
             ("2001:db8:1::9", "2001:db8:1::1"),
             ("2001:db8:2::1", "2001:db8:2::1"),

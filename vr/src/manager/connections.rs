@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
 use ipc::{Family, InterfaceName, Pathname, Pid, VrId, VrName};
-use ipnet::IpNet;
+use ipnet::{IpNet, Ipv6Net};
 use vr_api::interface::is_link_scoped;
 use vr_api::manager::{InterVrInterface, Listener, Membership, VrFibEntry};
 
@@ -40,12 +40,16 @@ impl Interface {
             IpAddr::V4(_) => self.addresses.iter().map(IpNet::addr).find(IpAddr::is_ipv4),
             IpAddr::V6(_) if is_link_scoped(to) => self.link_local.map(IpAddr::V6),
             IpAddr::V6(to) => {
-                let v6 = |net: &IpNet| if let IpNet::V6(net) = net { Some(net.addr()) } else { None };
-                let common = |own: &Ipv6Addr| (own.to_bits() ^ to.to_bits()).leading_zeros();
+                let v6 = |net: &IpNet| if let IpNet::V6(net) = net { Some(*net) } else { None };
+                // Beyond the subnet no bit counts (RFC 6724 section 2.2), unless the address is the same.
+                let common = |own: &Ipv6Net| match (own.addr().to_bits() ^ to.to_bits()).leading_zeros() {
+                    u128::BITS => u128::BITS + 1,
+                    common => common.min(own.prefix_len().into()),
+                };
                 // The first of equals, as the stack has it.
                 let best =
                     self.addresses.iter().filter_map(v6).reduce(|a, b| if common(&b) > common(&a) { b } else { a });
-                best.map(IpAddr::V6)
+                best.map(|own| IpAddr::V6(own.addr()))
             }
         }
     }

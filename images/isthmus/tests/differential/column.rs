@@ -1,5 +1,6 @@
 //! The networks that the cases are played in. Addresses are the same in all: red is 10.0.0.1 and 192.0.2.1, blue
-//! is 10.0.0.2 and 192.0.2.2; the former on the link between them, the latter on loopbacks, routed over the link.
+//! is 10.0.0.2 and 192.0.2.2; the former on the link between them, the latter on loopbacks, routed over the link. Of IPv6
+//! the link has three: 2001:db8::1, 2001:db8::11 and 2001:db8:2::1 are red's, 2001:db8:1::1 is its loopback's.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -58,6 +59,10 @@ impl fmt::Display for Vr {
 
 /// Device of a network namespace that leads to the other one.
 pub const WIRE: &str = "wire";
+
+/// The MAC address of blue's device, and one that nobody sends to: locally administered.
+const AT_HOME: &str = "02:00:00:00:00:02";
+const ELSEWHERE: &str = "02:00:00:00:00:03";
 
 /// A network with processes in it.
 #[derive(Debug)]
@@ -123,6 +128,28 @@ impl Column {
         self.link_locals[vr as usize]
     }
 
+    /// Lets nothing of red's arrive at blue, and tells nobody: red's end of the link is up.
+    pub fn cut_link(&self) {
+        match &self.network {
+            Network::Router(router, [_, link]) => {
+                router.sh(&format!("configure vr blue; interface {link}; shutdown"));
+            }
+            // The frames are for somebody else.
+            Network::Namespaces { blue, .. } => _ = blue.ip(&format!("link set {WIRE} address {ELSEWHERE}")),
+        }
+    }
+
+    /// Ends that; returns when routes are in place again.
+    pub fn mend_link(&self) {
+        match &self.network {
+            Network::Router(router, [_, link]) => {
+                router.sh(&format!("configure vr blue; interface {link}; no shutdown"));
+                await_routes(router);
+            }
+            Network::Namespaces { blue, .. } => _ = blue.ip(&format!("link set {WIRE} address {AT_HOME}")),
+        }
+    }
+
     /// Asserts that no process of the router has died while cases were played.
     pub fn assert_unharmed(&self) {
         let Network::Router(router, _) = &self.network else { return };
@@ -143,16 +170,29 @@ impl Column {
     }
 }
 
+/// Waits for the routes towards loopbacks.
+fn await_routes(router: &Router) {
+    let of_red = [("red", "192.0.2.2/32"), ("red", "2001:db8:1::2/128")];
+    let of_blue = [("blue", "192.0.2.1/32"), ("blue", "2001:db8:1::1/128")];
+    for (vr, loopback) in of_red.into_iter().chain(of_blue) {
+        router.wait_for_row("show fib", &[("vr", vr), ("prefix", loopback), ("action", "forward")]);
+    }
+}
+
 impl Network {
     fn namespaces() -> Self {
         let (red, blue) = (Namespace::new(), Namespace::new());
         red.join(WIRE, &blue, WIRE);
+        blue.ip(&format!("link set {WIRE} address {AT_HOME}"));
         for (namespace, own, other) in [(&red, 1, 2), (&blue, 2, 1)] {
             namespace.ip(&format!("address add 10.0.0.{own}/24 dev wire"));
             namespace.ip(&format!("address add 192.0.2.{own}/32 dev lo"));
             namespace.ip(&format!("route add 192.0.2.{other}/32 via 10.0.0.{other}"));
-            // A router takes no second to see that nobody else has its address.
-            namespace.ip(&format!("address add 2001:db8::{own}/64 dev {WIRE} nodad"));
+            // A router takes no second to see that nobody else has its address. Of two in one subnet Linux speaks with
+            // the one that came last, we with the first: RFC 6724 leaves that open.
+            for address in [format!("2001:db8::1{own}"), format!("2001:db8::{own}"), format!("2001:db8:2::{own}")] {
+                namespace.ip(&format!("address add {address}/64 dev {WIRE} nodad"));
+            }
             namespace.ip(&format!("address add 2001:db8:1::{own}/128 dev lo"));
             namespace.ip(&format!("route add 2001:db8:1::{other}/128 via 2001:db8::{other}"));
             // Errors come for each packet that causes one, not for some of them.
@@ -166,19 +206,15 @@ impl Network {
         let connect = if ports.is_empty() { "connect red blue\n" } else { "" };
         let vr = |vr: Vr, link: &str, own: u8, other: u8| {
             format!(
-                "vr {vr}\n interface {link}\n  ipv4 address 10.0.0.{own}/24\n  ipv6 address 2001:db8::{own}/64\n !\n \
-                 interface Loopback0\n  ipv4 address 192.0.2.{own}/32\n  ipv6 address 2001:db8:1::{own}/128\n !\n router \
+                "vr {vr}\n interface {link}\n  ipv4 address 10.0.0.{own}/24\n  ipv6 address 2001:db8::{own}/64\n  \
+                 ipv6 address 2001:db8::1{own}/64\n  ipv6 address 2001:db8:2::{own}/64\n !\n interface Loopback0\n  ipv4 address 192.0.2.{own}/32\n  ipv6 address 2001:db8:1::{own}/128\n !\n router \
                  static\n  address-family ipv4 unicast\n   192.0.2.{other}/32 10.0.0.{other}\n  !\n  address-family ipv6 \
                  unicast\n   2001:db8:1::{other}/128 2001:db8::{other}\n  !\n !\n!\n"
             )
         };
         let (red, blue) = (vr(Vr::Red, red_link, 1, 2), vr(Vr::Blue, blue_link, 2, 1));
         let router = Router::up(name, &format!("hostname {name}\n{ports}vr red\n!\nvr blue\n!\n{connect}{red}{blue}"));
-        let of_red = [("red", "192.0.2.2/32"), ("red", "2001:db8:1::2/128")];
-        let of_blue = [("blue", "192.0.2.1/32"), ("blue", "2001:db8:1::1/128")];
-        for (vr, loopback) in of_red.into_iter().chain(of_blue) {
-            router.wait_for_row("show fib", &[("vr", vr), ("prefix", loopback), ("action", "forward")]);
-        }
+        await_routes(&router);
         Network::Router(router, links)
     }
 

@@ -69,6 +69,13 @@ pub const LISTED: &[Listed] = &[
         reason: TO_ITSELF,
     },
     Listed {
+        case: "a_connection_on_the_link_reaches_no_listener_of_its_own_router",
+        columns: OURS,
+        judge: "red: socket 3 connected by now: EINPROGRESS",
+        found: "red: socket 3 connected by now: ENETUNREACH",
+        reason: "no own address is reached over a link, which is said at once; the kernel asks the link for it, in vain",
+    },
+    Listed {
         case: "ospfv3_hellos_reach_all_that_joined",
         columns: OURS,
         judge: "blue: socket 1 receive by now: \"hello?\" from [red%link]:0 to ff02::5, TTL 1, TOS 0xc0, by the link",

@@ -73,13 +73,22 @@ pub struct Wishes {
     /// `SO_LINGER`, in seconds.
     pub linger: Option<u16>,
     /// `SO_KEEPALIVE`.
-    pub keepalive: bool,
+    pub keepalive: Option<Probing>,
     /// `TCP_NODELAY`.
     pub nodelay: Option<bool>,
     /// `SO_SNDBUF`, in bytes.
     pub send_buffer: Option<u32>,
     /// `SO_RCVBUF`, in bytes.
     pub receive_buffer: Option<u32>,
+}
+
+/// How a silent peer is probed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Probing {
+    /// As usual: no case lives to see it.
+    Usual,
+    /// After a second (`TCP_KEEPIDLE`), each second (`TCP_KEEPINTVL`), twice (`TCP_KEEPCNT`).
+    Impatient,
 }
 
 /// Which direction ends.

@@ -6,9 +6,9 @@ use std::time::Duration;
 use nix::errno::Errno as Number;
 use nix::libc;
 use nix::sys::socket::setsockopt;
-use socket2::Socket;
+use socket2::{Socket, TcpKeepalive};
 
-use crate::host::{Errno, Outcome, Wishes};
+use crate::host::{Errno, Outcome, Probing, Wishes};
 use crate::kernel_host::errno;
 
 /// Longest key, as linux/tcp.h has it.
@@ -98,8 +98,13 @@ fn set(socket: &Socket, wishes: &Wishes, is_ipv6: bool, link: &str) -> std::io::
     if let Some(seconds) = wishes.linger {
         socket.set_linger(Some(Duration::from_secs(seconds.into())))?;
     }
-    if wishes.keepalive {
-        socket.set_keepalive(true)?;
+    match wishes.keepalive {
+        Some(Probing::Usual) => socket.set_keepalive(true)?,
+        Some(Probing::Impatient) => {
+            let second = Duration::from_secs(1);
+            socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(second).with_interval(second).with_retries(2))?;
+        }
+        None => {}
     }
     if let Some(nodelay) = wishes.nodelay {
         socket.set_tcp_nodelay(nodelay)?;

@@ -19,7 +19,7 @@ use sockets::{
 };
 use vr_api::interface::is_link_scoped;
 
-use crate::host::{Errno, Handle, Host, How, Outcome, PATIENCE, Ready, Until, Wanted, Wishes};
+use crate::host::{Errno, Handle, Host, How, Outcome, PATIENCE, Probing, Ready, Until, Wanted, Wishes};
 
 /// The sockets of a process of a VR.
 #[derive(Debug)]
@@ -134,7 +134,13 @@ impl LibraryHost {
         Options {
             ttl: wishes.ttl,
             linger: wishes.linger.map(|seconds| Duration::from_secs(seconds.into())),
-            keepalive: wishes.keepalive.then(KeepAlive::default),
+            keepalive: wishes.keepalive.map(|probing| match probing {
+                Probing::Usual => KeepAlive::default(),
+                Probing::Impatient => {
+                    let second = Duration::from_secs(1);
+                    KeepAlive { idle: second, interval: second, probes: 2 }
+                }
+            }),
             nodelay: wishes.nodelay.unwrap_or(usual.nodelay),
             send_buffer_bytes: wishes.send_buffer.unwrap_or(usual.send_buffer_bytes),
             receive_buffer_bytes: wishes.receive_buffer.unwrap_or(usual.receive_buffer_bytes),

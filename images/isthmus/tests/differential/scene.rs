@@ -54,6 +54,13 @@ impl<'a> Scene<'a> {
         Process::start(self, vr, format!("{vr}{number}"))
     }
 
+    /// Lets nothing of red's arrive at blue until the value is dropped.
+    pub fn cut_link(&self) -> CutLink<'_> {
+        self.column.cut_link();
+        self.note("the link is cut".to_owned());
+        CutLink(self)
+    }
+
     /// What was observed.
     pub fn into_transcript(self) -> Vec<String> {
         self.transcript.into_inner()
@@ -82,6 +89,17 @@ impl<'a> Scene<'a> {
             ports.len() - 1
         });
         format!("{ip}:p{}", place + 1)
+    }
+}
+
+/// A link that is cut.
+#[derive(Debug)]
+pub struct CutLink<'a>(&'a Scene<'a>);
+
+impl Drop for CutLink<'_> {
+    fn drop(&mut self) {
+        self.0.column.mend_link();
+        self.0.note("the link is mended".to_owned());
     }
 }
 

@@ -23,6 +23,9 @@ cases! { "IPv6":
     the_families_have_udp_ports_of_their_own,
     ospfv3_hellos_reach_all_that_joined,
     own_ipv6_messages_come_back_where_the_loop_is_on,
+    of_several_addresses_that_of_the_subnet_is_spoken_with,
+    a_connection_from_the_second_address_of_the_link,
+    each_address_of_the_link_has_listeners_of_its_own,
 }
 
 /// AllSPFRouters (RFC 5340).
@@ -207,4 +210,51 @@ fn own_ipv6_messages_come_back_where_the_loop_is_on(scene: &Scene<'_>) {
     red.join(one, "ff02::2");
     red.send_to(one, "[ff02::2]:1985", "to all routers");
     red.receive_from(one);
+}
+
+fn of_several_addresses_that_of_the_subnet_is_spoken_with(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let listener = blue.listen("[::]:7000");
+    let server = blue.udp("[::]:5300");
+    // Those of one subnet are equal, whatever bits of the host they have in common with the peer's.
+    for to in ["2001:db8::2", "2001:db8:2::2", "2001:db8::12", "2001:db8:1::2"] {
+        let client = red.connect(&format!("[{to}]:7000"));
+        let accepted = blue.accept(listener);
+        red.addresses(client);
+        blue.addresses(accepted);
+        let client = red.udp("[::]:0");
+        red.send_to(client, &format!("[{to}]:5300"), "from where?");
+        blue.receive_from(server);
+        red.aim(client, &format!("[{to}]:5300"));
+        red.own_address(client);
+    }
+}
+
+fn a_connection_from_the_second_address_of_the_link(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let listener = blue.listen("[::]:7000");
+    for own in ["2001:db8::11", "2001:db8:2::1"] {
+        let client = red.connect_from(own.parse().ok(), None, "[2001:db8::2]:7000");
+        let server = blue.accept(listener);
+        red.addresses(client);
+        blue.addresses(server);
+    }
+}
+
+fn each_address_of_the_link_has_listeners_of_its_own(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let first = blue.listen("[2001:db8::2]:7000");
+    let second = blue.listen("[2001:db8::12]:7000");
+    let client = red.connect("[2001:db8::12]:7000");
+    red.addresses(client);
+    blue.accept(second);
+    blue.accept_by_now(first);
+    red.connect("[2001:db8:2::2]:7000");
+    let (one, two) = (blue.udp("[2001:db8::2]:5300"), blue.udp("[2001:db8::12]:5300"));
+    let client = red.udp("[2001:db8::11]:4000");
+    red.send_to(client, "[2001:db8::12]:5300", "to the second");
+    blue.receive_from(two);
+    blue.receive_from_by_now(one);
+    blue.send_to(two, "[2001:db8::11]:4000", "and back");
+    red.receive_from(client);
 }

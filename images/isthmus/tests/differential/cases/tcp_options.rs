@@ -2,7 +2,7 @@
 
 use super::cases;
 use crate::column::Vr;
-use crate::host::{Until, Wishes};
+use crate::host::{Probing, Until, Wishes};
 use crate::scene::{Process, Scene, Socket};
 
 cases! { "TCP: options":
@@ -29,6 +29,7 @@ cases! { "TCP: options":
     a_close_with_bytes_unread_is_a_reset_though_it_lingers,
     small_buffers_on_both_sides_carry_all,
     probes_and_delay_change_nothing_that_a_program_sees,
+    a_peer_behind_a_cut_link_is_given_up_by_who_probes_it,
 }
 
 const AT: &str = "10.0.0.2:7000";
@@ -178,9 +179,12 @@ fn a_listener_on_the_link_and_a_neighbor_that_asks_for_the_links_address(scene: 
 
 fn a_connection_on_the_link_reaches_no_listener_of_its_own_router(scene: &Scene<'_>) {
     let (mut red, _blue) = scene.two();
-    red.listen("0.0.0.0:7000");
+    let listener = red.listen("0.0.0.0:7000");
     let client = red.begin_connect_as(AT, ", bound to the link", on_link());
     red.connected(client);
+    let client = red.begin_connect_as("192.0.2.1:7000", ", bound to the link", on_link());
+    red.connected_by_now(client);
+    red.accept_by_now(listener);
 }
 
 fn a_close_that_lingers_for_no_time_is_a_reset(scene: &Scene<'_>) {
@@ -256,7 +260,7 @@ fn small_buffers_on_both_sides_carry_all(scene: &Scene<'_>) {
 fn probes_and_delay_change_nothing_that_a_program_sees(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
     let listener = blue.listen("0.0.0.0:7000");
-    let wishes = Wishes { keepalive: true, nodelay: Some(false), ..Wishes::default() };
+    let wishes = Wishes { keepalive: Some(Probing::Usual), nodelay: Some(false), ..Wishes::default() };
     let client = red.begin_connect_as(AT, ", keepalive, no nodelay", wishes);
     red.connected(client);
     let server = blue.accept(listener);
@@ -266,6 +270,28 @@ fn probes_and_delay_change_nothing_that_a_program_sees(scene: &Scene<'_>) {
     blue.receive(server, 1);
     blue.send(server, "c");
     red.receive(client, 1);
+}
+
+fn a_peer_behind_a_cut_link_is_given_up_by_who_probes_it(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let listener = blue.listen("0.0.0.0:7000");
+    let client =
+        red.begin_connect_as(AT, ", probes", Wishes { keepalive: Some(Probing::Impatient), ..Wishes::default() });
+    red.connected(client);
+    let patient = red.connect(AT);
+    let servers = [blue.accept(listener), blue.accept(listener)];
+    blue.send(servers[0], "still here");
+    red.receive(client, 100);
+    let cut = scene.cut_link();
+    red.wait(client, Until::HungUp);
+    red.receive(client, 100);
+    red.receive(client, 100);
+    red.ready(patient);
+    drop(cut);
+    // Nobody else has noticed.
+    blue.ready(servers[1]);
+    red.send(patient, "and again");
+    blue.receive(servers[1], 100);
 }
 
 fn key(peer: &str, key: &str) -> Wishes {
