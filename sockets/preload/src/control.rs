@@ -10,7 +10,7 @@ use std::os::fd::RawFd;
 use std::time::Duration;
 use std::time::Instant;
 
-use ipc::{Family, InterfaceName};
+use ipc::{Family, InterfaceName, IpProtocol};
 use nix::errno::Errno;
 use sockets::{KeepAlive, LibraryEvent, Options, Readiness, SocketError, SocketId, SocketKind, errno};
 
@@ -28,6 +28,8 @@ const MOST_BACKLOG: i32 = 4096;
 pub struct Control {
     /// Its family.
     pub family: Family,
+    /// The protocol of a raw socket.
+    pub raw: Option<IpProtocol>,
     /// IPV6_V6ONLY.
     pub v6_only: bool,
     /// Its options.
@@ -80,6 +82,7 @@ impl Control {
         let options = Options { nodelay: false, multicast_loop: true, ..Options::default() };
         Self {
             family,
+            raw: None,
             v6_only: false,
             options,
             interface: None,
@@ -176,12 +179,13 @@ pub fn any(family: Family) -> IpAddr {
 }
 
 /// socket(2): `kind` with its flags.
-pub fn create(family: Family, kind: Kind, raw: Option<ipc::IpProtocol>, flags: i32) -> Result<RawFd, Errno> {
+pub fn create(family: Family, kind: Kind, raw: Option<IpProtocol>, flags: i32) -> Result<RawFd, Errno> {
     // Attached before the number is taken: what the library opens for itself must not get it.
     process::with(|_| Ok(()))?;
     let fd = descriptors::placeholder(flags)?;
     let entered = enter(fd, kind, flags & libc::SOCK_NONBLOCK != 0, |process, index, _| {
         let mut control = Control::new(family);
+        control.raw = raw;
         if kind == Kind::Datagram {
             let of_library = raw.map_or(SocketKind::Datagram, SocketKind::Raw);
             control.phase = datagram::create(process, index, of_library, &control.options)?;

@@ -13,6 +13,7 @@ use sockets::{DatagramInfo, Options, SPIN, SocketId, SocketKind, errno};
 use crate::control::{Phase, wait_for};
 use crate::description::{Direction, Held, Kind};
 use crate::process::{self, Process};
+use crate::raw;
 use crate::table::{self, Number};
 
 /// How long a socket that is closed waits for channels that were asked for: procmgr answers at once, or stands still.
@@ -249,16 +250,16 @@ impl Process {
         peek: bool,
     ) -> Result<Option<DatagramInfo>, Errno> {
         let control = self.control(held.index())?;
-        let family = control.family;
+        let (raw, family) = (control.raw, control.family);
         let Phase::Datagram(sockets, _) = &control.phase else { return Err(Errno::EINVAL) };
         for at in 0..sockets.len() {
             let Ok(control) = self.control(held.index()) else { break };
             let Phase::Datagram(sockets, _) = &control.phase else { break };
             let Some(socket) = sockets.get(at).copied() else { break };
-            let found = match peek {
+            let found = raw::with_header((raw, family), into, |into| match peek {
                 true => self.library.peek_datagram(&mut self.reactor, socket, into),
                 false => self.library.receive_datagram(&mut self.reactor, socket, into, look_out),
-            };
+            });
             if let Some(mut info) = found.map_err(errno)? {
                 if family == Family::Ipv6 {
                     let shown = |address: SocketAddr| match address.ip() {

@@ -7,7 +7,8 @@ use nix::errno::Errno;
 use stack_api::interface::{InterfaceKind, InterfaceState};
 
 use crate::description::{Held, Kind};
-use crate::{address, names, process};
+use crate::process::{self, Process};
+use crate::{address, names, raw};
 
 /// Bytes of an `ifreq`: a name, and what is asked or told.
 pub const REQUEST_BYTES: usize = 40;
@@ -134,8 +135,12 @@ pub fn count(held: Held, request: c_ulong) -> Result<c_int, Errno> {
         return Ok(0);
     }
     process::with(|process| {
-        for socket in process.control(held.index())?.library_sockets() {
-            if let Ok(Some(next)) = process.library.peek_datagram(&mut process.reactor, socket, &mut []) {
+        let control = process.control(held.index())?;
+        let (kind, sockets) = ((control.raw, control.family), control.library_sockets());
+        for socket in sockets {
+            let Process { library, reactor, .. } = process;
+            let next = raw::with_header(kind, &mut [], |none| library.peek_datagram(reactor, socket, none));
+            if let Ok(Some(next)) = next {
                 return Ok(c_int::try_from(next.length).unwrap_or(c_int::MAX));
             }
         }

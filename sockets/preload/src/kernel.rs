@@ -94,13 +94,19 @@ pub fn epoll_ctl(epoll: RawFd, operation: c_int, fd: RawFd, events: u32, data: u
     check(unsafe { original::epoll_ctl(epoll, operation, fd, &raw mut event) }).map(drop)
 }
 
-/// epoll_pwait(2). The timeout is rounded up to milliseconds.
+/// epoll_pwait(2). The timeout is rounded up to milliseconds, but for one that is shorter.
 pub fn epoll_wait(
     epoll: RawFd,
     events: &mut [epoll_event],
     timeout: Option<Duration>,
     mask: Option<&sigset_t>,
 ) -> Result<usize, Errno> {
+    const MILLISECOND: Duration = Duration::from_millis(1);
+    if let Some(short) = timeout.filter(|timeout| (Duration::from_nanos(1)..MILLISECOND).contains(timeout)) {
+        // A thread that is canceled ends here too, as it would not in epoll_pwait2(2), which older libcs lack.
+        ppoll(&mut [pollfd { fd: epoll, events: libc::POLLIN, revents: 0 }], Some(short), mask)?;
+        return epoll_wait(epoll, events, Some(Duration::ZERO), None);
+    }
     let milliseconds = |time: Duration| c_int::try_from(time.as_nanos().div_ceil(1_000_000)).unwrap_or(c_int::MAX);
     let timeout = timeout.map_or(-1, milliseconds);
     let mask = mask.map_or(ptr::null(), ptr::from_ref);

@@ -45,6 +45,7 @@ mod netlink;
 mod options;
 mod original;
 mod process;
+mod raw;
 mod readiness;
 mod routes;
 mod signals;

@@ -408,6 +408,8 @@ fn get_field(kind: Kind, control: &Control, level: i32, name: i32) -> Result<Vec
         (libc::SOL_SOCKET, libc::SO_TYPE) => {
             if is_tcp {
                 libc::SOCK_STREAM
+            } else if control.raw.is_some() {
+                libc::SOCK_RAW
             } else {
                 libc::SOCK_DGRAM
             }
@@ -416,7 +418,7 @@ fn get_field(kind: Kind, control: &Control, level: i32, name: i32) -> Result<Vec
             if is_tcp {
                 libc::IPPROTO_TCP
             } else {
-                libc::IPPROTO_UDP
+                control.raw.map_or(libc::IPPROTO_UDP, |protocol| protocol.number().into())
             }
         }
         (libc::SOL_SOCKET, libc::SO_DOMAIN) => match control.family {

@@ -54,18 +54,18 @@ macro_rules! originals {
     };
 }
 
-/// `cookie_io_functions_t`: what a stream calls.
+/// `cookie_io_functions_t`: what a stream calls. A thread that is canceled in one is unwound through it.
 #[repr(C)]
 #[derive(Debug, Clone, Copy)]
 pub struct StreamFunctions {
     /// Reads.
-    pub read: Option<unsafe extern "C" fn(*mut c_void, *mut c_char, size_t) -> ssize_t>,
+    pub read: Option<unsafe extern "C-unwind" fn(*mut c_void, *mut c_char, size_t) -> ssize_t>,
     /// Writes.
-    pub write: Option<unsafe extern "C" fn(*mut c_void, *const c_char, size_t) -> ssize_t>,
+    pub write: Option<unsafe extern "C-unwind" fn(*mut c_void, *const c_char, size_t) -> ssize_t>,
     /// Moves.
-    pub seek: Option<unsafe extern "C" fn(*mut c_void, *mut off64_t, c_int) -> c_int>,
+    pub seek: Option<unsafe extern "C-unwind" fn(*mut c_void, *mut off64_t, c_int) -> c_int>,
     /// Closes.
-    pub close: Option<unsafe extern "C" fn(*mut c_void) -> c_int>,
+    pub close: Option<unsafe extern "C-unwind" fn(*mut c_void) -> c_int>,
 }
 
 originals! {

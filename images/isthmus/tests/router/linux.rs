@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use testing::namespace::can_run;
 use testing::preload::{has, program};
 use testing::support::{BOTH_WAYS, Router, TWO_VRS, stderr};
 
@@ -50,6 +51,11 @@ fn a_thread_that_sleeps_at_an_epoll_instance_hears_of_its_first_socket() {
 #[test]
 fn options_take_and_tell_what_they_do_on_linux() {
     is_as_on_linux("options_take_and_tell_what_they_do_on_linux", "options");
+}
+
+#[test]
+fn a_thread_is_canceled_in_standard_io_over_a_connection_and_leaves_it_to_others() {
+    is_as_on_linux("a_thread_is_canceled_in_standard_io_over_a_connection_and_leaves_it_to_others", "canceled");
 }
 
 /// Forks while a connect waits for a listener whose backlog is full; prints what parent and child see of it.
@@ -113,5 +119,31 @@ fn a_forked_child_goes_on_with_its_parents_udp_socket() {
         let server = program(&router, "blue", &["python3", FORKED, "serve", &port]);
         let client = program(&router, "red", &["python3", FORKED, "ask", address, &port]);
         assert_eq!(seen(server, client), on_linux, "{address}");
+    }
+}
+
+const FORKED_RAW: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/forked_raw.py");
+
+#[test]
+fn a_forked_child_goes_on_with_its_parents_raw_socket() {
+    if !has("a_forked_child_goes_on_with_its_parents_raw_socket", &["python3"]) {
+        return;
+    }
+    let router = Router::up("linux-raw", BOTH_WAYS);
+    let ours = |addresses: [&str; 2]| {
+        let [red, blue] = addresses;
+        let server = program(&router, "blue", &["python3", FORKED_RAW, "serve", blue]);
+        seen(server, program(&router, "red", &["python3", FORKED_RAW, "ask", red, blue]))
+    };
+    let over_the_channel = ours(["10.0.0.0", "10.0.0.1"]);
+    assert_eq!(ours(["10.1.0.0", "10.1.0.1"]), over_the_channel);
+    if can_run("a_forked_child_goes_on_with_its_parents_raw_socket", &["python3"]) {
+        let on_linux = [&["serve", "127.0.0.2"][..], &["ask", "127.0.0.1", "127.0.0.2"]].map(|words| {
+            let mut command = Command::new("python3");
+            command.arg(FORKED_RAW).args(words);
+            command
+        });
+        let [server, client] = on_linux;
+        assert_eq!(over_the_channel, seen(server, client));
     }
 }

@@ -8,7 +8,7 @@ use super::success;
 use crate::readiness::epoll;
 use crate::table::{self, Number};
 use crate::thread::Inside;
-use crate::{descriptors, ioctl, original};
+use crate::{descriptors, ioctl, kernel, original};
 
 /// # Safety
 /// As close(2).
@@ -84,7 +84,12 @@ pub unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_in
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
     // SAFETY: As the caller says.
-    let result = unsafe { original::fcntl(fd, command, argument) };
+    let controlled = || unsafe { original::fcntl(fd, command, argument) };
+    let result = match command == libc::F_SETLKW && Inside::is_here() {
+        // This library waits for its turn with a connection that another process has too, with a lock in its hand.
+        true => kernel::without_cancellation(controlled),
+        false => controlled(),
+    };
     match command {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
             let copy = descriptors::opened(result);

@@ -36,17 +36,17 @@ fn descriptor(cookie: *mut c_void) -> RawFd {
     cookie.addr() as RawFd
 }
 
-unsafe extern "C" fn receive(cookie: *mut c_void, buffer: *mut c_char, length: size_t) -> ssize_t {
+unsafe extern "C-unwind" fn receive(cookie: *mut c_void, buffer: *mut c_char, length: size_t) -> ssize_t {
     // SAFETY: glibc gives a buffer of so many bytes.
     unsafe { data::read(descriptor(cookie), buffer.cast(), length) }
 }
 
-unsafe extern "C" fn send(cookie: *mut c_void, buffer: *const c_char, length: size_t) -> ssize_t {
+unsafe extern "C-unwind" fn send(cookie: *mut c_void, buffer: *const c_char, length: size_t) -> ssize_t {
     // SAFETY: glibc gives so many bytes. It takes 0, and nothing below, for an error.
     unsafe { data::write(descriptor(cookie), buffer.cast(), length) }.max(0)
 }
 
-unsafe extern "C" fn close(cookie: *mut c_void) -> c_int {
+unsafe extern "C-unwind" fn close(cookie: *mut c_void) -> c_int {
     let fd = descriptor(cookie);
     change(|streams| streams.retain(|(_, of)| *of != fd));
     // SAFETY: The stream owned it.

@@ -1,6 +1,6 @@
 """What a process sees of calls on its own sockets: run on Linux and in a VR, it prints the same.
 
-    linux.py ports | high | nested | late | options
+    linux.py ports | high | nested | late | options | canceled
 """
 
 import ctypes
@@ -9,6 +9,7 @@ import fcntl
 import os
 import resource
 import select
+import signal
 import socket
 import struct
 import subprocess
@@ -316,7 +317,64 @@ def late():
     print(loop.poll(0))
 
 
+def asleep_in(task, *calls):
+    """Whether a thread sleeps in one of these system calls."""
+    try:
+        with open(f"/proc/self/task/{task}/syscall") as file:
+            return file.read().split()[0] in map(str, calls)
+    except FileNotFoundError:
+        return False
+
+
+def canceled():
+    """A thread is canceled in standard I/O over a socket, also while another process has its turn with the connection."""
+    signal.alarm(60)
+    libc = ctypes.CDLL(None)
+    libc.fdopen.restype = ctypes.c_void_p
+    one, other = pair()
+    stream = ctypes.c_void_p(libc.fdopen(other.fileno(), b"r"))
+
+    def canceled_in(calls, then):
+        # It begins in a function of libc, without a frame of Python.
+        thread, before, result = ctypes.c_void_p(), set(os.listdir("/proc/self/task")), ctypes.c_void_p()
+        libc.pthread_create(ctypes.byref(thread), None, libc.fgetc, stream)
+        [task] = set(os.listdir("/proc/self/task")) - before
+        while not asleep_in(task, *calls):
+            pass
+        libc.pthread_cancel(thread)
+        then()
+        libc.pthread_join(thread, ctypes.byref(result))
+        one.send(b"xy")
+        # PTHREAD_CANCELED, and the next one gets the lock of the stream and that of the connection.
+        print("canceled", result.value == 2**64 - 1, chr(libc.fgetc(stream)), chr(libc.fgetc(stream)))
+
+    read, recvfrom, poll, ppoll, fcntl_ = 0, 45, 7, 271, 72
+    canceled_in((read, recvfrom, poll, ppoll), lambda: None)
+    ends = os.pipe()
+    told = os.pipe()
+    child = os.fork()
+    if child == 0:
+        parent = os.getppid()
+        files = [f"/proc/{parent}/fd/{fd}" for fd in os.listdir(f"/proc/{parent}/fd")]
+        turns = [file for file in files if "isthmus-turns" in os.readlink(file)]
+        for turn in turns[:1]:
+            file = open(turn, "r+b")
+            inode = f":{os.fstat(file.fileno()).st_ino}"
+            with open("/proc/locks") as table:
+                held = [line.split() for line in table if inode in line and f" {parent} " in line]
+            # Who uses an end is there 64 bytes behind its turn.
+            for line in held:
+                fcntl.lockf(file, fcntl.LOCK_EX, 1, int(line[6]) - 64)
+        os.write(told[1], b"x")
+        os.read(ends[0], 1)
+        os._exit(len(turns) > 1)
+    os.read(told[0], 1)
+    canceled_in((read, recvfrom, poll, ppoll, fcntl_), lambda: os.write(ends[1], b"x"))
+    print("child", os.waitpid(child, 0)[1])
+
+
 if sys.argv[1] == "try":
     try_ports(int(sys.argv[2]))
 else:
-    {"ports": ports, "high": high, "nested": nested, "late": late, "options": options}[sys.argv[1]]()
+    {"ports": ports, "high": high, "nested": nested, "late": late, "options": options,
+     "canceled": canceled}[sys.argv[1]]()
