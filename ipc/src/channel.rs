@@ -30,23 +30,26 @@
 //! ```
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
 use mio::event::Source;
 use mio::unix::SourceFd;
 use mio::{Interest, Registry, Token};
+use serde::{Deserialize, Serialize};
 
 use crate::doorbell::{Doorbell, MOST_RINGS};
 use crate::error::{ChannelError, PeerFault};
 use crate::memory::{Memory, Slot, SlotRef};
 use crate::ring::{self, CHANNEL_BYTES, Consumer, EndCursors, Producer};
 
+mod exec;
 mod parts;
 mod record;
 mod share;
 mod wait;
 
+pub use self::exec::{EndRecord, Successor, expect_exec, take_over_turns, turns};
 pub use self::parts::ChannelParts;
 pub use self::record::Record;
 use self::wait::Spin;
@@ -56,7 +59,7 @@ use self::wait::Spin;
 const MAX_FRUITLESS_RINGS: u32 = 4096;
 
 /// Which end of a channel: who opened it, or who was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Side {
     /// Writes ring 0.
     Opener,
@@ -74,6 +77,8 @@ pub struct Channel {
     doorbell: Doorbell,
     side: Side,
     end: SlotRef<EndCursors>,
+    /// The memory's descriptor, where a program that this process executes is to go on with the end.
+    memory: Option<OwnedFd>,
     /// Other processes may use this end too: everything is done in turn.
     shared: bool,
     /// How many turns it has had.
@@ -112,12 +117,16 @@ enum Empty {
 impl Channel {
     /// Takes over an end. Its memory is checked before it is mapped.
     pub fn from_parts(parts: ChannelParts) -> Result<Self, ChannelError> {
+        Self::with_slot(parts, Slot::new()?)
+    }
+
+    fn with_slot(parts: ChannelParts, slot: Slot<EndCursors>) -> Result<Self, ChannelError> {
         let memory = Arc::new(Memory::map_near(parts.memory.as_fd(), CHANNEL_BYTES)?);
         let writes_ring = match parts.side {
             Side::Opener => 0,
             Side::Listener => 1,
         };
-        let end = SlotRef::new(Slot::new()?);
+        let end = SlotRef::new(slot);
         let (tx, rx) = ring::open_ends(&memory, &end, writes_ring);
         Ok(Self {
             rx,
@@ -125,6 +134,7 @@ impl Channel {
             doorbell: Doorbell::new(parts.bell_in, parts.bell_out),
             side: parts.side,
             end,
+            memory: exec::is_expected().then_some(parts.memory),
             shared: false,
             turns: 0,
             gate_closed: false,

@@ -106,6 +106,11 @@ impl Doorbell {
         self.peer_gone = true;
     }
 
+    /// What rings the peer's bell.
+    pub(crate) fn peers_fd(&self) -> BorrowedFd<'_> {
+        self.peers.as_fd()
+    }
+
     /// The own bell's descriptor, for mio.
     pub(crate) fn own_raw(&self) -> RawFd {
         self.own.as_raw_fd()

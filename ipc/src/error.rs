@@ -139,6 +139,12 @@ pub enum MemoryError {
         /// The right size.
         wanted: u64,
     },
+    /// No slot of a channel's end lies there.
+    #[error("no slot of a channel's end begins at byte {offset} of its area")]
+    NoSlot {
+        /// Where one was said to be.
+        offset: usize,
+    },
     /// The kernel refused.
     #[error("{what}: {error}")]
     Kernel {

@@ -12,10 +12,10 @@ use std::ffi::c_void;
 use std::io;
 use std::num::NonZeroUsize;
 use std::ops::{Deref, Range};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, SealFlag, fcntl};
@@ -98,15 +98,6 @@ impl Memory {
             memory.near = Some(Near::map(fd)?);
         }
         Ok(memory)
-    }
-
-    /// Zeroed memory that forked children will share.
-    fn anonymous(length: NonZeroUsize) -> Result<Self, MemoryError> {
-        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
-        // SAFETY: A new mapping at an address that the kernel chooses overlaps nothing of ours.
-        let base = unsafe { mmap_anonymous(None, length, protection, MapFlags::MAP_SHARED) };
-        let base = base.map_err(|error| MemoryError::Kernel { what: "map memory", error: error.into() })?;
-        Ok(Self { base: base.cast(), length: length.get(), near: None })
     }
 
     /// Size in bytes.
@@ -207,7 +198,7 @@ impl Memory {
 
 impl Drop for Memory {
     fn drop(&mut self) {
-        // SAFETY: Mapped by `map` or `anonymous` with this length; every view holds an `Arc` of the mapping.
+        // SAFETY: Mapped by `map` with this length; every view holds an `Arc` of the mapping.
         if let Err(error) = unsafe { munmap(self.base.cast(), self.length) } {
             log::error!("unmap {} bytes: {error}", self.length);
         }
@@ -330,6 +321,52 @@ pub(crate) const SLOT_USER_BYTES: usize = SLOT_BYTES - size_of::<Sharers>();
 
 /// Slots are mapped so many at a time; a page of them is touched only when used.
 const SLOTS_PER_AREA: usize = 1024;
+const AREA_BYTES: usize = SLOTS_PER_AREA * SLOT_BYTES;
+
+/// Memory that slots lie in. In a memfd, which forked children have as they have the mapping, and which goes on in a
+/// program that their process executes.
+#[derive(Debug)]
+struct Area {
+    memory: Arc<Memory>,
+    file: OwnedFd,
+    /// What the kernel knows the memfd by: no other one on this machine has it.
+    number: u64,
+}
+
+impl Area {
+    fn new() -> Result<Arc<Self>, MemoryError> {
+        Self::of(create_sealed_named("isthmus-ends", AREA_BYTES)?)
+    }
+
+    fn of(file: OwnedFd) -> Result<Arc<Self>, MemoryError> {
+        let memory = Arc::new(Memory::map(file.as_fd(), AREA_BYTES)?);
+        let number = number_of(file.as_fd())?;
+        Ok(Arc::new(Self { memory, file, number }))
+    }
+}
+
+/// Its inode.
+fn number_of(file: BorrowedFd<'_>) -> Result<u64, MemoryError> {
+    let status = nix::sys::stat::fstat(file);
+    status
+        .map(|status| status.st_ino)
+        .map_err(|error| MemoryError::Kernel { what: "stat a memfd", error: error.into() })
+}
+
+/// Areas that this process has from the program that it was before, and their numbers: several slots lie in one.
+static TAKEN_OVER: Mutex<Vec<(u64, Weak<Area>)>> = Mutex::new(Vec::new());
+
+fn take_over_area(file: OwnedFd) -> Result<Arc<Area>, MemoryError> {
+    let number = number_of(file.as_fd())?;
+    let mut known = TAKEN_OVER.lock().unwrap_or_else(PoisonError::into_inner);
+    known.retain(|(_, area)| area.strong_count() > 0);
+    if let Some(area) = known.iter().find(|(of, _)| *of == number).and_then(|(_, area)| area.upgrade()) {
+        return Ok(area);
+    }
+    let area = Area::of(file)?;
+    known.push((number, Arc::downgrade(&area)));
+    Ok(area)
+}
 
 /// Free slots of this process.
 #[derive(Debug)]
@@ -341,7 +378,7 @@ struct Pool {
 
 #[derive(Debug)]
 struct FreeSlot {
-    area: Arc<Memory>,
+    area: Arc<Area>,
     offset: usize,
 }
 
@@ -372,13 +409,15 @@ unsafe impl Shared for Sharers {}
 pub(crate) struct Slot<T: Shared> {
     view: View<T>,
     sharers: View<Sharers>,
-    area: Arc<Memory>,
+    area: Arc<Area>,
     offset: usize,
     /// The process that this copy of the slot counts for: another one, whose parent has forked for something else, has
     /// nothing to give back.
     holder: AtomicI32,
     /// This process has told the others that it uses it (`turn`).
     attends: AtomicBool,
+    /// It has yet to do so, and is counted until then as one that has not come.
+    is_to_attend: AtomicBool,
 }
 
 impl<T: Shared> Slot<T> {
@@ -387,26 +426,61 @@ impl<T: Shared> Slot<T> {
         const { assert!(size_of::<T>() <= SLOT_USER_BYTES) };
         let holder = getpid();
         let FreeSlot { area, offset } = take_free(holder)?;
-        area.copy_in(offset, &[0; SLOT_BYTES]);
-        let (view, sharers) = (View::new(area.clone(), offset), View::new(area.clone(), offset + SLOT_USER_BYTES));
-        Ok(Self {
-            view,
-            sharers,
+        area.memory.copy_in(offset, &[0; SLOT_BYTES]);
+        Ok(Self::at(area, offset, holder))
+    }
+
+    fn at(area: Arc<Area>, offset: usize, holder: Pid) -> Self {
+        Self {
+            view: View::new(area.memory.clone(), offset),
+            sharers: View::new(area.memory.clone(), offset + SLOT_USER_BYTES),
             area,
             offset,
             holder: AtomicI32::new(holder.as_raw()),
             attends: AtomicBool::new(false),
-        })
+            is_to_attend: AtomicBool::new(false),
+        }
     }
 
-    /// Where it lies: the same in all processes that share it, and nothing else of theirs lies there.
+    /// The slot at a place of an area that this process has from the program that it was before; [adopt](Self::adopt) it
+    /// next.
+    pub fn take_over(area: OwnedFd, offset: usize) -> Result<Self, MemoryError> {
+        const { assert!(size_of::<T>() <= SLOT_USER_BYTES) };
+        if !offset.is_multiple_of(SLOT_BYTES) || offset >= AREA_BYTES {
+            return Err(MemoryError::NoSlot { offset });
+        }
+        Ok(Self::at(take_over_area(area)?, offset, getpid()))
+    }
+
+    /// What another program needs to [take it over](Self::take_over).
+    pub fn parts(&self) -> (BorrowedFd<'_>, usize) {
+        (self.area.file.as_fd(), self.offset)
+    }
+
+    /// Where it lies: the same in all processes that share it, and no other slot of any process lies there.
     pub fn place(&self) -> usize {
-        self.view.at.as_ptr().addr()
+        // Numbers of memfds have 32 bits.
+        self.area.number as usize * AREA_BYTES + self.offset
     }
 
-    /// A child that is about to be forked will use it too.
+    /// Another program, which this process is about to execute, goes on with this process's share.
+    pub fn expect_successor(&self) {
+        self.sharers.pending.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It was not executed.
+    pub fn expect_no_successor(&self) {
+        self.sharers.pending.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// A child that is about to be forked will use it too. A child of vfork(2), which has this memory, may call it for
+    /// another program: that this process attends it cannot say, and the next use of this process says it.
     pub fn share(&self) -> Result<(), Errno> {
-        self.attend()?;
+        if getpid().as_raw() == self.holder.load(Ordering::Relaxed) {
+            self.attend()?;
+        } else if !self.attends.load(Ordering::Relaxed) && !self.is_to_attend.swap(true, Ordering::Relaxed) {
+            self.sharers.pending.fetch_add(1, Ordering::Relaxed);
+        }
         self.sharers.pending.fetch_add(1, Ordering::Relaxed);
         self.sharers.others.fetch_add(1, Ordering::Relaxed);
         Ok(())
@@ -416,6 +490,13 @@ impl<T: Shared> Slot<T> {
     pub fn take_share_back(&self) {
         self.sharers.pending.fetch_sub(1, Ordering::Relaxed);
         self.sharers.others.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Attends, if a child of vfork(2) has shared it in this process's name.
+    pub fn attend_if_due(&self) {
+        if self.is_to_attend.swap(false, Ordering::Relaxed) {
+            self.adopt();
+        }
     }
 
     /// This process is the child that was counted.
@@ -479,8 +560,7 @@ fn take_free(owner: Pid) -> Result<FreeSlot, MemoryError> {
     if let Some(free) = pool.free.pop() {
         return Ok(free);
     }
-    const LENGTH: NonZeroUsize = NonZeroUsize::new(SLOTS_PER_AREA * SLOT_BYTES).unwrap();
-    let area = Arc::new(Memory::anonymous(LENGTH)?);
+    let area = Area::new()?;
     // Lowest offsets last: they are taken first, so that used slots share pages.
     pool.free.extend((1..SLOTS_PER_AREA).rev().map(|n| FreeSlot { area: area.clone(), offset: n * SLOT_BYTES }));
     Ok(FreeSlot { area, offset: 0 })

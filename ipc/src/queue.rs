@@ -47,6 +47,17 @@ impl Queue {
         Ok(Self { give, take })
     }
 
+    /// Its giving and its taking end, for a program that goes on with it.
+    pub fn as_fds(&self) -> [BorrowedFd<'_>; 2] {
+        [self.give.as_fd(), self.take.as_fd()]
+    }
+
+    /// The queue of the program before, whose ends these are.
+    pub fn from_fds([give, take]: [OwnedFd; 2]) -> io::Result<Self> {
+        fd::set_nonblocking(take.as_fd())?;
+        Ok(Self { give, take })
+    }
+
     /// What procmgr is given.
     pub(crate) fn giving_end(&self) -> io::Result<OwnedFd> {
         self.give.try_clone()

@@ -381,6 +381,22 @@ pub(crate) fn become_child() {
     barrier::register_child();
 }
 
+/// Whether these are cursors: who takes over an end from another program cannot know what it was given.
+pub(crate) fn are_sound(cursors: &EndCursors) -> bool {
+    let (tx, rx) = (&cursors.tx, &cursors.rx);
+    let of = |word: &AtomicU64| word.load(Ordering::Relaxed);
+    let (sent, written) = (of(&tx.tail).checked_sub(of(&tx.head)), Switch(of(&tx.switch)));
+    let (there, seen, left) = (of(&rx.tail).checked_sub(of(&rx.head)), Switch(of(&rx.switch)), of(&rx.left));
+    let fits = |bytes: Option<u64>| bytes.is_some_and(|bytes| bytes <= CHANNEL_BYTES as u64);
+    let is_window = |window: usize| window < WINDOW_BYTES.len();
+    fits(sent)
+        && fits(there)
+        && written.position() <= of(&tx.tail)
+        && is_window(written.window())
+        && is_window(seen.window())
+        && is_window(usize::try_from(left).unwrap_or(usize::MAX))
+}
+
 /// Both ends of a channel's side: the ring that it writes, the ring that it reads.
 pub(crate) fn open_ends(
     memory: &Arc<Memory>,

@@ -1,7 +1,7 @@
 //! Turns: processes that share an end by fork use it one after the other.
 //!
 //! A turn is a record lock (fcntl(2), `F_SETLKW`) on one byte of a file that the whole family of processes has: the byte
-//! whose number is the address of the end's slot, which fork copies. Three properties decide for it:
+//! whose number is the place of the end's slot, which no other slot has. Three properties decide for it:
 //!
 //! - It belongs to the process, so that parent and child exclude each other. A lock of the open file description
 //!   (`F_OFD_SETLK`), and one of flock(2), belongs to what fork duplicates: both would have it.
@@ -12,7 +12,7 @@
 //! they need not be, since an end is one thread's at a time. A process that closes every descriptor it has loses its
 //! turns with its channels.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::OnceLock;
 use std::thread;
 
@@ -34,6 +34,16 @@ pub(crate) fn prepare() -> Result<(), Errno> {
         LOCKS.get_or_init(|| file);
     }
     Ok(())
+}
+
+/// The file, for another program that goes on with what this process shares.
+pub(crate) fn file() -> Option<BorrowedFd<'static>> {
+    LOCKS.get().map(AsFd::as_fd)
+}
+
+/// The file is that of the program that this process was before. `false`: it has one already.
+pub(crate) fn inherit(file: OwnedFd) -> bool {
+    LOCKS.set(file).is_ok()
 }
 
 /// Waits for the turn at a place.
@@ -80,7 +90,7 @@ fn at(place: usize, kind: libc::c_int) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
-        // Addresses of user space are far below the largest offset.
+        // Places have 49 bits.
         l_start: place as libc::off_t,
         l_len: 1,
         l_pid: 0,

@@ -44,8 +44,8 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// The queue of a listener that forked processes share, and its place in this process's loop.
 #[derive(Debug)]
 pub(crate) struct FamilyQueue {
-    queue: Queue,
-    token: Token,
+    pub queue: Queue,
+    pub token: Token,
 }
 
 impl Library {
@@ -90,7 +90,7 @@ impl Library {
     }
 
     /// Gives each listener a queue, and waits until nothing more comes for it over the link.
-    fn make_queues(&mut self, reactor: &mut Reactor) -> Result<(), SocketError> {
+    pub(crate) fn make_queues(&mut self, reactor: &mut Reactor) -> Result<(), SocketError> {
         let all: BTreeSet<Criteria> = self.listeners.keys().copied().chain(self.datagrams.criteria()).collect();
         for criteria in all.into_iter().filter(|criteria| !self.queues.contains_key(criteria)).collect::<Vec<_>>() {
             let made = Queue::new().and_then(|mut queue| {
@@ -116,7 +116,7 @@ impl Library {
     }
 
     /// Tells procmgr to put there what comes for this process's own endpoint.
-    fn hand_over_queue(
+    pub(crate) fn hand_over_queue(
         &mut self,
         reactor: &mut Reactor,
         criteria: Criteria,

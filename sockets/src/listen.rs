@@ -40,9 +40,9 @@ pub(crate) struct Listening {
     server: Consent,
     announced: bool,
     /// Shared with forked processes, and with nobody else: they listen at the same place. Nobody can guess it.
-    family: u64,
+    pub family: u64,
     /// Connections that wait, and the endpoints that they came by.
-    queue: VecDeque<(Stream, Pathname)>,
+    pub queue: VecDeque<(Stream, Pathname)>,
 }
 
 /// What one of the two that must agree to a listener has said.
@@ -66,6 +66,12 @@ pub(crate) enum Authority {
 }
 
 impl Listening {
+    /// That of the program before this one: both authorities are asked in this process's name when they are there.
+    pub fn taken_over(listener: Listener, family: u64, queue: Vec<(Stream, Pathname)>) -> Self {
+        let (manager, server) = (Consent::Absent, Consent::Absent);
+        Self { listener, manager, server, announced: true, family, queue: queue.into() }
+    }
+
     /// Whether a connection waits here to be accepted.
     pub fn has_waiting(&self) -> bool {
         !self.queue.is_empty()

@@ -7,6 +7,7 @@
 use std::net::IpAddr;
 
 use ipc::terms::Salt;
+use serde::{Deserialize, Serialize};
 use stack_api::options::Options;
 use stack_api::socket::Addresses;
 
@@ -17,7 +18,7 @@ const KEY_SHIFT: u32 = 16;
 const MINIMUM_TTL_SHIFT: u32 = 8;
 
 /// What one side signs and sends with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub(crate) struct Mark {
     /// 48 bits of the digest of its key; 0: no key.
     key: u64,

@@ -13,9 +13,11 @@ use crate::mark::Mark;
 use crate::readiness::Readiness;
 
 mod end;
+mod exec;
 mod gate;
 
 use self::end::Failure;
+pub use self::exec::StreamRecord;
 pub use self::gate::Gate;
 
 /// A writer that found no room is woken for this much, or for what it has left: being woken for every few bytes that

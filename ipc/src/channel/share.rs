@@ -122,6 +122,7 @@ impl Channel {
     fn take_turn(&mut self) -> Result<bool, ChannelError> {
         let mut is_shared = self.end.slot().is_shared();
         if is_shared {
+            self.end.slot().attend_if_due();
             turn::take(self.end.slot().place()).map_err(kernel("take a turn"))?;
             self.turns = self.turns.wrapping_add(1);
             if self.turns.is_multiple_of(TURNS_PER_LOOK)
@@ -145,7 +146,7 @@ impl Channel {
         }
     }
 
-    fn set_shared(&mut self, shared: bool) {
+    pub(super) fn set_shared(&mut self, shared: bool) {
         if self.shared != shared {
             self.shared = shared;
             self.tx.set_shared(shared);
@@ -177,6 +178,6 @@ impl Channel {
     }
 }
 
-fn kernel(what: &'static str) -> impl Fn(Errno) -> ChannelError {
+pub(super) fn kernel(what: &'static str) -> impl Fn(Errno) -> ChannelError {
     move |error| ChannelError::Kernel { what, error: error.into() }
 }

@@ -1,4 +1,3 @@
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
@@ -110,14 +109,7 @@ fn a_slot_is_used_again_once_all_who_share_it_have_dropped_it() {
     slot.share().unwrap();
     assert!(slot.is_shared());
     // As in a child: the same slot, for another holder.
-    let childs = Slot::<Sharers> {
-        view: View::new(slot.area.clone(), slot.offset),
-        sharers: View::new(slot.area.clone(), slot.offset + SLOT_USER_BYTES),
-        area: slot.area.clone(),
-        offset: slot.offset,
-        holder: AtomicI32::new(slot.holder.load(Ordering::Relaxed)),
-        attends: AtomicBool::new(false),
-    };
+    let childs = Slot::<Sharers>::at(slot.area.clone(), slot.offset, getpid());
     drop(slot);
     assert!(!childs.is_shared());
     // Other tests take slots at the same time: this one is not among them.
@@ -128,4 +120,28 @@ fn a_slot_is_used_again_once_all_who_share_it_have_dropped_it() {
     drop(childs);
     let others: Vec<_> = (0..100).map(|_| Slot::<Sharers>::new().unwrap()).collect();
     assert!(others.iter().all(|other| other.place() != place));
+}
+
+#[test]
+fn a_slot_that_another_program_takes_over_is_the_same_place() {
+    let slots: Vec<_> = (0..2).map(|_| Slot::<Sharers>::new().unwrap()).collect();
+    turn::prepare().unwrap();
+    let (area, offset) = slots[1].parts();
+    slots[1].expect_successor();
+    let again = Slot::<Sharers>::take_over(area.try_clone_to_owned().unwrap(), offset).unwrap();
+    again.adopt();
+    assert_eq!(again.place(), slots[1].place());
+    assert_ne!(again.place(), slots[0].place());
+    again.pending.store(7, Ordering::Relaxed);
+    assert_eq!(slots[1].pending.load(Ordering::Relaxed), 7);
+    // Of the same area, which is mapped once.
+    let (area, offset) = slots[0].parts();
+    let other = Slot::<Sharers>::take_over(area.try_clone_to_owned().unwrap(), offset).unwrap();
+    assert!(Arc::ptr_eq(&other.area, &again.area) || slots[0].area.number != slots[1].area.number);
+    for bad in [offset + 1, AREA_BYTES, usize::MAX - 127] {
+        let area = slots[0].parts().0.try_clone_to_owned().unwrap();
+        assert!(matches!(Slot::<Sharers>::take_over(area, bad), Err(MemoryError::NoSlot { .. })));
+    }
+    // The program that had them before does not give them back.
+    slots.into_iter().for_each(std::mem::forget);
 }

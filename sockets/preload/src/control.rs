@@ -12,7 +12,10 @@ use std::time::Instant;
 
 use ipc::{Family, InterfaceName, IpProtocol};
 use nix::errno::Errno;
-use sockets::{KeepAlive, LibraryEvent, Options, Readiness, SocketError, SocketId, SocketKind, errno};
+use serde::{Deserialize, Serialize};
+use sockets::{
+    Addresses, KeepAlive, LibraryEvent, Options, Readiness, SocketError, SocketId, SocketKind, Stream, errno,
+};
 
 use crate::description::{Description, Direction, Held, Kind};
 use crate::process::{self, Listener, Process};
@@ -24,7 +27,7 @@ use crate::{datagram, descriptors, kernel, netlink, wait};
 const MOST_BACKLOG: i32 = 4096;
 
 /// What is known of a socket beside its connection.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Control {
     /// Its family.
     pub family: Family,
@@ -39,10 +42,12 @@ pub struct Control {
     /// What it was bound to.
     pub bound: Option<SocketAddr>,
     /// What keeps its port, one for each family that it hears.
+    #[serde(skip)]
     pub reservations: Vec<SocketId>,
     /// SO_ERROR.
     pub error: Option<SocketError>,
     /// How far it has come.
+    #[serde(skip)]
     pub phase: Phase,
     /// A connect was told EINPROGRESS: as on Linux, the next one after it stands is told that it does.
     pub in_progress: bool,
@@ -53,7 +58,7 @@ pub struct Control {
 }
 
 /// What is set, and told back, whether the option that it belongs to is on or not.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
 pub struct Kept {
     /// TCP_KEEPIDLE and its like, for SO_KEEPALIVE.
     pub probing: KeepAlive,
@@ -62,9 +67,10 @@ pub struct Kept {
 }
 
 /// How far a socket has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Phase {
     /// Neither connected nor listening.
+    #[default]
     Idle,
     /// It connects.
     Opening(SocketId),
@@ -225,6 +231,7 @@ fn enter(
 ) -> Result<Held, Errno> {
     let (index, description) = DESCRIPTIONS.take().ok_or(Errno::ENFILE)?;
     let held = description.begin(index, kind, nonblocking);
+    description.set_inode(kernel::socket_inode(fd).unwrap_or_default());
     let filled = process::with(|process| fill(process, index, description));
     if filled.is_err() || !table::put_socket(fd, index) {
         description.end();
@@ -437,6 +444,7 @@ fn accept_one(process: &mut Process, held: Held, fd: RawFd, flags: i32) -> Resul
         let Some(accepted) = process.library.accept(&mut process.reactor, listener).map_err(errno)? else { continue };
         let Some((index, description)) = DESCRIPTIONS.take() else { return Err(Errno::ENFILE) };
         description.begin(index, Kind::Stream, flags & libc::SOCK_NONBLOCK != 0);
+        description.set_inode(kernel::socket_inode(fd).unwrap_or_default());
         let mut control = Control::new(family);
         (control.options, control.kept) = (options, kept);
         control.phase = Phase::Connected(accepted.socket);
@@ -452,8 +460,20 @@ fn accept_one(process: &mut Process, held: Held, fd: RawFd, flags: i32) -> Resul
     Ok(None)
 }
 
+/// Both names of a connection that stands, as a socket of its family tells them.
+fn names(held: Held) -> Result<Option<Addresses>, Errno> {
+    let Some(addresses) = held.lock()?.as_ref().map(Stream::addresses) else { return Ok(None) };
+    let Addresses { source, destination } = addresses;
+    process::look(held.index(), |control| {
+        Ok(Some(Addresses { source: control.shown(source), destination: control.shown(destination) }))
+    })
+}
+
 /// getsockname(2).
 pub fn own_name(held: Held) -> Result<SocketAddr, Errno> {
+    if let Some(names) = names(held)? {
+        return Ok(names.source);
+    }
     process::with(|process| {
         let control = process.control(held.index())?;
         let family = control.family;
@@ -481,6 +501,9 @@ pub fn own_name(held: Held) -> Result<SocketAddr, Errno> {
 
 /// getpeername(2).
 pub fn peer_name(held: Held) -> Result<SocketAddr, Errno> {
+    if let Some(names) = names(held)? {
+        return Ok(names.destination);
+    }
     process::with(|process| {
         let control = process.control(held.index())?;
         let peer = match &control.phase {

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 use sockets::{Borrower, Readiness, Stream};
 
 use crate::lock::{self, Guard, Leaning, Taken};
@@ -13,7 +14,7 @@ use crate::readiness::epoll::EpollSet;
 use crate::wait;
 
 /// What kind of socket it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Kind {
     /// TCP.
     Stream,
@@ -83,6 +84,8 @@ impl Waiters {
 #[derive(Debug, Default)]
 pub struct Description {
     index: AtomicU32,
+    /// The inode of the kernel's socket that holds its numbers: how it is known again where they are another process's.
+    inode: AtomicU64,
     /// Counts its uses: who looked it up in an earlier one has a descriptor that is closed.
     generation: AtomicU32,
     /// Descriptors.
@@ -98,6 +101,8 @@ pub struct Description {
     news: AtomicU64,
     /// SO_RCVTIMEO in nanoseconds; 0: none.
     receive_timeout: AtomicU64,
+    /// A child that is to be spawned may duplicate it.
+    duplicated: AtomicBool,
     /// SO_SNDTIMEO.
     send_timeout: AtomicU64,
     /// The connection, once it stands.
@@ -134,11 +139,37 @@ impl Description {
         self.nonblocking.store(nonblocking, Ordering::Relaxed);
         self.was_full.store(false, Ordering::Relaxed);
         self.calm.store(UNKNOWN, Ordering::Relaxed);
+        self.duplicated.store(false, Ordering::Relaxed);
         self.receive_timeout.store(0, Ordering::Relaxed);
         self.send_timeout.store(0, Ordering::Relaxed);
         self.stream.begin_anew();
         self.references.store(1, Ordering::Release);
         self.hold()
+    }
+
+    /// The inode of the kernel's socket that holds its numbers.
+    pub fn inode(&self) -> u64 {
+        self.inode.load(Ordering::Relaxed)
+    }
+
+    /// Notes it.
+    pub fn set_inode(&self, inode: u64) {
+        self.inode.store(inode, Ordering::Relaxed);
+    }
+
+    /// Whether a child that is spawned may duplicate it.
+    pub fn is_duplicated(&self) -> bool {
+        self.duplicated.load(Ordering::Relaxed)
+    }
+
+    /// It may from now on: `posix_spawn_file_actions_adddup2` has named it.
+    pub fn set_duplicated(&self) {
+        self.duplicated.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether a descriptor leads to it.
+    pub fn is_used(&self) -> bool {
+        self.references.load(Ordering::Acquire) > 0
     }
 
     /// Its present use.

@@ -1,5 +1,6 @@
 //! Descriptors as numbers: duplicates, closing, flags; and this library's own, which stay out of the program's way.
 
+use std::fs;
 use std::os::fd::RawFd;
 use std::process;
 use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -15,6 +16,8 @@ static LOWEST_INTERNAL: AtomicI32 = AtomicI32::new(i32::MAX);
 
 /// Highest number that descriptors of this library's own begin at: a table of descriptors is as long as its highest one.
 const HIGHEST_BASE: u64 = 60_000;
+/// Numbers that are looked at where the kernel does not list those that are open.
+const FEW: RawFd = 1024;
 /// How many more descriptors than before a process may have.
 const OWN: u64 = 65_536;
 
@@ -74,8 +77,27 @@ pub fn opened(fd: RawFd) -> RawFd {
     }
     let lowest = LOWEST_INTERNAL.load(Ordering::Relaxed);
     let fd = if lowest == i32::MAX || fd >= lowest { fd } else { kernel::move_up(fd, lowest) };
-    table::put_internal(fd);
+    // The numbers that its parent has are others.
+    if !is_in_parents_memory() {
+        table::put_internal(fd);
+    }
     fd
+}
+
+/// Another number of a descriptor of this library's own, which stays open when this process executes a program.
+pub fn open_across_exec(fd: RawFd) -> Result<RawFd, Errno> {
+    let lowest = Some(LOWEST_INTERNAL.load(Ordering::Relaxed)).filter(|lowest| *lowest != i32::MAX).unwrap_or(3);
+    kernel::fcntl(fd, libc::F_DUPFD, lowest).or_else(|_| kernel::fcntl(fd, libc::F_DUPFD, 3))
+}
+
+/// All sockets of the kernel's that this process has, by descriptor.
+pub fn kernels_sockets() -> Vec<(RawFd, u64)> {
+    let open: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
+        Ok(folder) => folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
+        // In a root of its own the program has few.
+        Err(_) => (0..FEW).collect(),
+    };
+    open.into_iter().filter_map(|fd| Some((fd, kernel::socket_inode(fd)?))).collect()
 }
 
 /// close(2).

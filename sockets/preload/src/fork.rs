@@ -48,7 +48,7 @@ extern "C" fn before() {
     }
     let mut streams = Vec::new();
     let mut waiters = Vec::new();
-    if matches!(*state, State::Attached(_) | State::Orphan(_)) {
+    if !matches!(*state, State::Unattached) {
         for description in DESCRIPTIONS.all() {
             let mut stream = description.lock_for_fork();
             if let Some(stream) = stream.as_mut()
@@ -88,43 +88,38 @@ extern "C" fn in_child() {
     signals::forget_put_off();
 }
 
-/// A child that was forked only to execute another program gives its parent's connections back: they are the parent's
-/// alone again, and as fast as before. (A child of vfork(2) has its parent's memory, and nothing to give back.)
-pub fn before_exec() {
-    let _inside = Inside::enter();
-    {
-        let mut state = process::state();
-        let State::Orphan(process) = &mut *state else { return };
-        process.library.give_back_datagrams();
-    }
-    for description in DESCRIPTIONS.all() {
-        if let Some(stream) = description.lock().take() {
-            stream.close();
-        }
-    }
-}
-
-/// Closes a socket of a child that has done nothing else yet: many close what they have from their parent and execute
-/// another program. `false`: it is not such a child.
+/// Closes a socket of a process that has done nothing else yet, a child's or a program's that was executed with it: many
+/// close what they have from their parent and execute another program. `false`: it is not such a process.
 pub fn close_early(index: u32) -> bool {
     let _inside = Inside::enter();
-    let State::Orphan(process) = &mut *process::state() else { return false };
+    let mut state = process::state();
+    if matches!(*state, State::Unattached | State::Attached(_)) {
+        return false;
+    }
     if let Some(description) = DESCRIPTIONS.get(index) {
         if let Some(stream) = description.lock().take() {
             stream.close();
         }
         description.end();
     }
-    if let Some(control) = process.controls.remove(&index) {
-        let sockets = [control.library_sockets(), control.reservations].concat();
-        sockets.iter().for_each(|socket| _ = process.by_socket.remove(socket));
-        process.closed_early.extend(sockets);
+    match &mut *state {
+        State::Executed(controls) => _ = controls.remove(&index),
+        State::Orphan(process) => process.note_closed(index),
+        State::Unattached | State::Attached(_) => {}
     }
     DESCRIPTIONS.give_back(index);
     true
 }
 
 impl Process {
+    /// A socket was closed of which the library is still to be told.
+    fn note_closed(&mut self, index: u32) {
+        let Some(control) = self.controls.remove(&index) else { return };
+        let sockets = [control.library_sockets(), control.reservations].concat();
+        sockets.iter().for_each(|socket| _ = self.by_socket.remove(socket));
+        self.closed_early.extend(sockets);
+    }
+
     /// Becomes a process of its own, around a loop of its own.
     pub fn become_child(&mut self) -> Result<(), Errno> {
         self.library.after_fork_in_child(&mut self.reactor).map_err(|error| {

@@ -1,7 +1,7 @@
 //! System calls behind a safe face: what this library asks of the kernel itself.
 #![allow(unsafe_code)]
 
-use std::ffi::{c_int, c_uint};
+use std::ffi::{CStr, c_int, c_uint, c_void};
 use std::mem;
 use std::os::fd::{FromRawFd, OwnedFd, RawFd};
 use std::ptr;
@@ -61,6 +61,37 @@ pub fn ppoll(fds: &mut [pollfd], timeout: Option<Duration>, mask: Option<&sigset
 pub fn placeholder(flags: c_int) -> Result<RawFd, Errno> {
     // SAFETY: Takes numbers only.
     check(unsafe { original::socket(libc::AF_UNIX, libc::SOCK_STREAM | flags, 0) })
+}
+
+/// The inode of a socket of the kernel's; `None`: it is none.
+pub fn socket_inode(fd: RawFd) -> Option<u64> {
+    // SAFETY: Zeros are a `stat`.
+    let mut status: libc::stat = unsafe { mem::zeroed() };
+    // SAFETY: `status` may be written.
+    let known = unsafe { libc::fstat(fd, &raw mut status) } == 0;
+    (known && status.st_mode & libc::S_IFMT == libc::S_IFSOCK).then_some(status.st_ino)
+}
+
+/// The file of this library, as the loader knows it.
+pub fn own_file() -> Option<&'static CStr> {
+    // SAFETY: Zeros are a `Dl_info` that says nothing.
+    let mut found: libc::Dl_info = unsafe { mem::zeroed() };
+    // SAFETY: `found` may be written; the address is only compared.
+    let known = unsafe { libc::dladdr(own_file as *const () as *const c_void, &raw mut found) } != 0;
+    // SAFETY: The loader keeps the name as long as the library.
+    (known && !found.dli_fname.is_null()).then(|| unsafe { CStr::from_ptr(found.dli_fname) })
+}
+
+/// Whether this process may execute a file (access(2)).
+pub fn may_execute(path: &CStr) -> bool {
+    // SAFETY: `path` ends with a zero byte.
+    unsafe { libc::access(path.as_ptr(), libc::X_OK) == 0 }
+}
+
+/// Takes a variable out of the environment. Called while this process has one thread, by the loader.
+pub fn forget_variable(name: &CStr) {
+    // SAFETY: `name` ends with a zero byte, and nobody else is there to look at the environment.
+    unsafe { libc::unsetenv(name.as_ptr()) };
 }
 
 /// close(2).

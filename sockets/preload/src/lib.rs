@@ -12,7 +12,8 @@
 //! It has no socket logic of its own: what a call means is decided by the socket library. What is added is what C and
 //! Linux want: numbers (`table`, `description`, `descriptors`), sleeping threads (`wait`), readiness over a mix of ours and
 //! the kernel's (`readiness`), a process that becomes one of a VR when it makes its first socket (`process`), handlers of
-//! signals that find no call in the middle (`signals`).
+//! signals that find no call in the middle (`signals`), sockets that outlive fork and exec (`fork`; `exec`, `handover`,
+//! `inherit`).
 //!
 //! Locks are taken in this order, and each may be left out: an epoll instance's, the process's, a connection's, that of
 //! its waiters. An established connection needs its own lock only (`lock`).
@@ -31,7 +32,10 @@ mod control;
 mod datagram;
 mod description;
 mod descriptors;
+mod exec;
 mod fork;
+mod handover;
+mod inherit;
 mod interfaces;
 // A test's own program keeps its libc.
 #[cfg(not(test))]

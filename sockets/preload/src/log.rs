@@ -1,7 +1,9 @@
 //! What this library has to say goes to the program's standard error, as it was when the process attached.
 
 use std::collections::HashSet;
-use std::os::fd::RawFd;
+use std::fs::File;
+use std::io;
+use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 use std::sync::{Mutex, Once};
 
@@ -9,7 +11,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 pub use log::{error, warn};
 
 use crate::table::put_internal;
-use crate::{kernel, lock};
+use crate::{descriptors, kernel, lock};
 
 /// How much is said: `error`, `warn` (the default), `info`, `debug`, `off`.
 const LEVEL_ENV: &str = "ISTHMUS_PRELOAD_LOG";
@@ -35,12 +37,29 @@ impl Log for Logger {
 
 /// Begins to log; a process does so once.
 pub fn start() {
+    if OUTPUT.load(Ordering::Relaxed) >= 0 {
+        return;
+    }
+    let copy = kernel::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, 512);
+    let copy = copy.or_else(|_| kernel::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, 3));
+    if let Ok(copy) = copy {
+        start_at(copy);
+    }
+}
+
+/// A descriptor of where this process logs to, for a program that it executes. Called [inside](crate::thread::Inside).
+pub fn output() -> io::Result<OwnedFd> {
+    let copy = kernel::fcntl(OUTPUT.load(Ordering::Relaxed), libc::F_DUPFD_CLOEXEC, 3);
+    // Where the program has no standard error.
+    let nowhere = || File::options().write(true).open("/dev/null").map(IntoRawFd::into_raw_fd);
+    copy.or_else(|_| nowhere()).map(|copy| kernel::own(descriptors::opened(copy)))
+}
+
+/// Begins to log to a descriptor of this library's own.
+pub fn start_at(output: RawFd) {
     static START: Once = Once::new();
     START.call_once(|| {
-        let copy = kernel::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, 512);
-        let copy = copy.or_else(|_| kernel::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, 3));
-        let Ok(copy) = copy else { return };
-        keep(copy);
+        keep(output);
         let level = std::env::var(LEVEL_ENV).ok().and_then(|level| level.parse().ok());
         // The program itself has no logger of this crate.
         if log::set_logger(&Logger).is_ok() {

@@ -368,11 +368,7 @@ pub fn get(held: Held, level: i32, name: i32) -> Result<Vec<u8>, Errno> {
     if (level, name) == (libc::SOL_SOCKET, libc::SO_ERROR) {
         return take_error(held).map(|error| error.to_ne_bytes().to_vec());
     }
-    process::with(|process| {
-        let control = process.control(held.index())?;
-        let value = get_field(held.kind(), control, level, name)?;
-        Ok(value)
-    })
+    process::look(held.index(), |control| get_field(held.kind(), control, level, name))
 }
 
 /// SO_ERROR: told once.

@@ -10,8 +10,8 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
 use libc::{
-    addrinfo, epoll_event, fd_set, iovec, mmsghdr, msghdr, off_t, off64_t, pollfd, sigset_t, size_t, sockaddr,
-    socklen_t, ssize_t, timespec, timeval, uid_t,
+    addrinfo, epoll_event, fd_set, iovec, mmsghdr, msghdr, off_t, off64_t, pid_t, pollfd, posix_spawn_file_actions_t,
+    posix_spawnattr_t, sigset_t, size_t, sockaddr, socklen_t, ssize_t, timespec, timeval, uid_t,
 };
 
 /// The address of the next definition of a function.
@@ -136,12 +136,20 @@ originals! {
 
     /// Executes a program.
     fn execve(path: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
-    /// Executes a program with the present environment.
-    fn execv(path: *const c_char, arguments: *const *const c_char) -> c_int;
-    /// Executes a program that is looked for.
-    fn execvp(file: *const c_char, arguments: *const *const c_char) -> c_int;
     /// Executes a program that is looked for, with an environment.
     fn execvpe(file: *const c_char, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    /// Executes an open file.
+    fn fexecve(fd: c_int, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    /// Makes a process that executes a program.
+    fn posix_spawn(process: *mut pid_t, path: *const c_char, actions: *const posix_spawn_file_actions_t, attributes: *const posix_spawnattr_t, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    /// Makes a process that executes a program that is looked for.
+    fn posix_spawnp(process: *mut pid_t, file: *const c_char, actions: *const posix_spawn_file_actions_t, attributes: *const posix_spawnattr_t, arguments: *const *const c_char, environment: *const *const c_char) -> c_int;
+    /// Lets a process that is made duplicate a descriptor.
+    fn posix_spawn_file_actions_adddup2(actions: *mut posix_spawn_file_actions_t, fd: c_int, to: c_int) -> c_int;
+    /// Has a shell execute a line, and waits for it.
+    fn system(line: *const c_char) -> c_int;
+    /// Has a shell execute a line beside this process.
+    fn popen(line: *const c_char, mode: *const c_char) -> *mut libc::FILE;
 
     /// Says what a signal does.
     fn sigaction(signal: c_int, action: *const libc::sigaction, before: *mut libc::sigaction) -> c_int;
@@ -162,6 +170,10 @@ originals! {
     fn ioctl(fd: c_int, request: c_ulong, argument: *mut c_void) -> c_int;
     /// Makes a pipe.
     fn pipe2(fds: *mut c_int, flags: c_int) -> c_int;
+    /// Makes two joined sockets.
+    fn socketpair(domain: c_int, kind: c_int, protocol: c_int, fds: *mut c_int) -> c_int;
+    /// Makes a file without a name.
+    fn memfd_create(name: *const c_char, flags: c_uint) -> c_int;
     /// Makes a counter.
     fn eventfd(count: c_uint, flags: c_int) -> c_int;
 

@@ -103,6 +103,8 @@ impl Drop for Listener {
 pub enum State {
     /// It has made no socket yet.
     Unattached,
+    /// It was executed with sockets, of which this is known, and has needed the library for none yet.
+    Executed(HashMap<u32, Control>),
     /// It is one of a VR.
     Attached(Box<Process>),
     /// It is a child whose parent was.
@@ -134,38 +136,40 @@ fn with_library<T>(what: impl FnOnce(&mut Process) -> Result<T, Errno>) -> Resul
     result
 }
 
+/// Looks at what is known of a description. Other than [`with`] it needs no router: a process that was executed with a
+/// connection may be another user's than the router takes.
+pub fn look<T>(index: u32, what: impl FnOnce(&Control) -> Result<T, Errno>) -> Result<T, Errno> {
+    let state = state();
+    what(state.controls().and_then(|controls| controls.get(&index)).ok_or(Errno::EBADF)?)
+}
+
 /// Becomes a process of the VR.
 fn attach(state: &mut State) -> Result<(), Errno> {
     descriptors::make_room();
     log::start();
     fork::watch();
     watch_end();
+    if let Err(error) = ipc::channel::expect_exec() {
+        log::error!("sockets will not go on in programs that are executed: {error}");
+    }
     // Said once: a program may try for ever.
     static SAID: Once = Once::new();
     let link = open_link().inspect_err(|why| SAID.call_once(|| log::error!("not attached to a router: {why}")));
     let reactor = link.and_then(|link| Reactor::new(link).map_err(|error| error.to_string()));
-    let mut reactor = reactor.map_err(|_| Errno::ENETDOWN)?;
+    let reactor = reactor.map_err(|_| Errno::ENETDOWN)?;
     let alarm = wait::make_bell()?;
     let process = match std::mem::replace(state, State::Unattached) {
-        State::Unattached => {
-            let library = Library::new(&mut reactor).map_err(|error| {
-                log::error!("{error}");
-                Errno::ENETDOWN
-            })?;
-            let (by_socket, controls, closed_early) = (HashMap::new(), HashMap::new(), Vec::new());
-            let interfaces = Interfaces::default();
-            Box::new(Process {
-                reactor,
-                library,
-                by_socket,
-                controls,
-                interfaces,
-                routes: Routes::default(),
-                closed_early,
-                alarm,
-                sleeps_until: None,
-            })
-        }
+        State::Unattached => Box::new(Process::new(reactor, alarm)?),
+        State::Executed(controls) => match Process::new(reactor, alarm) {
+            Ok(mut process) => {
+                process.enter_inherited(controls);
+                Box::new(process)
+            }
+            Err(error) => {
+                *state = State::Executed(controls);
+                return Err(error);
+            }
+        },
         State::Attached(process) => process,
         State::Orphan(mut process) => {
             process.reactor = reactor;
@@ -188,11 +192,11 @@ fn attach(state: &mut State) -> Result<(), Errno> {
     started.map(drop).map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EAGAIN)))
 }
 
-/// Where the router is, and the VR: as the environment said when the process first asked. Programs clear theirs, and a
+/// Where the router is, and the VR, or which variable does not say it: as the environment said when the process first asked. Programs clear theirs, and a
 /// child that they fork after that has sockets too.
 static PLACE: OnceLock<(PathBuf, VrName)> = OnceLock::new();
 
-fn place() -> Result<&'static (PathBuf, VrName), String> {
+pub fn place() -> Result<&'static (PathBuf, VrName), String> {
     if let Some(known) = PLACE.get() {
         return Ok(known);
     }
@@ -267,12 +271,40 @@ impl State {
     pub fn become_orphan(&mut self) {
         *self = match std::mem::replace(self, State::Unattached) {
             State::Attached(process) | State::Orphan(process) => State::Orphan(process),
-            State::Unattached => State::Unattached,
+            // Their library is still to be made.
+            is_unattached @ (State::Unattached | State::Executed(_)) => is_unattached,
         };
+    }
+
+    /// What is known of each description.
+    pub fn controls(&self) -> Option<&HashMap<u32, Control>> {
+        match self {
+            State::Unattached => None,
+            State::Executed(controls) => Some(controls),
+            State::Attached(process) | State::Orphan(process) => Some(&process.controls),
+        }
     }
 }
 
 impl Process {
+    fn new(mut reactor: Reactor, alarm: OwnedFd) -> Result<Self, Errno> {
+        let library = Library::new(&mut reactor).map_err(|error| {
+            log::error!("{error}");
+            Errno::ENETDOWN
+        })?;
+        Ok(Self {
+            reactor,
+            library,
+            by_socket: HashMap::new(),
+            controls: HashMap::new(),
+            interfaces: Interfaces::default(),
+            routes: Routes::default(),
+            closed_early: Vec::new(),
+            alarm,
+            sleeps_until: None,
+        })
+    }
+
     /// A child is about to be forked that will have the listeners too.
     pub fn share_with_child(&mut self) {
         if let Err(error) = self.library.before_fork(&mut self.reactor) {

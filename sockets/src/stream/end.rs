@@ -1,12 +1,13 @@
 //! How a connection ends, and what its user is told of that: each reason once, as the kernel's sockets tell it.
 
 use ipc::error::ChannelError;
+use serde::{Deserialize, Serialize};
 use stack_api::socket::{Addresses, SocketError};
 
 use super::{Gate, Path, Received, Stream};
 
 /// Why a connection is over, and whether its user knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) enum Failure {
     /// As errno does, the first call that fails says why.
     Untold(SocketError),

@@ -14,6 +14,7 @@ mod cpython;
 mod demo;
 mod disk;
 mod examples;
+mod exec;
 mod failure;
 mod faults;
 mod frr;

@@ -1,6 +1,6 @@
 //! Descriptors as numbers.
 
-use std::ffi::{c_int, c_uint, c_ulong, c_void};
+use std::ffi::{c_char, c_int, c_uint, c_ulong, c_void};
 
 use nix::errno::Errno;
 
@@ -181,16 +181,40 @@ unsafe fn configuration(asked: *mut InterfaceConfiguration) -> Result<(), Errno>
 pub unsafe extern "C-unwind" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
     // SAFETY: As the caller says.
     let result = unsafe { original::pipe2(fds, flags) };
+    // SAFETY: `fds` leads to two numbers, which the kernel has written if there was no error.
+    unsafe { both_opened(result, fds) }
+}
+
+/// # Safety
+/// `fds` leads to two descriptors that were just opened, if `result` is 0.
+unsafe fn both_opened(result: c_int, fds: *mut c_int) -> c_int {
     if result == 0 && Inside::is_here() {
         for at in 0..2 {
-            // SAFETY: The kernel has written two numbers there.
-            let fd = unsafe { fds.add(at).as_mut() };
-            if let Some(fd) = fd {
+            // SAFETY: As the caller says.
+            if let Some(fd) = unsafe { fds.add(at).as_mut() } {
                 *fd = descriptors::opened(*fd);
             }
         }
     }
     result
+}
+
+/// # Safety
+/// As socketpair(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn socketpair(domain: c_int, kind: c_int, protocol: c_int, fds: *mut c_int) -> c_int {
+    // SAFETY: As the caller says.
+    let result = unsafe { original::socketpair(domain, kind, protocol, fds) };
+    // SAFETY: `fds` leads to two numbers, which the kernel has written if there was no error.
+    unsafe { both_opened(result, fds) }
+}
+
+/// # Safety
+/// As memfd_create(2).
+#[unsafe(no_mangle)]
+pub unsafe extern "C-unwind" fn memfd_create(name: *const c_char, flags: c_uint) -> c_int {
+    // SAFETY: As the caller says.
+    descriptors::opened(unsafe { original::memfd_create(name, flags) })
 }
 
 /// # Safety

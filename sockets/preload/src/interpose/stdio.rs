@@ -3,7 +3,7 @@
 //! glibc's streams of descriptors call its own `read` and `write` by names that nobody stands in front of. So `fdopen` of
 //! a socket makes a stream with functions of its own (fopencookie(3)), which call ours; `fileno` knows it again.
 
-use std::ffi::{c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int, c_void};
 use std::os::fd::RawFd;
 use std::ptr;
 use std::sync::Mutex;
@@ -69,6 +69,37 @@ pub unsafe extern "C-unwind" fn fdopen(fd: c_int, mode: *const c_char) -> *mut F
         change(|streams| streams.push((stream.addr(), fd)));
     }
     stream
+}
+
+unsafe extern "C" {
+    static mut stdin: *mut FILE;
+    static mut stdout: *mut FILE;
+    static mut stderr: *mut FILE;
+}
+
+/// The standard streams of a program that was executed with a socket as one of its first three descriptors are streams over
+/// that socket. Called before the program has used them.
+pub fn take_standard_streams() {
+    let open = |fd: RawFd, mode: &CStr| {
+        let is_ours = table::socket(fd).is_some();
+        // SAFETY: `mode` ends with a zero byte.
+        let stream = if is_ours { unsafe { fdopen(fd, mode.as_ptr()) } } else { ptr::null_mut() };
+        Some(stream).filter(|stream| !stream.is_null())
+    };
+    if let Some(stream) = open(libc::STDIN_FILENO, c"r") {
+        // SAFETY: libc lets programs assign them, and no other thread is there.
+        unsafe { stdin = stream };
+    }
+    if let Some(stream) = open(libc::STDOUT_FILENO, c"w") {
+        // SAFETY: As above.
+        unsafe { stdout = stream };
+    }
+    if let Some(stream) = open(libc::STDERR_FILENO, c"w") {
+        // SAFETY: `stream` is one; standard error has no buffer.
+        unsafe { libc::setvbuf(stream, ptr::null_mut(), libc::_IONBF, 0) };
+        // SAFETY: As above.
+        unsafe { stderr = stream };
+    }
 }
 
 /// # Safety
