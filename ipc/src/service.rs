@@ -82,7 +82,8 @@ impl<S: Serialize, R: DeserializeOwned> ServiceClient<S, R> {
         }
     }
 
-    fn opened(&mut self, reactor: &mut Reactor, channel: Channel) {
+    fn opened(&mut self, reactor: &mut Reactor, mut channel: Channel) {
+        channel.stay_here();
         let mut channel = MessageChannel::new(channel, self.schema);
         self.state = match reactor.register(&mut channel) {
             Ok(token) => ClientState::Up { channel, token, fresh: true },

@@ -267,6 +267,11 @@ impl Library {
         self.user_timeout
     }
 
+    /// Whether the manager and the socket server are there.
+    pub fn has_authorities(&self) -> bool {
+        self.manager.is_up() && self.server.is_up()
+    }
+
     /// This process's vrFIB.
     pub fn vrfib(&self) -> &VrFib {
         &self.vrfib

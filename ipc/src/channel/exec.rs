@@ -4,7 +4,8 @@
 //! them again is little: three descriptors of the end, the memfd that its slot lies in, and where. So the cursors need not be
 //! copied, and a process that shares the end goes on with it meanwhile, in turn as after a fork (`share`).
 //!
-//! Only a process that [expects](expect_exec) this keeps the descriptor of a channel's memory, one more for each.
+//! Only a process that [expects](expect_exec) this keeps the descriptor of a channel's memory, one more for each that does not
+//! [stay](Channel::stay_here).
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -62,6 +63,11 @@ pub struct EndRecord {
 }
 
 impl Channel {
+    /// This end goes on in no other program: it needs one descriptor less.
+    pub fn stay_here(&mut self) {
+        self.memory = None;
+    }
+
     /// What another program needs to [take the end over](Self::take_over). If it is not executed after all, call
     /// [`take_back`](Self::take_back).
     pub fn hand_over(&mut self, to: Successor) -> Result<(EndRecord, [BorrowedFd<'_>; 4]), ChannelError> {

@@ -32,6 +32,9 @@ pub const SOCKET_ENV: &str = "ISTHMUS_PRELOAD_SOCKET";
 /// The VR.
 pub const VR_ENV: &str = "ISTHMUS_PRELOAD_VR";
 
+/// How long a program's first socket waits for a stack that is about to start again.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// The process as one of a VR.
 #[derive(Debug)]
 pub struct Process {
@@ -292,7 +295,7 @@ impl Process {
             log::error!("{error}");
             Errno::ENETDOWN
         })?;
-        Ok(Self {
+        let mut process = Self {
             reactor,
             library,
             by_socket: HashMap::new(),
@@ -302,7 +305,22 @@ impl Process {
             closed_early: Vec::new(),
             alarm,
             sleeps_until: None,
-        })
+        };
+        process.meet_authorities();
+        Ok(process)
+    }
+
+    /// Waits for the channels to the manager and the stack: a program that takes all descriptors that it may have at once
+    /// would leave none for them.
+    fn meet_authorities(&mut self) {
+        let until = Instant::now() + PATIENCE;
+        while !self.library.has_authorities() {
+            let left = until.saturating_duration_since(Instant::now());
+            // What fails here fails again in the service thread, which says so.
+            if left.is_zero() || self.turn_within(left).is_err() {
+                return;
+            }
+        }
     }
 
     /// A child is about to be forked that will have the listeners too.
