@@ -186,7 +186,7 @@ fn a_network_at_rest_says_little_and_refreshes_its_lsas_for_hours() {
 
 /// How three routers are joined.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Joined {
+pub enum Joined {
     /// Each with each.
     ByLinks,
     /// By a network: router 2 is designated router, router 1 its backup.
@@ -196,7 +196,7 @@ enum Joined {
 }
 
 /// Three routers and their configurations.
-fn three(joined: Joined) -> (Network, Vec<String>) {
+pub fn three(joined: Joined) -> (Network, Vec<String>) {
     let links = [(0, 1), (1, 2), (0, 2)];
     let links_of = |router: usize| (0..3).filter(move |link| [links[*link].0, links[*link].1].contains(&router));
     let interfaces = |router: usize| match joined {

@@ -1,12 +1,19 @@
 //! A neighbor that restarts and is helped (RFC 3623), and one that tells too much.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use ospf::packet::{Lsa, LsaKey, LsaType, MAX_AGE, Options, RouterFlags, RouterLsa, SequenceNumber};
-use sdk::core::ProtocolCore;
+use ospf::auth::Authentication;
+use ospf::packet::{
+    BACKBONE, LinkStateUpdate, Lsa, LsaKey, LsaType, MAX_AGE, Options, PacketKind, RouterFlags, RouterLsa,
+    SequenceNumber, encode,
+};
+use sdk::core::{Input, ProtocolCore};
+use sdk::datagram::ProcessMessage;
 
-use crate::network::tree;
-use crate::peer::{Conversation, OWN, PEER, config, router_lsa};
+use crate::convergence::{Joined, three};
+use crate::network::{Network, id, name, states, tree};
+use crate::peer::{ALL_SPF_ROUTERS, Conversation, OWN, PEER, config, router_lsa};
 
 fn grace(seconds: u32) -> Lsa {
     grace_of(PEER, seconds, &[])
@@ -89,6 +96,34 @@ fn rfc_3623_what_the_neighbor_itself_says_meanwhile_does_not_end_help() {
     conversation.update(&[Lsa::originate(key, Options::E, SequenceNumber(2), &body).unwrap()]);
     conversation.millis(60_000);
     assert_eq!(conversation.state(), "Full");
+}
+
+#[test]
+fn rfc_3623_a_designated_router_that_restarts_stays_it_though_its_first_hello_does_not_know() {
+    let (mut network, configs) = three(Joined::OnLan);
+    let own = id(2);
+    let grace = grace_of(own, 120, &[0, 3, 0, 4, 10, 0, 0, 3]);
+    let update = |into: &mut Vec<u8>| LinkStateUpdate::encode([(&grace, 1)].into_iter(), into);
+    let packet = encode(PacketKind::LinkStateUpdate, own, BACKBONE, update);
+    let payload = Authentication::Null.sign(packet, 0, |_| false).remove(0);
+    let mut message = ProcessMessage::to(SocketAddr::new(ALL_SPF_ROUTERS.into(), 0), payload);
+    message.addresses.source = "10.0.0.3:0".parse().unwrap();
+    message.interface = Some(name("lan"));
+    let designated = |network: &Network, router: usize| {
+        network.routers[router].show(network.now, "ospf interface", &["designated_router"])[1].clone()
+    };
+    for router in 0..2 {
+        assert_eq!(designated(&network, router), "10.0.0.3");
+        network.input(router, Input::Datagram { socket: ospf::links::SOCKET, message: &message });
+        assert!(network.routers[router].log.iter().any(|line| line.contains("restarts and is helped")));
+    }
+    network.restart(2, &configs[2]);
+    // Its first hello is there, and an answer not yet.
+    network.run(Duration::from_micros(150));
+    for router in 0..2 {
+        assert_eq!(states(&network, router).iter().filter(|state| *state == "Init").count(), 1);
+        assert_eq!(designated(&network, router), "10.0.0.3");
+    }
 }
 
 #[test]

@@ -2,12 +2,13 @@
 
 use std::net::Ipv4Addr;
 
+use ospf::auth::Authentication;
 use ospf::packet::{
-    Hello, LinkStateUpdate, Lsa, LsaBody, LsaKey, LsaType, MAX_AGE, Options, PacketKind, RouterFlags, RouterLinkKind,
-    RouterLsa, SequenceNumber,
+    BACKBONE, DatabaseDescription, DescriptionFlags, Hello, LinkStateUpdate, Lsa, LsaBody, LsaKey, LsaType, MAX_AGE,
+    Options, PacketKind, RouterFlags, RouterLinkKind, RouterLsa, SequenceNumber, encode,
 };
 
-use crate::peer::{Conversation, OWN, PEER, config, forged_lsa, router_lsa};
+use crate::peer::{ALL_SPF_ROUTERS, Conversation, OWN, PEER, config, forged_lsa, router_lsa};
 
 const OWN_LSA: LsaKey = LsaKey { kind: LsaType::Router, id: OWN, router: OWN };
 
@@ -522,6 +523,32 @@ fn rfc_5250_opaque_lsas_are_described_to_those_who_understand_them() {
         conversation.describe_with(options, "IMS", 100, &[]);
         let said = conversation.said_but_hellos().join(" ");
         assert!(said.starts_with("describe ") && said.contains(&key.to_string()) == is_described, "{said}");
+    }
+}
+
+#[test]
+fn rfc_5250_opaque_lsas_go_on_to_those_who_understand_them() {
+    // A second neighbor on the link, which says in its descriptions whether it does.
+    let (second, address) = (Ipv4Addr::new(192, 0, 2, 10), Ipv4Addr::new(10, 0, 0, 2));
+    let key = LsaKey::new(LsaType::OpaqueArea, Ipv4Addr::new(200, 0, 0, 1), PEER);
+    for (options, goes_on) in [(Options::E | Options::O, true), (Options::E, false)] {
+        let mut conversation = Conversation::full(&config(""));
+        let mut says = |kind, body: &dyn Fn(&mut Vec<u8>)| {
+            let packet = Authentication::Null.sign(encode(kind, second, BACKBONE, body), 0, |_| false).remove(0);
+            conversation.bytes(address, ALL_SPF_ROUTERS, packet);
+        };
+        says(PacketKind::Hello, &|into| Conversation::usual_hello().encode([OWN], into));
+        for (sequence, flags) in [(300, 0b111), (301, 0b001)] {
+            let description = DatabaseDescription::new(1500, options, DescriptionFlags(flags), sequence);
+            says(PacketKind::DatabaseDescription, &|into| description.encode(&[], into));
+        }
+        conversation.millis(1_000);
+        conversation.acknowledge_all();
+        conversation.said();
+        conversation.update(&[Lsa::originate(key, Options::E, SequenceNumber(1), b"whatever it is").unwrap()]);
+        conversation.millis(10);
+        let update = format!("update [{key} 0x00000001 age 1]");
+        assert_eq!(conversation.said().contains(&update), goes_on, "{options:?}");
     }
 }
 
