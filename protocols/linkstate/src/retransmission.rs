@@ -1,6 +1,7 @@
 //! What was flooded to a neighbor and not acknowledged yet: RFC 2328 section 13.6.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
 use std::time::Duration;
 
 use sdk::core::Time;
@@ -11,7 +12,7 @@ use sdk::core::Time;
 /// queue, and what left the list before stays in it until it comes to the front.
 #[derive(Debug, Clone)]
 pub struct RetransmissionList<K, I> {
-    entries: BTreeMap<K, Entry<I>>,
+    entries: HashMap<K, Entry<I>>,
     /// In order. The first one is of an entry that is still due then.
     due: VecDeque<(Time, K)>,
 }
@@ -27,25 +28,33 @@ const FEW: usize = 64;
 
 impl<K, I> Default for RetransmissionList<K, I> {
     fn default() -> Self {
-        Self { entries: BTreeMap::new(), due: VecDeque::new() }
+        Self { entries: HashMap::new(), due: VecDeque::new() }
     }
 }
 
-impl<K: Ord + Copy, I> RetransmissionList<K, I> {
+impl<K: Eq + Hash + Copy, I> RetransmissionList<K, I> {
     /// Adds what was just sent, in place of an older instance; it is due again at `due`.
     pub fn insert(&mut self, key: K, instance: I, due: Time) {
-        self.entries.insert(key, Entry { instance, due });
+        let replaced = self.entries.insert(key, Entry { instance, due });
         self.enqueue(due, key);
-        self.tidy();
+        if replaced.is_some() {
+            self.tidy();
+        }
     }
 
     /// The instance that the neighbor has not acknowledged.
     pub fn get(&self, key: &K) -> Option<&I> {
+        if self.entries.is_empty() {
+            return None;
+        }
         self.entries.get(key).map(|entry| &entry.instance)
     }
 
     /// Nobody waits for this any longer.
     pub fn remove(&mut self, key: &K) -> Option<I> {
+        if self.entries.is_empty() {
+            return None;
+        }
         let entry = self.entries.remove(key)?;
         self.tidy();
         Some(entry.instance)
@@ -88,8 +97,11 @@ impl<K: Ord + Copy, I> RetransmissionList<K, I> {
     }
 
     fn enqueue(&mut self, due: Time, key: K) {
-        // At the end, but for what is flooded while something is sent again.
-        let place = self.due.iter().rposition(|(other, _)| *other <= due).map_or(0, |before| before + 1);
+        if self.due.back().is_none_or(|(last, _)| *last <= due) {
+            return self.due.push_back((due, key));
+        }
+        // Flooded while something is sent again.
+        let place = self.due.partition_point(|(other, _)| *other <= due);
         self.due.insert(place, (due, key));
     }
 

@@ -63,7 +63,7 @@ impl Ospf {
     /// Takes those whose time has come, as if they came now.
     pub(crate) fn take_early(&mut self, now: Time) {
         for Early { lsa, from: (name, neighbor), .. } in self.early.take_due(now) {
-            self.take_lsas(now, &name, neighbor, std::iter::once(Ok(lsa)));
+            self.take_lsas(now, &name, neighbor, std::iter::once(Ok(lsa.view())));
         }
     }
 }

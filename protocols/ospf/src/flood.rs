@@ -12,12 +12,13 @@ use crate::early::MIN_LS_ARRIVAL;
 use crate::fsm::{InterfaceState, NeighborEvent};
 use crate::instance::Ospf;
 use crate::interface::Interface;
-use crate::lsdb::{Place, Source};
+use crate::links::Sender;
+use crate::lsdb::{Entry, Place, Source};
 use crate::neighbor::Neighbor;
 use crate::originate::Part;
 use crate::packet::{
-    LSA_HEADER_LEN, LinkStateAcknowledgment, LinkStateUpdate, Lsa, LsaHeader, LsaKey, LsaType, MAX_AGE, Options,
-    PacketKind, Recency, SequenceNumber,
+    LSA_HEADER_LEN, LinkStateAcknowledgment, LinkStateUpdate, Lsa, LsaHeader, LsaKey, LsaType, LsaView, MAX_AGE,
+    Options, PacketKind, Recency, SequenceNumber, UpdateBuilder,
 };
 
 /// The first retransmission comes earlier than those that follow: a neighbor that keeps RFC 2328's MinLSArrival drops a
@@ -26,16 +27,19 @@ const FIRST_RETRANSMISSION: Duration = Duration::from_millis(1100);
 /// Acknowledgments wait so long for others: RFC 2328 section 13.5 wants less than the retransmission interval.
 const ACKNOWLEDGMENT_DELAY: Duration = Duration::from_millis(200);
 
-/// What becomes of an LSA that came.
-enum Verdict {
-    /// Newer than what is known.
-    Newer,
+/// About as many LSAs are in a packet that fills a link of 1,500 bytes.
+const LSAS_OF_A_PACKET: usize = 40;
+
+/// Why an LSA that came is not put into a database.
+enum Refused {
+    /// At MaxAge and not known: acknowledged and forgotten.
+    Unknown,
+    /// Newer, but the one before came just now: it is taken at this time.
+    TooSoon(Time),
     /// The same as what is known.
     Same,
     /// Older than what is known.
     Older,
-    /// At MaxAge and not known: acknowledged and forgotten.
-    Unknown,
 }
 
 impl Ospf {
@@ -50,28 +54,24 @@ impl Ospf {
         if !self.neighbor(name, key).is_some_and(|(_, neighbor)| neighbor.is_flooded_to()) {
             return Err(Drop::NoConversation);
         }
-        self.take_lsas(now, name, key, update.lsas().map(|lsa| lsa.map_err(Drop::from)));
+        self.take_lsas(now, name, key, update.views().map(|lsa| lsa.map_err(Drop::from)));
         self.send_request(now, name, key);
         Ok(())
     }
 
     /// LSAs of a neighbor, and their acknowledgments.
-    pub(crate) fn take_lsas(
+    pub(crate) fn take_lsas<'l>(
         &mut self,
         now: Time,
         name: &InterfaceName,
         key: Ipv4Addr,
-        lsas: impl Iterator<Item = Result<Lsa, Drop>>,
+        lsas: impl Iterator<Item = Result<LsaView<'l>, Drop>>,
     ) {
-        let mut acknowledge_now = Vec::new();
+        let (mut acknowledge_now, mut acknowledge_later) = (Vec::new(), Vec::with_capacity(LSAS_OF_A_PACKET));
         for lsa in lsas {
-            let taken = lsa.and_then(|lsa| {
-                let header = lsa.header;
-                Ok((self.take_lsa(now, name, key, lsa)?, header))
-            });
-            match taken {
+            match lsa.and_then(|lsa| Ok((self.take_lsa(now, name, key, lsa)?, lsa.header))) {
                 Ok((Acknowledge::AtOnce, header)) => acknowledge_now.push(header),
-                Ok((Acknowledge::Later, header)) => self.acknowledge_later(now, name, header),
+                Ok((Acknowledge::Later, header)) => acknowledge_later.push(header),
                 Ok((Acknowledge::No, _)) => {}
                 Ok((Acknowledge::StartAnew, _)) => {
                     self.neighbor_event(now, name, key, NeighborEvent::BadLsReq);
@@ -80,76 +80,83 @@ impl Ospf {
                 Err(reason) => self.drops.count(reason),
             }
         }
+        self.acknowledge_later(now, name, &acknowledge_later);
         if let Some(to) = self.neighbor(name, key).map(|(interface, neighbor)| interface.destination(neighbor)) {
             self.send_acknowledgments(now, name, to, &acknowledge_now);
         }
     }
 
     /// One LSA: steps 3 to 8 of section 13.
-    fn take_lsa(&mut self, now: Time, name: &InterfaceName, key: Ipv4Addr, lsa: Lsa) -> Result<Acknowledge, Drop> {
+    fn take_lsa(
+        &mut self,
+        now: Time,
+        name: &InterfaceName,
+        key: Ipv4Addr,
+        lsa: LsaView<'_>,
+    ) -> Result<Acknowledge, Drop> {
         let (Some((interface, neighbor)), Some(router)) = (self.neighbor(name, key), self.router_id) else {
             return Err(Drop::NoConversation);
         };
         let area = self.areas.get(&interface.area).filter(|area| area.takes(lsa.key().kind));
         area.ok_or(Drop::LsaNotOfArea)?;
-        let place = self.place(interface, &lsa.key());
-        let known = self.lsdb(&place).and_then(|lsdb| lsdb.get(&lsa.key()));
-        let verdict = match known.map(|known| lsa.header.recency(&known.header(now))) {
-            None if lsa.header.age >= MAX_AGE && !self.is_anyone_synchronizing(&place) => Verdict::Unknown,
-            None | Some(Recency::Newer) => Verdict::Newer,
-            Some(Recency::Same) => Verdict::Same,
-            Some(Recency::Older) => Verdict::Older,
-        };
-        let is_asked_for = neighbor.requests.contains_key(&lsa.key());
-        match verdict {
-            Verdict::Unknown => Ok(Acknowledge::AtOnce),
-            Verdict::Newer => {
-                let flooded = known.filter(|known| known.source == Source::Flooded && !is_asked_for);
-                if let Some(due) = flooded.map(|known| known.installed + MIN_LS_ARRIVAL).filter(|due| *due > now) {
-                    self.keep_early(place, lsa, (name.clone(), key), due);
-                    return Ok(Acknowledge::No);
+        let header = lsa.header;
+        let place = self.place(interface, &header.key);
+        let is_asked_for = neighbor.requests.contains_key(&header.key);
+        // Table 19: a backup acknowledges what came from the designated router.
+        let is_silent =
+            interface.state == InterfaceState::Backup && interface.elected.designated != Some(neighbor.address);
+        let is_void = header.age >= MAX_AGE && !self.is_anyone_synchronizing(&place);
+        let refuse = |known: Option<&Entry>| {
+            let Some(known) = known else { return is_void.then_some(Refused::Unknown) };
+            match header.recency(&known.header(now)) {
+                Recency::Newer if known.source == Source::Flooded && !is_asked_for => {
+                    let due = known.installed + MIN_LS_ARRIVAL;
+                    (due > now).then_some(Refused::TooSoon(due))
                 }
-                let is_backup = interface.state == InterfaceState::Backup;
-                let from_dr = interface.elected.designated == Some(neighbor.address);
-                let is_own = self.is_own(&lsa.key(), router);
-                let header = lsa.header;
-                let went_back = self.install(now, &place, lsa, Source::Flooded, Some((name, key)));
+                Recency::Newer => None,
+                Recency::Same => Some(Refused::Same),
+                Recency::Older => Some(Refused::Older),
+            }
+        };
+        let lsdb = self.lsdb_mut(&place).ok_or(Drop::LsaNotOfArea)?;
+        match lsdb.install_unless(now, lsa, Source::Flooded, refuse) {
+            Ok(changed) => {
+                let went_back = self.installed(now, &place, lsa, changed, Some((name, key)));
                 self.look_for_grace(now, name, &header);
-                if is_own {
+                if self.is_own(&header.key, router) {
                     // Step 5 (f), section 13.4: it is superseded or flushed, whichever is so.
                     self.part_changed(now, Part::of(header.key.kind));
                 }
-                Ok(match went_back {
-                    true => Acknowledge::No,
-                    false if is_backup && !from_dr => Acknowledge::No,
-                    false => Acknowledge::Later,
-                })
+                Ok(if went_back || is_silent { Acknowledge::No } else { Acknowledge::Later })
             }
-            Verdict::Same | Verdict::Older if is_asked_for && !matches!(verdict, Verdict::Same) => {
-                Ok(Acknowledge::StartAnew)
+            Err(Refused::Unknown) => Ok(Acknowledge::AtOnce),
+            Err(Refused::TooSoon(due)) => {
+                self.keep_early(place, lsa.to_lsa(), (name.clone(), key), due);
+                Ok(Acknowledge::No)
             }
-            Verdict::Same => Ok(self.same_lsa(name, key, &lsa)),
-            Verdict::Older => {
+            Err(Refused::Same) => Ok(self.same_lsa(name, key, &header)),
+            Err(Refused::Older) if is_asked_for => Ok(Acknowledge::StartAnew),
+            Err(Refused::Older) => {
                 self.drops.count(Drop::LsaOlder);
-                self.answer_older(now, name, key, &place, &lsa);
+                self.answer_older(now, name, key, &place, &header.key);
                 Ok(Acknowledge::No)
             }
         }
     }
 
     /// Step 7: it may be meant as an acknowledgment.
-    fn same_lsa(&mut self, name: &InterfaceName, key: Ipv4Addr, lsa: &Lsa) -> Acknowledge {
+    fn same_lsa(&mut self, name: &InterfaceName, key: Ipv4Addr, header: &LsaHeader) -> Acknowledge {
         let Some(interface) = self.interfaces.get_mut(name) else { return Acknowledge::No };
         let (state, designated) = (interface.state, interface.elected.designated);
         let Some(neighbor) = interface.neighbors.get_mut(&key) else { return Acknowledge::No };
         // Asked for, and come from another neighbor meanwhile.
-        neighbor.forget_request(&lsa.key());
-        let waited_for = neighbor.retransmissions.get(&lsa.key());
-        let is_implied = waited_for.is_some_and(|sent| sent.recency(&lsa.header) == Recency::Same);
+        neighbor.forget_request(&header.key);
+        let waited_for = neighbor.retransmissions.get(&header.key);
+        let is_implied = waited_for.is_some_and(|sent| sent.recency(header) == Recency::Same);
         if !is_implied {
             return Acknowledge::AtOnce;
         }
-        neighbor.retransmissions.remove(&lsa.key());
+        neighbor.retransmissions.remove(&header.key);
         match state == InterfaceState::Backup && designated == Some(neighbor.address) {
             true => Acknowledge::Later,
             false => Acknowledge::No,
@@ -157,19 +164,19 @@ impl Ospf {
     }
 
     /// Step 8: the neighbor gets what is newer, though not too often.
-    fn answer_older(&mut self, now: Time, name: &InterfaceName, key: Ipv4Addr, place: &Place, lsa: &Lsa) {
+    fn answer_older(&mut self, now: Time, name: &InterfaceName, key: Ipv4Addr, place: &Place, lsa: &LsaKey) {
         let Some(to) = self.neighbor(name, key).map(|(interface, neighbor)| interface.destination(neighbor)) else {
             return;
         };
         let Some(lsdb) = self.lsdb_mut(place) else { return };
-        let Some(known) = lsdb.get(&lsa.key()) else { return };
+        let Some(known) = lsdb.get(lsa) else { return };
         let wraps = known.is_max_age(now) && known.lsa.header.sequence == SequenceNumber::MAX;
-        let answered_just_now = lsdb.answered(&lsa.key()).is_some_and(|at| now.since(at) < MIN_LS_ARRIVAL);
+        let answered_just_now = lsdb.answered(lsa).is_some_and(|at| now.since(at) < MIN_LS_ARRIVAL);
         if wraps || answered_just_now {
             return;
         }
-        lsdb.answer(now, lsa.key());
-        self.send_updates(now, name, to, &[lsa.key()]);
+        lsdb.answer(now, *lsa);
+        self.send_updates(now, name, to, &[*lsa]);
     }
 
     /// Whether an LSA is one that this router originates: RFC 2328 section 13.4.
@@ -182,21 +189,37 @@ impl Ospf {
         &mut self,
         now: Time,
         place: &Place,
-        lsa: Lsa,
+        lsa: LsaView<'_>,
         source: Source,
         from: Option<(&InterfaceName, Ipv4Addr)>,
     ) -> bool {
-        let header = lsa.header;
         let Some(lsdb) = self.lsdb_mut(place) else { return false };
-        if lsdb.install(now, lsa, source) {
-            self.lsa_changed(now, header.key);
+        let changed = lsdb.install(now, lsa, source);
+        self.installed(now, place, lsa, changed, from)
+    }
+
+    /// An instance is in a database.
+    fn installed(
+        &mut self,
+        now: Time,
+        place: &Place,
+        lsa: LsaView<'_>,
+        changed: bool,
+        from: Option<(&InterfaceName, Ipv4Addr)>,
+    ) -> bool {
+        if changed {
+            self.lsa_changed(now, lsa.key());
         }
-        self.flood(now, place, header, from)
+        self.flood(now, place, lsa, from)
     }
 
     /// RFC 2328 section 13.3.
-    fn flood(&mut self, now: Time, place: &Place, header: LsaHeader, from: Option<(&InterfaceName, Ipv4Addr)>) -> bool {
+    fn flood(&mut self, now: Time, place: &Place, lsa: LsaView<'_>, from: Option<(&InterfaceName, Ipv4Addr)>) -> bool {
+        let header = lsa.header;
         let mut went_back = false;
+        let Some(router) = self.router_id else { return false };
+        let mut sender = Sender { router, wall_seconds: self.wall_seconds(now), outbox: &mut self.outbox };
+        let mut is_sent = false;
         for interface in self.interfaces.values_mut() {
             let is_eligible = match place {
                 Place::Link(link) => *link == interface.name,
@@ -212,9 +235,11 @@ impl Ospf {
             if came_by.is_some() && (sender_is_designated || interface.state == InterfaceState::Backup) {
                 continue;
             }
-            interface.to_flood.push(header.key);
+            interface.flood(lsa, &mut sender);
+            is_sent = true;
             went_back |= came_by.is_some();
         }
+        self.flooded += u32::from(is_sent);
         went_back
     }
 
@@ -236,6 +261,9 @@ impl Ospf {
 
     /// Takes LSAs at MaxAge out of the databases once nobody needs them: RFC 2328 section 14.
     pub(crate) fn bury(&mut self, now: Time) {
+        if !self.databases().any(|lsdb| lsdb.dying().next().is_some()) {
+            return;
+        }
         for place in self.places() {
             let dying: Vec<LsaKey> = self.lsdb(&place).map(|lsdb| lsdb.dying().copied().collect()).unwrap_or_default();
             if dying.is_empty() || self.is_anyone_synchronizing(&place) {
@@ -266,7 +294,7 @@ impl Ospf {
                 match entry.source {
                     Source::Ours if !entry.is_max_age(now) => self.refresh(now, &place, &lsa),
                     Source::Ours | Source::Flooded => {
-                        self.install(now, &place, lsa.with_age(MAX_AGE), Source::Flooded, None);
+                        self.install(now, &place, lsa.with_age(MAX_AGE).view(), Source::Flooded, None);
                     }
                 }
             }
@@ -298,52 +326,39 @@ impl Ospf {
         }
     }
 
-    /// Sends what was queued for all neighbors of each interface.
+    /// Sends what of a flood did not fill a packet yet, out of each interface.
     pub(crate) fn flood_queued(&mut self, now: Time) {
-        let queued = |(_, interface): &(&InterfaceName, &Interface)| !interface.to_flood.is_empty();
-        for name in self.interfaces.iter().filter(queued).map(|(name, _)| name.clone()).collect::<Vec<_>>() {
-            let Some(interface) = self.interfaces.get_mut(&name) else { continue };
-            let mut keys = std::mem::take(&mut interface.to_flood);
-            keys.sort_unstable();
-            keys.dedup();
-            let to = interface.flood_destination();
-            self.send_updates(now, &name, to, &keys);
+        let Some(router) = self.router_id else { return };
+        let mut sender = Sender { router, wall_seconds: self.wall_seconds(now), outbox: &mut self.outbox };
+        for interface in self.interfaces.values_mut().filter(|interface| !interface.to_flood.is_empty()) {
+            interface.send_flood(&mut sender);
         }
     }
 
     /// Updates with these LSAs, as many in each as fit; one that is longer is sent alone, in fragments.
     pub(crate) fn send_updates(&mut self, now: Time, name: &InterfaceName, to: Ipv4Addr, keys: &[LsaKey]) {
         let Some(interface) = self.interfaces.get(name) else { return };
-        let room = interface.room().saturating_sub(LinkStateUpdate::FIXED_LEN);
-        let delay = interface.config.transmit_delay_seconds;
-        let mut lsas: Vec<(Lsa, u16)> = Vec::new();
-        for key in keys {
-            let place = self.place(interface, key);
-            if let Some(entry) = self.lsdb(&place).and_then(|lsdb| lsdb.get(key)) {
-                lsas.push((entry.lsa.clone(), entry.age(now).saturating_add(delay).min(MAX_AGE)));
+        let (room, delay) = (interface.room(), interface.config.transmit_delay_seconds);
+        let find = |key: &LsaKey| {
+            let entry = self.lsdb(&self.place(interface, key))?.get(key)?;
+            Some((entry.lsa.clone(), sent_age(entry.age(now), delay)))
+        };
+        let lsas: Vec<(Lsa, u16)> = keys.iter().filter_map(find).collect();
+        let mut update = UpdateBuilder::default();
+        for (lsa, age) in &lsas {
+            if !update.has_room(&lsa.view(), room) {
+                self.transmit(now, name, to, PacketKind::LinkStateUpdate, |into| update.finish(into));
             }
+            update.add(&lsa.view(), *age);
         }
-        let mut rest = &lsas[..];
-        while !rest.is_empty() {
-            let mut length = 0;
-            let fits = |(lsa, _): &&(Lsa, u16)| {
-                length += lsa.len_bytes();
-                length <= room
-            };
-            let count = rest.iter().take_while(fits).count().max(1);
-            let (now_sent, later) = rest.split_at(count);
-            rest = later;
-            let with_age = now_sent.iter().map(|(lsa, age)| (lsa, *age));
-            self.transmit(now, name, to, PacketKind::LinkStateUpdate, |into| {
-                into.reserve(room);
-                LinkStateUpdate::encode(with_age, into);
-            });
+        if !update.is_empty() {
+            self.transmit(now, name, to, PacketKind::LinkStateUpdate, |into| update.finish(into));
         }
     }
 
-    fn acknowledge_later(&mut self, now: Time, name: &InterfaceName, header: LsaHeader) {
-        let Some(interface) = self.interfaces.get_mut(name) else { return };
-        interface.acknowledgments.push(header);
+    fn acknowledge_later(&mut self, now: Time, name: &InterfaceName, headers: &[LsaHeader]) {
+        let Some(interface) = self.interfaces.get_mut(name).filter(|_| !headers.is_empty()) else { return };
+        interface.acknowledgments.extend_from_slice(headers);
         interface.acknowledge_at.get_or_insert(now + ACKNOWLEDGMENT_DELAY);
     }
 
@@ -396,7 +411,28 @@ enum Acknowledge {
     StartAnew,
 }
 
+/// The age that an LSA of this age is sent with: RFC 2328 section 13.3.
+fn sent_age(age: u16, transmit_delay: u16) -> u16 {
+    age.saturating_add(transmit_delay).min(MAX_AGE)
+}
+
 impl Interface {
+    /// Step 5 of RFC 2328 section 13.3: an LSA goes out with others, as soon as they fill a packet. While the neighbors read
+    /// that, the next are looked at.
+    fn flood(&mut self, lsa: LsaView<'_>, sender: &mut Sender<'_>) {
+        if !self.to_flood.has_room(&lsa, self.room()) {
+            self.send_flood(sender);
+        }
+        self.to_flood.add(&lsa, sent_age(lsa.header.age, self.config.transmit_delay_seconds));
+    }
+
+    /// The packet that has been put together goes out.
+    fn send_flood(&mut self, sender: &mut Sender<'_>) {
+        let (to, mut update) = (self.flood_destination(), std::mem::take(&mut self.to_flood));
+        self.transmit(sender, to, PacketKind::LinkStateUpdate, |into| update.finish(into));
+        self.to_flood = update;
+    }
+
     /// Steps 1 and 2 of RFC 2328 section 13.3: who of the neighbors is to get an instance. `None`: nobody. Otherwise
     /// whether it came from the designated router or its backup.
     fn queue(&mut self, now: Time, header: LsaHeader, came_by: Option<Ipv4Addr>) -> Option<bool> {

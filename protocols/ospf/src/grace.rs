@@ -92,8 +92,9 @@ impl Ospf {
         if left.is_zero() || !(is_synchronized || neighbor.grace_until.is_some()) {
             return;
         }
-        neighbor.grace_until = Some(now + left);
         let (router, seconds) = (neighbor.router, left.as_secs());
+        neighbor.grace_until = Some(now + left);
+        self.may_help = true;
         let text = format!("neighbor {router} on {name} restarts and is helped for {seconds} s");
         self.outbox.log(Level::Info, text);
     }
@@ -120,6 +121,10 @@ impl Ospf {
 
     /// Something that a neighbor which restarts does not know: section 3.2 (3).
     pub(crate) fn end_all_grace(&mut self, now: Time, changed: LsaKey) {
+        // Each LSA of a flood comes by here, and help is rare.
+        if !std::mem::take(&mut self.may_help) {
+            return;
+        }
         let all = self.interfaces.iter().flat_map(|(name, interface)| {
             let helped = interface.neighbors.iter().filter(|(_, neighbor)| neighbor.grace_until.is_some());
             helped.filter(move |(_, neighbor)| neighbor.router != changed.router).map(|(key, _)| (name.clone(), *key))
@@ -127,6 +132,9 @@ impl Ospf {
         for (name, key) in all.collect::<Vec<_>>() {
             self.end_of_grace(now, &name, key, GraceEnd::NetworkChanged);
         }
+        // Those remain to whom the change is no news.
+        let mut neighbors = self.interfaces.values().flat_map(|interface| interface.neighbors.values());
+        self.may_help = neighbors.any(|neighbor| neighbor.grace_until.is_some());
     }
 }
 

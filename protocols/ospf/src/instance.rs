@@ -35,6 +35,8 @@ use crate::show;
 /// A router ID that is not configured is chosen so long after the first address was seen, so that it does not depend on
 /// the order in which interfaces are told. If after that time there is no address at all, that is said.
 const ROUTER_ID_DELAY: Duration = Duration::from_millis(200);
+/// What an LSA takes from this process to the neighbors, when there are many.
+const FLOOD_TIME: Duration = Duration::from_micros(1);
 /// Calculations that `show ospf spf log` remembers.
 const SPF_LOG: usize = 50;
 
@@ -67,6 +69,10 @@ pub struct Ospf {
     pub(crate) external: Lsdb,
     pub(crate) backoffs: BTreeMap<(Place, LsaKey), Backoff>,
     pub(crate) early: EarlyLsas,
+    /// Whether a neighbor that restarts may be helped: `false` only if none is.
+    pub(crate) may_help: bool,
+    /// LSAs that go on to neighbors in this turn.
+    pub(crate) flooded: u32,
     /// When to flood what is queued: behind all packets of the turn, so that their LSAs go on together.
     flood_at: Option<Time>,
     /// When to look whether the LSAs of this router say what is so.
@@ -105,6 +111,8 @@ impl Ospf {
             external: Lsdb::default(),
             backoffs: BTreeMap::new(),
             early: EarlyLsas::default(),
+            may_help: false,
+            flooded: 0,
             flood_at: None,
             originate_at: None,
             stale: BTreeSet::new(),
@@ -154,11 +162,16 @@ impl Ospf {
         }
     }
 
-    /// All databases.
+    /// Where all databases are.
     pub(crate) fn places(&self) -> Vec<Place> {
         let links = self.interfaces.keys().map(|name| Place::Link(name.clone()));
         let areas = self.areas.keys().map(|area| Place::Area(*area));
         links.chain(areas).chain([Place::As]).collect()
+    }
+
+    pub(crate) fn databases(&self) -> impl Iterator<Item = &Lsdb> {
+        let links = self.interfaces.values().map(|interface| &interface.lsdb);
+        links.chain(self.areas.values().map(|area| &area.lsdb)).chain([&self.external])
     }
 
     /// Areas that this router takes part in.
@@ -245,14 +258,14 @@ impl Ospf {
     /// Does what has to be done after each thing that happened.
     fn flush(&mut self, now: Time) {
         self.settle(now);
-        self.flood_at = None;
+        (self.flood_at, self.flooded) = (None, 0);
         self.flood_queued(now);
     }
 
     /// The same, but that what is to be flooded waits for the packets that lie behind this one.
     fn flush_later(&mut self, now: Time) {
         self.settle(now);
-        if self.interfaces.values().any(|interface| !interface.to_flood.is_empty()) {
+        if self.flooded > 0 {
             self.flood_at = Some(now);
         }
     }
@@ -503,9 +516,10 @@ impl ProtocolCore for Ospf {
         self.take_early(now);
         self.interface_timers(now);
         self.age_lsas(now);
-        if self.flood_at.is_some() {
-            // Neighbors are told first, and calculate at the same time.
-            self.spf.not_before(now + Duration::from_nanos(1));
+        if let Some(more) = std::mem::take(&mut self.flooded).checked_sub(1) {
+            // Neighbors are told first, and calculate at the same time: what they are told passes other processes, for
+            // which a calculation would not make way on the same CPU.
+            self.spf.not_before(now + Duration::from_nanos(1) + FLOOD_TIME * more);
         }
         // What this router says itself is a reason for a calculation, too.
         self.flush(now);

@@ -13,7 +13,7 @@ use crate::election::{Candidate, Elected, NOBODY};
 use crate::fsm::{InterfaceState, NeighborState, NetworkType};
 use crate::lsdb::Lsdb;
 use crate::neighbor::Neighbor;
-use crate::packet::{AreaId, HEADER_LEN, LsaHeader, LsaKey, RouterId};
+use crate::packet::{AreaId, HEADER_LEN, LsaHeader, RouterId, UpdateBuilder};
 
 /// 224.0.0.5: RFC 2328 section A.1.
 pub const ALL_SPF_ROUTERS: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 5);
@@ -83,8 +83,8 @@ pub struct Interface {
     pub acknowledgments: Vec<LsaHeader>,
     /// When they go out.
     pub acknowledge_at: Option<Time>,
-    /// What is to be flooded at the end of the turn; some perhaps more than once.
-    pub to_flood: Vec<LsaKey>,
+    /// What is to be flooded at the end of the turn, if it does not fill a packet before.
+    pub to_flood: UpdateBuilder,
     /// Opaque LSAs of the link.
     pub lsdb: Lsdb,
     /// Number of the last packet with a digest.
@@ -117,7 +117,7 @@ impl Interface {
             wait_at: None,
             acknowledgments: Vec::new(),
             acknowledge_at: None,
-            to_flood: Vec::new(),
+            to_flood: UpdateBuilder::default(),
             lsdb: Lsdb::default(),
             auth_sequence: 0,
             refused: BTreeMap::new(),

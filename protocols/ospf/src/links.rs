@@ -7,6 +7,7 @@ use log::Level;
 use sdk::core::{DatagramCommand, DatagramSocket, Time};
 use sdk::datagram::{DatagramProtocol, ProcessMessage};
 use sdk::interface::InterfaceKind;
+use sdk::outbox::Outbox;
 use sdk::{InterfaceName, IpProtocol};
 
 use crate::election::{NOBODY, elect};
@@ -218,7 +219,7 @@ impl Ospf {
         self.transmit(now, name, ALL_SPF_ROUTERS, PacketKind::Hello, |into| hello.encode(heard.iter().copied(), into));
     }
 
-    /// Sends a packet: RFC 2328 section 8.1.
+    /// Sends a packet out of the interface of that name.
     pub(crate) fn transmit(
         &mut self,
         now: Time,
@@ -227,22 +228,43 @@ impl Ospf {
         kind: PacketKind,
         body: impl FnOnce(&mut Vec<u8>),
     ) {
-        let wall = self.wall_seconds(now);
+        let wall_seconds = self.wall_seconds(now);
         let (Some(router), Some(interface)) = (self.router_id, self.interfaces.get_mut(name)) else { return };
-        if !interface.speaks() {
+        interface.transmit(&mut Sender { router, wall_seconds, outbox: &mut self.outbox }, to, kind, body);
+    }
+}
+
+/// Who sends, when, and where to.
+pub(crate) struct Sender<'a> {
+    pub router: RouterId,
+    /// Since 1970.
+    pub wall_seconds: u64,
+    pub outbox: &'a mut Outbox,
+}
+
+impl Interface {
+    /// Sends a packet: RFC 2328 section 8.1.
+    pub(crate) fn transmit(
+        &mut self,
+        sender: &mut Sender<'_>,
+        to: Ipv4Addr,
+        kind: PacketKind,
+        body: impl FnOnce(&mut Vec<u8>),
+    ) {
+        if !self.speaks() {
             return;
         }
         // Until 2106 the seconds since 1970 never fall, also when this process starts anew.
-        interface.auth_sequence = interface.auth_sequence.max(u32::try_from(wall).unwrap_or(u32::MAX));
-        let packet = of_instance(encode(kind, router, interface.area, body), interface.config.instance);
-        let is_used = |key| interface.neighbors.values().any(|neighbor| neighbor.auth_key == Some(key));
-        let packets = interface.authentication().sign(packet, interface.auth_sequence, is_used);
-        let source = SocketAddr::new(IpAddr::V4(interface.address.addr()), 0);
+        self.auth_sequence = self.auth_sequence.max(u32::try_from(sender.wall_seconds).unwrap_or(u32::MAX));
+        let packet = of_instance(encode(kind, sender.router, self.area, body), self.config.instance);
+        let is_used = |key| self.neighbors.values().any(|neighbor| neighbor.auth_key == Some(key));
+        let packets = self.authentication().sign(packet, self.auth_sequence, is_used);
+        let source = SocketAddr::new(IpAddr::V4(self.address.addr()), 0);
         for payload in packets {
             let mut message = ProcessMessage::to(SocketAddr::new(IpAddr::V4(to), 0), payload);
             message.addresses.source = source;
-            (message.ttl, message.tos, message.interface) = (TTL, TOS, Some(name.clone()));
-            self.outbox.datagram(SOCKET, DatagramCommand::Send(message));
+            (message.ttl, message.tos, message.interface) = (TTL, TOS, Some(self.name.clone()));
+            sender.outbox.datagram(SOCKET, DatagramCommand::Send(message));
         }
     }
 }

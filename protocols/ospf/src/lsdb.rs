@@ -2,13 +2,14 @@
 
 use std::collections::btree_map::Entry as Slot;
 use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use sdk::InterfaceName;
 use sdk::core::Time;
 
-use crate::packet::{AreaId, Lsa, LsaHeader, LsaKey, LsaType, MAX_AGE, age_after};
+use crate::packet::{AreaId, Lsa, LsaHeader, LsaKey, LsaType, LsaView, MAX_AGE, age_after};
 
 /// Age at which a router originates its own LSA anew: RFC 2328 section B.
 pub const REFRESH_TIME: Duration = Duration::from_secs(1800);
@@ -153,28 +154,50 @@ impl Lsdb {
     }
 
     /// Puts an instance in the place of an older one. Whether its contents are different: RFC 2328 section 13.2.
-    pub fn install(&mut self, now: Time, lsa: Lsa, source: Source) -> bool {
+    pub fn install(&mut self, now: Time, lsa: LsaView<'_>, source: Source) -> bool {
+        match self.install_unless(now, lsa, source, |_| None::<Infallible>) {
+            Ok(changed) => changed,
+            Err(never) => match never {},
+        }
+    }
+
+    /// The same, unless `refuse`, which sees what is known, has a reason not to: one look at the database for each LSA that
+    /// comes.
+    pub fn install_unless<R>(
+        &mut self,
+        now: Time,
+        lsa: LsaView<'_>,
+        source: Source,
+        refuse: impl FnOnce(Option<&Entry>) -> Option<R>,
+    ) -> Result<bool, R> {
         let key = lsa.key();
         let is_dying = lsa.header.age >= MAX_AGE;
-        self.bytes += lsa.len_bytes();
-        self.flooded += usize::from(source == Source::Flooded);
-        let entry = Entry { lsa, installed: now, source };
-        let due = entry.due();
-        let contents = |lsa: &Lsa, dying: bool| (lsa.header.options, dying, lsa.header.length);
-        let changed = match self.entries.entry(key) {
+        let (due, replaced, changed) = match self.entries.entry(key) {
             Slot::Vacant(place) => {
-                place.insert(entry);
-                true
+                if let Some(reason) = refuse(None) {
+                    return Err(reason);
+                }
+                (place.insert(Entry { lsa: lsa.to_lsa(), installed: now, source }).due(), None, true)
             }
-            Slot::Occupied(mut place) => {
-                let old = place.insert(entry);
-                let new = &place.get().lsa;
-                let changed = contents(&old.lsa, old.is_max_age(now)) != contents(new, is_dying)
-                    || old.lsa.body_bytes() != new.body_bytes();
-                self.forget(&key, &old);
-                changed
+            Slot::Occupied(place) => {
+                let entry = place.into_mut();
+                if let Some(reason) = refuse(Some(entry)) {
+                    return Err(reason);
+                }
+                let old = &entry.lsa;
+                let changed = (old.header.options, entry.is_max_age(now)) != (lsa.header.options, is_dying)
+                    || old.body_bytes() != lsa.body_bytes();
+                let replaced = (old.len_bytes(), entry.source);
+                entry.lsa.replace(lsa);
+                (entry.installed, entry.source) = (now, source);
+                (entry.due(), Some(replaced), changed)
             }
         };
+        if let Some((bytes, source)) = replaced {
+            self.forget(&key, bytes, source);
+        }
+        self.bytes += lsa.len_bytes();
+        self.flooded += usize::from(source == Source::Flooded);
         if changed {
             self.note(key);
         }
@@ -184,24 +207,24 @@ impl Lsdb {
             self.agenda.add(due, key);
         }
         self.agenda.tidy(&self.entries);
-        changed
+        Ok(changed)
     }
 
     /// Takes an LSA out.
     pub fn remove(&mut self, key: &LsaKey) -> Option<Entry> {
         let entry = self.entries.remove(key)?;
-        self.forget(key, &entry);
+        self.forget(key, entry.lsa.len_bytes(), entry.source);
         self.agenda.tidy(&self.entries);
         self.note(*key);
         Some(entry)
     }
 
     /// What was remembered of an instance that is no longer there.
-    fn forget(&mut self, key: &LsaKey, entry: &Entry) {
+    fn forget(&mut self, key: &LsaKey, bytes: usize, source: Source) {
         self.dying.remove(key);
         self.answered.remove(key);
-        self.bytes -= entry.lsa.len_bytes();
-        self.flooded -= usize::from(entry.source == Source::Flooded);
+        self.bytes -= bytes;
+        self.flooded -= usize::from(source == Source::Flooded);
     }
 
     fn note(&mut self, key: LsaKey) {
@@ -297,7 +320,7 @@ mod tests {
         let mut lsdb = Lsdb::default();
         let one = lsa(1, 1, b"body").with_age(3000);
         let key = one.key();
-        lsdb.install(at(10), one, Source::Flooded);
+        lsdb.install(at(10), one.view(), Source::Flooded);
         assert_eq!(lsdb.get(&key).unwrap().age(at(15)), 3005);
         assert_eq!(lsdb.poll_timeout(), Some(at(610)));
         assert_eq!(lsdb.take_due(at(609)), []);
@@ -308,10 +331,10 @@ mod tests {
     #[test]
     fn rfc_2328_section_13_2_only_other_contents_are_a_change() {
         let mut lsdb = Lsdb::default();
-        assert!(lsdb.install(at(0), lsa(1, 1, b"body"), Source::Flooded));
-        assert!(!lsdb.install(at(1), lsa(1, 2, b"body"), Source::Flooded));
-        assert!(lsdb.install(at(2), lsa(1, 3, b"ydob"), Source::Flooded));
-        assert!(lsdb.install(at(3), lsa(1, 3, b"ydob").with_age(MAX_AGE), Source::Flooded));
+        assert!(lsdb.install(at(0), lsa(1, 1, b"body").view(), Source::Flooded));
+        assert!(!lsdb.install(at(1), lsa(1, 2, b"body").view(), Source::Flooded));
+        assert!(lsdb.install(at(2), lsa(1, 3, b"ydob").view(), Source::Flooded));
+        assert!(lsdb.install(at(3), lsa(1, 3, b"ydob").with_age(MAX_AGE).view(), Source::Flooded));
         assert_eq!((lsdb.len(), lsdb.bytes(), lsdb.dying().count()), (1, 24, 1));
         lsdb.remove(&lsa(1, 1, b"").key());
         assert_eq!((lsdb.len(), lsdb.bytes(), lsdb.dying().count(), lsdb.poll_timeout()), (0, 0, 0, None));
@@ -322,7 +345,7 @@ mod tests {
     fn rfc_2328_section_14_an_lsa_that_is_replaced_ages_from_its_last_instance_and_leaves_nothing_behind() {
         let mut lsdb = Lsdb::default();
         for second in 0..1000 {
-            lsdb.install(at(second), lsa(1, 1 + second as i32, b""), Source::Flooded);
+            lsdb.install(at(second), lsa(1, 1 + second as i32, b"").view(), Source::Flooded);
         }
         assert!(lsdb.agenda.keys <= 2 + FEW, "{} entries of one LSA", lsdb.agenda.keys);
         assert_eq!(lsdb.take_due(at(999 + u64::from(MAX_AGE) - 1)), []);
@@ -334,7 +357,7 @@ mod tests {
     fn rfc_2328_section_12_4_refreshes_of_our_own_are_spread_and_in_time() {
         let mut lsdb = Lsdb::default();
         for id in 0..200 {
-            lsdb.install(at(0), lsa(id, 1, b""), Source::Ours);
+            lsdb.install(at(0), lsa(id, 1, b"").view(), Source::Ours);
         }
         assert_eq!(lsdb.take_due(at(1680)), []);
         let early = lsdb.take_due(at(1740)).len();

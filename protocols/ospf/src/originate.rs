@@ -190,7 +190,7 @@ impl Ospf {
             return self.flush_lsa(now, place, &key);
         };
         match Lsa::originate(key, options, sequence, body) {
-            Some(lsa) => _ = self.install(now, place, lsa, Source::Ours, None),
+            Some(lsa) => _ = self.install(now, place, lsa.view(), Source::Ours, None),
             None => {
                 let bytes = body.len();
                 self.outbox.log(Level::Error, format!("LSA {key}: {bytes} bytes are more than an LSA may have"));
@@ -208,7 +208,7 @@ impl Ospf {
         let Some(entry) = self.lsdb(place).and_then(|lsdb| lsdb.get(key)) else { return };
         if !entry.is_max_age(now) {
             let lsa = entry.lsa.with_age(MAX_AGE);
-            self.install(now, place, lsa, Source::Ours, None);
+            self.install(now, place, lsa.view(), Source::Ours, None);
         }
     }
 

@@ -212,7 +212,7 @@ mod tests {
         let others: Vec<RouterId> = (0..200u32).map(|n| Ipv4Addr::from(0x0a00_0000 + n)).collect();
         let mut say = |topology: &mut Topology, spf: &mut Spf, lsa: Lsa| {
             let (key, is_dying) = (lsa.key(), lsa.header.age >= MAX_AGE);
-            lsdb.install(Time::ZERO, lsa, Source::Flooded);
+            lsdb.install(Time::ZERO, lsa.view(), Source::Flooded);
             if is_dying {
                 lsdb.remove(&key);
             }

@@ -4,9 +4,12 @@
 pub fn internet_checksum(parts: &[&[u8]]) -> u16 {
     let mut sum = 0u64;
     for part in parts {
-        let mut words = part.chunks_exact(2);
-        sum += words.by_ref().map(|word| u64::from(u16::from_be_bytes([word[0], word[1]]))).sum::<u64>();
-        sum += words.remainder().iter().map(|byte| u64::from(*byte) << 8).sum::<u64>();
+        // Four bytes at a time: what is folded below counts 16 bits higher words as if they were lower (RFC 1071 section 2).
+        let (words, rest) = part.as_chunks::<4>();
+        sum += words.iter().map(|word| u64::from(u32::from_be_bytes(*word))).sum::<u64>();
+        let mut last = [0; 4];
+        last[..rest.len()].copy_from_slice(rest);
+        sum += u64::from(u32::from_be_bytes(last));
     }
     while sum >> 16 != 0 {
         sum = (sum & 0xffff) + (sum >> 16);

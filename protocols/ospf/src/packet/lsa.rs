@@ -2,6 +2,7 @@
 
 use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -56,18 +57,6 @@ pub enum Scope {
 }
 
 impl LsaType {
-    const ALL: [LsaType; 9] = [
-        Self::Router,
-        Self::Network,
-        Self::SummaryNetwork,
-        Self::SummaryAsbr,
-        Self::External,
-        Self::Nssa,
-        Self::OpaqueLink,
-        Self::OpaqueArea,
-        Self::OpaqueAs,
-    ];
-
     /// Its number.
     pub fn code(self) -> u8 {
         match self {
@@ -85,7 +74,18 @@ impl LsaType {
 
     /// The type of a number.
     pub fn from_code(code: u8) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.code() == code)
+        Some(match code {
+            1 => LsaType::Router,
+            2 => LsaType::Network,
+            3 => LsaType::SummaryNetwork,
+            4 => LsaType::SummaryAsbr,
+            5 => LsaType::External,
+            7 => LsaType::Nssa,
+            9 => LsaType::OpaqueLink,
+            10 => LsaType::OpaqueArea,
+            11 => LsaType::OpaqueAs,
+            _ => return None,
+        })
     }
 
     /// How far it is flooded.
@@ -132,7 +132,7 @@ impl LsaType {
 }
 
 /// What an LSA is about: all its instances have the same. In order of type, Link State ID and router.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LsaKey {
     /// Type.
     pub kind: LsaType,
@@ -160,6 +160,14 @@ impl Ord for LsaKey {
     #[inline]
     fn cmp(&self, other: &Self) -> Ordering {
         self.rank().cmp(&other.rank())
+    }
+}
+
+/// As one number: key by key of a flood costs less than field by field.
+impl Hash for LsaKey {
+    #[inline]
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.rank());
     }
 }
 
@@ -255,13 +263,15 @@ impl LsaHeader {
 
     /// Appends it.
     pub fn encode(&self, into: &mut Vec<u8>) {
-        into.extend(self.age.to_be_bytes());
-        into.extend([self.options.0, self.key.kind.code()]);
-        into.extend(self.key.id.octets());
-        into.extend(self.key.router.octets());
-        into.extend(self.sequence.0.to_be_bytes());
-        into.extend(self.checksum.to_be_bytes());
-        into.extend(self.length.to_be_bytes());
+        let mut bytes = [0; LSA_HEADER_LEN];
+        bytes[..2].copy_from_slice(&self.age.to_be_bytes());
+        bytes[2..4].copy_from_slice(&[self.options.0, self.key.kind.code()]);
+        bytes[4..8].copy_from_slice(&self.key.id.octets());
+        bytes[8..12].copy_from_slice(&self.key.router.octets());
+        bytes[12..16].copy_from_slice(&self.sequence.0.to_be_bytes());
+        bytes[16..18].copy_from_slice(&self.checksum.to_be_bytes());
+        bytes[18..].copy_from_slice(&self.length.to_be_bytes());
+        into.extend_from_slice(&bytes);
     }
 
     /// Which of two instances of an LSA is newer: RFC 2328 section 13.1.
@@ -281,18 +291,18 @@ impl LsaHeader {
     }
 }
 
-/// A whole LSA: its bytes, whose lengths and checksum are right. Cheap to clone.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Lsa {
-    /// Its header; the age is that of the bytes.
+/// A whole LSA as it lies in a packet: its lengths and checksum are right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LsaView<'a> {
+    /// Its header.
     pub header: LsaHeader,
-    bytes: Arc<[u8]>,
+    bytes: &'a [u8],
 }
 
-impl Lsa {
+impl<'a> LsaView<'a> {
     /// Takes an LSA from the front of an update. What cannot be used is skipped: the inner error. The outer one: nothing
     /// behind it can be found.
-    pub fn split(bytes: &mut &[u8]) -> Result<Result<Self, PacketError>, PacketError> {
+    pub fn split(bytes: &mut &'a [u8]) -> Result<Result<Self, PacketError>, PacketError> {
         let length = bytes.get(18..20).ok_or(PacketError::TooShort)?;
         let length = usize::from(u16::from_be_bytes([length[0], length[1]]));
         if length < LSA_HEADER_LEN {
@@ -303,7 +313,7 @@ impl Lsa {
     }
 
     /// Checks an LSA as it came: RFC 2328 section 13 steps 1 and 2, and what no sender may write.
-    fn check(bytes: &[u8]) -> Result<LsaHeader, PacketError> {
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, PacketError> {
         // The checksum comes first: if it is wrong, so may be all else.
         if !fletcher_is_right(bytes.get(2..).unwrap_or_default()) {
             return Err(PacketError::LsaChecksum);
@@ -319,12 +329,62 @@ impl Lsa {
             return Err(PacketError::LsaSequence);
         }
         super::LsaBody::parse(header.key, bytes.get(LSA_HEADER_LEN..).unwrap_or_default())?;
-        Ok(header)
+        Ok(Self { header, bytes })
     }
 
+    /// What it is about.
+    pub fn key(&self) -> LsaKey {
+        self.header.key
+    }
+
+    /// What follows the header.
+    pub fn body_bytes(&self) -> &'a [u8] {
+        self.bytes.get(LSA_HEADER_LEN..).unwrap_or_default()
+    }
+
+    /// Bytes, with the header.
+    pub fn len_bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Keeps it.
+    pub fn to_lsa(&self) -> Lsa {
+        Lsa { header: self.header, bytes: self.bytes.into() }
+    }
+
+    /// Appends it with an age.
+    pub fn encode(&self, age: u16, into: &mut Vec<u8>) {
+        into.extend_from_slice(&age.to_be_bytes());
+        into.extend_from_slice(self.bytes.get(2..).unwrap_or_default());
+    }
+}
+
+/// A whole LSA: its bytes, whose lengths and checksum are right. Cheap to clone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Lsa {
+    /// Its header; the age is that of the bytes.
+    pub header: LsaHeader,
+    bytes: Arc<[u8]>,
+}
+
+impl Lsa {
     /// Keeps an LSA that came.
     pub fn parse(bytes: &[u8]) -> Result<Self, PacketError> {
-        Ok(Self { header: Self::check(bytes)?, bytes: bytes.into() })
+        LsaView::parse(bytes).map(|view| view.to_lsa())
+    }
+
+    /// As it would lie in a packet.
+    pub fn view(&self) -> LsaView<'_> {
+        LsaView { header: self.header, bytes: &self.bytes }
+    }
+
+    /// Another instance in its place, and in its memory if that has the size and nobody else holds it.
+    pub fn replace(&mut self, by: LsaView<'_>) {
+        self.header = by.header;
+        match Arc::get_mut(&mut self.bytes).filter(|bytes| bytes.len() == by.bytes.len()) {
+            Some(bytes) => bytes.copy_from_slice(by.bytes),
+            None => self.bytes = by.bytes.into(),
+        }
     }
 
     /// A new LSA of age 0. `None`: it would be longer than an LSA may be.
@@ -366,7 +426,6 @@ impl Lsa {
 
     /// Appends it with an age.
     pub fn encode(&self, age: u16, into: &mut Vec<u8>) {
-        into.extend(age.to_be_bytes());
-        into.extend_from_slice(self.bytes.get(2..).unwrap_or_default());
+        self.view().encode(age, into);
     }
 }

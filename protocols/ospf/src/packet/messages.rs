@@ -3,8 +3,8 @@
 use std::net::Ipv4Addr;
 
 use super::{
-    Frame, LSA_HEADER_LEN, Lsa, LsaHeader, LsaKey, LsaType, Options, PacketError, PacketKind, RouterId, take_address,
-    take_u8, take_u16, take_u32,
+    Frame, LSA_HEADER_LEN, Lsa, LsaHeader, LsaKey, LsaType, LsaView, Options, PacketError, PacketKind, RouterId,
+    take_address, take_u8, take_u16, take_u32,
 };
 
 /// What follows a packet's header.
@@ -240,11 +240,11 @@ impl<'a> LinkStateUpdate<'a> {
 
     /// Its LSAs, each checked. One that is wrong is an error, and the next follows; after one whose end cannot be
     /// found nothing does.
-    pub fn lsas(&self) -> impl Iterator<Item = Result<Lsa, PacketError>> + use<'a> {
+    pub fn views(&self) -> impl Iterator<Item = Result<LsaView<'a>, PacketError>> + use<'a> {
         let (mut left, mut rest) = (self.count, self.lsas);
         std::iter::from_fn(move || {
             left = left.checked_sub(1)?;
-            match Lsa::split(&mut rest) {
+            match LsaView::split(&mut rest) {
                 Ok(lsa) => Some(lsa),
                 Err(error) => {
                     left = 0;
@@ -254,10 +254,53 @@ impl<'a> LinkStateUpdate<'a> {
         })
     }
 
+    /// The same, kept.
+    pub fn lsas(&self) -> impl Iterator<Item = Result<Lsa, PacketError>> + use<'a> {
+        self.views().map(|view| view.map(|view| view.to_lsa()))
+    }
+
     /// Appends one with LSAs, each with the age that it is sent with.
     pub fn encode<'l>(lsas: impl ExactSizeIterator<Item = (&'l Lsa, u16)>, into: &mut Vec<u8>) {
         into.extend(u32::try_from(lsas.len()).unwrap_or(u32::MAX).to_be_bytes());
         lsas.for_each(|(lsa, age)| lsa.encode(age, into));
+    }
+}
+
+/// The body of a link state update that is being put together: "as many LSAs as fit", RFC 2328 section 13.3.
+#[derive(Debug, Default)]
+pub struct UpdateBuilder {
+    body: Vec<u8>,
+    count: u32,
+}
+
+impl UpdateBuilder {
+    /// Whether another LSA fits into a body of `room` bytes. One that is longer than that goes alone, in fragments.
+    pub fn has_room(&self, lsa: &LsaView<'_>, room: usize) -> bool {
+        self.count == 0 || self.body.len() + lsa.len_bytes() <= room
+    }
+
+    /// Adds an LSA with the age that it is sent with.
+    pub fn add(&mut self, lsa: &LsaView<'_>, age: u16) {
+        if self.count == 0 {
+            self.body.extend_from_slice(&[0; LinkStateUpdate::FIXED_LEN]);
+        }
+        self.count += 1;
+        lsa.encode(age, &mut self.body);
+    }
+
+    /// Whether there is no LSA in it.
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    /// Appends the body, and begins anew.
+    pub fn finish(&mut self, into: &mut Vec<u8>) {
+        if let Some(count) = self.body.first_chunk_mut() {
+            *count = self.count.to_be_bytes();
+        }
+        into.extend_from_slice(&self.body);
+        self.body.clear();
+        self.count = 0;
     }
 }
 

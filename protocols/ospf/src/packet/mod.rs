@@ -26,11 +26,12 @@ pub use body::{
 };
 pub use checksum::internet_checksum;
 pub use lsa::{
-    LS_INFINITY, LSA_HEADER_LEN, Lsa, LsaHeader, LsaKey, LsaType, MAX_AGE, MAX_AGE_DIFF, Recency, Scope,
+    LS_INFINITY, LSA_HEADER_LEN, Lsa, LsaHeader, LsaKey, LsaType, LsaView, MAX_AGE, MAX_AGE_DIFF, Recency, Scope,
     SequenceNumber, age_after,
 };
 pub use messages::{
     Body, DatabaseDescription, DescriptionFlags, Hello, LinkStateAcknowledgment, LinkStateRequest, LinkStateUpdate,
+    UpdateBuilder,
 };
 pub(crate) use read::{take, take_address, take_u8, take_u16, take_u32};
 
@@ -215,10 +216,11 @@ pub fn of_instance(mut packet: Vec<u8>, instance: u8) -> Vec<u8> {
 
 /// A packet with its header, not yet authenticated: checksum and authentication are zero. `auth.rs` completes it.
 pub fn encode(kind: PacketKind, router: RouterId, area: AreaId, body: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
-    let mut packet = vec![VERSION, kind.code(), 0, 0];
-    packet.extend(router.octets());
-    packet.extend(area.octets());
-    packet.resize(HEADER_LEN, 0);
+    let mut header = [0; HEADER_LEN];
+    header[..2].copy_from_slice(&[VERSION, kind.code()]);
+    header[4..8].copy_from_slice(&router.octets());
+    header[8..12].copy_from_slice(&area.octets());
+    let mut packet = Vec::from(header);
     body(&mut packet);
     // Cannot be longer: what is built is cut to an interface's MTU.
     let length = u16::try_from(packet.len()).unwrap_or(u16::MAX);

@@ -262,3 +262,19 @@ fn rfc_2328_section_13_1_the_newer_instance() {
     }
     assert_eq!(header(1, 1, 10).recency(&header(1, 1, 910)), Recency::Same);
 }
+
+#[test]
+fn an_instance_lies_in_the_memory_of_the_one_before_unless_that_is_held_or_has_another_size() {
+    let key = LsaKey::new(LsaType::OpaqueArea, Ipv4Addr::LOCALHOST, Ipv4Addr::LOCALHOST);
+    let lsa = |sequence, body: &[u8]| Lsa::originate(key, Options::E, SequenceNumber(sequence), body).unwrap();
+    let place = |lsa: &Lsa| lsa.body_bytes().as_ptr();
+    let mut kept = lsa(1, b"one.");
+    let before = place(&kept);
+    kept.replace(lsa(2, b"two.").view());
+    assert_eq!((kept.clone(), place(&kept)), (lsa(2, b"two."), before));
+    let held = kept.clone();
+    kept.replace(lsa(3, b"many").view());
+    assert_eq!((held, &kept), (lsa(2, b"two."), &lsa(3, b"many")));
+    kept.replace(lsa(4, b"more bytes..").view());
+    assert_eq!(kept, lsa(4, b"more bytes.."));
+}

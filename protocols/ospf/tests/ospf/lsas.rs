@@ -289,8 +289,8 @@ fn section_13_4_a_router_somewhere_in_the_area_that_has_this_routers_number_is_s
 }
 
 /// An update of the first of them to the second.
-fn update_of_first(lsa: &Lsa) -> ProcessMessage {
-    let update = |into: &mut Vec<u8>| LinkStateUpdate::encode([(lsa, 1)].into_iter(), into);
+fn update_of_first(lsas: &[Lsa]) -> ProcessMessage {
+    let update = |into: &mut Vec<u8>| LinkStateUpdate::encode(lsas.iter().map(|lsa| (lsa, 1)), into);
     let packet = encode(PacketKind::LinkStateUpdate, id(0), BACKBONE, update);
     let payload = Authentication::Null.sign(packet, 0, |_| false).remove(0);
     let mut message = ProcessMessage::to(SocketAddr::new(ALL_SPF_ROUTERS.into(), 0), payload);
@@ -312,7 +312,7 @@ fn lsas_of_update(message: &ProcessMessage) -> Option<usize> {
 fn section_13_3_lsas_of_several_packets_that_come_together_go_on_in_one() {
     let mut network = row_of_three();
     for number in 0..5 {
-        let message = update_of_first(&summary([10, 9, number, 0], id(0), 7));
+        let message = update_of_first(&[summary([10, 9, number, 0], id(0), 7)]);
         network.input(1, Input::Datagram { socket: ospf::links::SOCKET, message: &message });
     }
     network.run(Duration::from_millis(10));
@@ -324,7 +324,7 @@ fn section_13_3_lsas_of_several_packets_that_come_together_go_on_in_one() {
 fn section_13_3_what_came_goes_on_before_a_table_is_calculated() {
     let mut network = row_of_three();
     let now = network.now;
-    let message = update_of_first(&summary([10, 9, 0, 0], id(0), 7));
+    let message = update_of_first(&[summary([10, 9, 0, 0], id(0), 7)]);
     let second = &mut network.routers[1];
     let runs = |router: &Router, now| router.show(now, "ospf spf log", &["reason"]).len();
     let before = runs(second, now);
@@ -340,4 +340,28 @@ fn section_13_3_what_came_goes_on_before_a_table_is_calculated() {
     assert!(due <= now + Duration::from_micros(1), "{due}");
     second.core.handle_timeout(due);
     assert_eq!(runs(second, due), before + 1);
+}
+
+#[test]
+fn section_13_3_what_fills_a_packet_goes_on_while_the_rest_is_taken_in_and_a_table_waits_for_it() {
+    let mut network = row_of_three();
+    let now = network.now;
+    let lsas: Vec<Lsa> = (0..100).map(|number| summary([10, 9, number, 0], id(0), 7)).collect();
+    let second = &mut network.routers[1];
+    let sent = |core: &mut ospf::Ospf| {
+        let sends = |output| match output {
+            Output::Datagram { command: DatagramCommand::Send(message), .. } => lsas_of_update(&message),
+            _ => None,
+        };
+        std::iter::from_fn(|| core.poll_output()).filter_map(sends).collect::<Vec<_>>()
+    };
+    for some in lsas.chunks(20) {
+        let message = update_of_first(some);
+        second.core.handle_input(now, Input::Datagram { socket: ospf::links::SOCKET, message: &message });
+    }
+    // 28 bytes each, behind the headers and the number of LSAs: 1,500 - 20 - 24 - 4.
+    assert_eq!(sent(&mut second.core), [51]);
+    second.core.handle_timeout(now);
+    assert_eq!(sent(&mut second.core), [49]);
+    assert_eq!(second.core.poll_timeout(), Some(now + Duration::from_nanos(99_001)));
 }
