@@ -238,8 +238,12 @@ impl Connections {
     }
 
     /// What happened to the datagram sockets. Call until `None` in every turn of the loop, after [`poll`](Self::poll).
-    pub fn poll_datagram(&mut self) -> Option<DatagramEvent> {
-        self.datagrams.poll()
+    pub fn poll_datagram(&mut self, reactor: &mut Reactor) -> Option<DatagramEvent> {
+        let event = self.datagrams.poll(&mut self.library, reactor);
+        if event.is_none() && self.datagrams.left_some() {
+            reactor.again(self.token);
+        }
+        event
     }
 
     /// Whether every port and datagram socket that was asked for is there, or is known not to be had now.
@@ -312,16 +316,7 @@ impl Connections {
         for socket in std::mem::take(&mut self.readable) {
             self.read(reactor, socket);
         }
-        for socket in self.datagrams.take_readable() {
-            self.read_datagrams(reactor, socket);
-        }
-    }
-
-    fn read_datagrams(&mut self, reactor: &mut Reactor, socket: SocketId) {
-        self.datagrams.readable(&mut self.library, reactor, socket);
-        if self.datagrams.left_some() {
-            reactor.again(self.token);
-        }
+        self.datagrams.begin_turn();
     }
 
     fn library_event(&mut self, reactor: &mut Reactor, event: LibraryEvent) {
@@ -330,9 +325,7 @@ impl Connections {
             LibraryEvent::ListenFailed { listener, error } if self.datagrams.contains(listener) => {
                 self.datagrams.failed(listener, error, Instant::now());
             }
-            LibraryEvent::Readable { socket } if self.datagrams.contains(socket) => {
-                self.read_datagrams(reactor, socket)
-            }
+            LibraryEvent::Readable { socket } if self.datagrams.contains(socket) => self.datagrams.readable(socket),
             LibraryEvent::Listening { listener } => self.listening(listener),
             LibraryEvent::ListenFailed { listener, error } => self.listen_failed(listener, error, Instant::now()),
             LibraryEvent::Incoming { listener } => self.accept(reactor, listener),

@@ -50,8 +50,8 @@ pub enum DatagramEvent {
 pub struct Datagrams {
     sockets: BTreeMap<DatagramSocket, Socket>,
     numbers: BTreeMap<SocketId, DatagramSocket>,
-    /// Sockets with datagrams that were left for the next turn.
-    readable: BTreeSet<SocketId>,
+    /// Sockets that have datagrams, and how many more of them are taken in this turn.
+    readable: BTreeMap<SocketId, usize>,
     /// What each socket is to be in, whether or not it stands.
     groups: BTreeMap<DatagramSocket, BTreeSet<(InterfaceName, IpAddr)>>,
     events: VecDeque<DatagramEvent>,
@@ -155,22 +155,15 @@ impl Datagrams {
     }
 
     /// A socket has datagrams.
-    pub fn readable(&mut self, library: &mut Library, reactor: &mut Reactor, id: SocketId) {
-        let Some(&socket) = self.numbers.get(&id) else { return };
-        for _ in 0..DATAGRAMS_PER_TURN {
-            match library.receive_from(reactor, id) {
-                Ok(Some(message)) => self.events.push_back(DatagramEvent::Received { socket, message }),
-                Ok(None) => return,
-                // An earlier datagram came to nothing; those that came are behind it.
-                Err(error) => log::debug!("datagram socket: {error}"),
-            }
+    pub fn readable(&mut self, id: SocketId) {
+        if self.numbers.contains_key(&id) {
+            self.readable.entry(id).or_insert(DATAGRAMS_PER_TURN);
         }
-        self.readable.insert(id);
     }
 
-    /// Sockets with datagrams that were left behind in the last turn.
-    pub fn take_readable(&mut self) -> BTreeSet<SocketId> {
-        std::mem::take(&mut self.readable)
+    /// Another turn: what was left behind in the last one may be read now.
+    pub fn begin_turn(&mut self) {
+        self.readable.values_mut().for_each(|left| *left = DATAGRAMS_PER_TURN);
     }
 
     /// Whether some were left behind in this turn.
@@ -178,9 +171,23 @@ impl Datagrams {
         !self.readable.is_empty()
     }
 
-    /// What happened.
-    pub fn poll(&mut self) -> Option<DatagramEvent> {
-        self.events.pop_front()
+    /// What happened. A datagram is read when it is asked for: what the core does with one goes out before the next is
+    /// looked at, and all lie in the same memory one after the other.
+    pub fn poll(&mut self, library: &mut Library, reactor: &mut Reactor) -> Option<DatagramEvent> {
+        if let Some(event) = self.events.pop_front() {
+            return Some(event);
+        }
+        while let Some((&id, left)) = self.readable.iter_mut().find(|(_, left)| **left > 0) {
+            *left -= 1;
+            let socket = self.numbers.get(&id).copied();
+            match (socket, library.receive_from(reactor, id)) {
+                (Some(socket), Ok(Some(message))) => return Some(DatagramEvent::Received { socket, message }),
+                // An earlier datagram came to nothing; those that came are behind it.
+                (Some(_), Err(error)) => log::debug!("datagram socket: {error}"),
+                (None, _) | (_, Ok(None)) => _ = self.readable.remove(&id),
+            }
+        }
+        None
     }
 
     /// When [`handle_timeout`](Self::handle_timeout) is due.
@@ -273,6 +280,10 @@ mod tests {
             self.datagrams.sockets[&HELLO].id.unwrap()
         }
 
+        fn poll(&mut self) -> Option<DatagramEvent> {
+            self.datagrams.poll(&mut self.library, &mut self.reactor)
+        }
+
         fn join(&mut self) {
             self.datagrams.join(&mut self.library, HELLO, group(), blue());
         }
@@ -300,8 +311,8 @@ mod tests {
         assert_eq!(world.bind(), id, "one is not asked for twice");
         world.datagrams.bound(id);
         assert!(world.datagrams.are_settled());
-        assert_eq!(world.datagrams.poll(), Some(DatagramEvent::Bound { socket: HELLO }));
-        assert_eq!(world.datagrams.poll(), None);
+        assert_eq!(world.poll(), Some(DatagramEvent::Bound { socket: HELLO }));
+        assert_eq!(world.poll(), None);
     }
 
     #[test]
@@ -311,15 +322,15 @@ mod tests {
         let now = Instant::now();
         let error = SocketError::AddressInUse;
         world.datagrams.failed(id, error, now);
-        assert_eq!(world.datagrams.poll(), Some(DatagramEvent::BindFailed { socket: HELLO, error }));
+        assert_eq!(world.poll(), Some(DatagramEvent::BindFailed { socket: HELLO, error }));
         assert!(world.datagrams.are_settled());
         assert_eq!(world.datagrams.poll_timeout(), Some(now + BIND_RETRY));
         let World { datagrams, library, reactor, .. } = &mut world;
         datagrams.handle_timeout(library, reactor, now + BIND_RETRY / 2);
-        assert_eq!(datagrams.poll(), None, "not before its time");
+        assert_eq!(datagrams.poll(library, reactor), None, "not before its time");
         datagrams.handle_timeout(library, reactor, now + BIND_RETRY);
         // This library was not told that the first request failed: it refuses the second one, so it was asked.
-        assert!(matches!(datagrams.poll(), Some(DatagramEvent::BindFailed { socket: HELLO, .. })));
+        assert!(matches!(datagrams.poll(library, reactor), Some(DatagramEvent::BindFailed { socket: HELLO, .. })));
     }
 
     #[test]
@@ -343,6 +354,6 @@ mod tests {
         assert!(!world.has_joined(id));
         // What is told of the former one is of nobody.
         world.datagrams.bound(former);
-        assert_eq!(world.datagrams.poll(), None);
+        assert_eq!(world.poll(), None);
     }
 }

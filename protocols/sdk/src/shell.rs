@@ -230,20 +230,24 @@ impl<C: ProtocolCore> Shell<C> {
     /// All that came, one after the other: looking at the other parts between two datagrams would cost more than they do.
     fn pump_datagrams(&mut self) -> bool {
         let mut happened = false;
-        while let Some(event) = self.connections.poll_datagram() {
+        while let Some(event) = self.connections.poll_datagram(&mut self.reactor) {
             happened = true;
             match &event {
                 DatagramEvent::Bound { socket } => match self.held {
                     Some(_) => _ = self.bound.insert(*socket),
                     None => self.input(Input::Bound { socket: *socket }),
                 },
-                DatagramEvent::Received { socket, message } => self.input(Input::Datagram { socket: *socket, message }),
+                DatagramEvent::Received { socket, message } => {
+                    self.core.handle_input(self.clock.now(), Input::Datagram { socket: *socket, message });
+                    self.drain_burst();
+                }
                 DatagramEvent::BindFailed { socket, error } => {
                     log::error!("datagram socket: {error}");
                     self.input(Input::BindFailed { socket: *socket, error: *error });
                 }
             }
         }
+        self.connections.end_burst();
         happened
     }
 
@@ -277,6 +281,13 @@ impl<C: ProtocolCore> Shell<C> {
 
     /// Does what the core wants.
     fn drain(&mut self) {
+        self.drain_burst();
+        self.connections.end_burst();
+    }
+
+    /// The same, but more follows at once: who is to hear of datagrams is woken behind the last, or when they have become
+    /// many.
+    fn drain_burst(&mut self) {
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Listen { port } => self.connections.listen(&mut self.reactor, port),
@@ -305,7 +316,6 @@ impl<C: ProtocolCore> Shell<C> {
                 Output::Log { level, text } => log::log!(level, "{text}"),
             }
         }
-        self.connections.end_burst();
     }
 
     /// The router is ready: connections may be opened, and datagrams sent.

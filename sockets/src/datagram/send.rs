@@ -26,8 +26,9 @@ use crate::socket::SocketId;
 use crate::vrfib::{Hit, Local};
 
 const UDP_HEADER: usize = 8;
-/// Bytes of a burst after which the stack is woken before the burst is over: a quarter of what a ring grows to.
-const MAX_UNRUNG: usize = 64 * 1024;
+/// Bytes of a burst after which the stack is woken before the burst is over, so that it sends the first on another CPU
+/// while the last are written: about six packets of an Ethernet.
+const MAX_UNRUNG: usize = 8 * 1024;
 
 /// When the stack is woken by a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
