@@ -380,6 +380,12 @@ pub enum Problem {
         /// What is accepted.
         least: u32,
     },
+    /// Only an inter-VR interface short-circuits.
+    #[error("interface {interface} leads to no virtual router: there is nothing to short-circuit")]
+    NeverShort {
+        /// The interface.
+        interface: String,
+    },
     /// A name is used that nothing defines.
     #[error("there is no {kind} `{name}` in VR {vr}{}", did_you_mean(.nearest))]
     Undefined {

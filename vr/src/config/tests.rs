@@ -158,7 +158,7 @@ fn a_change_is_refused_whole_with_the_line_that_is_wrong() {
     assert_eq!(
         refused,
         "change:4:1: unknown word `shutdwon`; did you mean `shutdown`?\n 4 | shutdwon\n   | ^^^^^^^^\n\
-         expected in `interface blue`: bandwidth, description, ipv4, ipv6, mtu, shutdown, !\n"
+         expected in `interface blue`: bandwidth, description, ipv4, ipv6, mtu, short-circuit, shutdown, !\n"
     );
     let refused = changed(&["vr red", "router bgp 1"]).unwrap_err();
     assert!(refused.starts_with("change:2:1: `router bgp 1` contradicts `router bgp 64501`"), "{refused}");

@@ -164,6 +164,11 @@ fn own_words_of_a_vr() -> Vec<Command> {
             vec![number("kbit/s", 1, u32::MAX.into())],
         ),
         Command::line("shutdown", "administratively down", vec![]),
+        Command::line(
+            "short-circuit disable",
+            "of an inter-VR interface: what begins between both VRs goes through the stack",
+            vec![],
+        ),
     ];
     let policy =
         vec![Command::line("<>", "what becomes of every route", vec![Choice(vec!["pass".into(), "drop".into()])])];

@@ -23,6 +23,8 @@ pub struct Interface {
     pub link_local: Option<Ipv6Addr>,
     /// `shutdown` stands in its block.
     pub shut: bool,
+    /// `short-circuit disable` does not stand in its block: a look-up over it may hit.
+    pub short_circuit: bool,
     /// The VR at the other end of an inter-VR interface.
     pub peer: Option<VrId>,
 }
@@ -208,7 +210,7 @@ impl Database {
                 lost_from: self.lost(peer, vr),
                 up,
             });
-            if up {
+            if up && own.short_circuit && far.short_circuit {
                 self.entries(vr, peer, own, far, &mut content.entries);
                 self.group_entries(peer, own, far, &mut content.entries);
             }

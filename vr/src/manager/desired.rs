@@ -33,6 +33,8 @@ pub struct DesiredInterface {
     pub link_local: Option<Ipv6Addr>,
     /// Administratively closed.
     pub shut: bool,
+    /// Whether the vrFIB may lead over it.
+    pub short_circuit: bool,
 }
 
 /// The whole.
@@ -111,7 +113,9 @@ fn read_interface(vr: &VrName, block: &Node) -> Result<DesiredInterface, ValueEr
     let has_ipv6 = block.find("ipv6 enable").is_some() || addresses.iter().any(|net| matches!(net, IpNet::V6(_)));
     let peer = peer_of(&name).filter(|_| has_ipv6);
     let link_local = peer.map(|peer| inter_vr_link_local(vr, &peer));
-    Ok(DesiredInterface { name, addresses, link_local, shut: block.find("shutdown").is_some() })
+    let shut = block.find("shutdown").is_some();
+    let short_circuit = block.find("short-circuit disable").is_none();
+    Ok(DesiredInterface { name, addresses, link_local, shut, short_circuit })
 }
 
 /// `connect` makes the interface; a block for it may be missing.
@@ -121,7 +125,8 @@ fn add_interface(desired: &mut Desired, vr: &VrName, peer: &VrName) -> Result<()
     if let Some(router) = router
         && !router.interfaces.iter().any(|interface| interface.name == name)
     {
-        router.interfaces.push(DesiredInterface { name, addresses: Vec::new(), link_local: None, shut: false });
+        let (addresses, link_local) = (Vec::new(), None);
+        router.interfaces.push(DesiredInterface { name, addresses, link_local, shut: false, short_circuit: true });
     }
     Ok(())
 }

@@ -162,6 +162,7 @@ impl Manager {
                 addresses: interface.addresses.clone(),
                 link_local: interface.link_local,
                 shut: interface.shut,
+                short_circuit: interface.short_circuit,
                 peer: peer_of(&interface.name).and_then(|peer| self.mapping.id(&peer)),
             });
             vrs.insert(vr, VirtualRouter { name: wanted.name.clone(), interfaces: interfaces.collect() });

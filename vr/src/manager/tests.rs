@@ -20,7 +20,7 @@ fn name(text: &str) -> VrName {
 
 fn interface(name: &str, address: &str) -> DesiredInterface {
     let addresses = address.split(' ').map(|address| address.parse().unwrap()).collect();
-    DesiredInterface { name: name.parse().unwrap(), addresses, link_local: None, shut: false }
+    DesiredInterface { name: name.parse().unwrap(), addresses, link_local: None, shut: false, short_circuit: true }
 }
 
 fn desired() -> Desired {
@@ -145,6 +145,26 @@ fn a_shut_end_takes_the_entries_away_and_tells_both_sides() {
         })
     };
     assert!(down(RED_BGP) && down(BLUE_BGP), "{actions:?}");
+}
+
+#[test]
+fn without_short_circuits_there_are_no_entries_while_everything_else_stands() {
+    let (mut manager, _) = listening();
+    for end in [0, 1] {
+        let mut desired = desired();
+        desired.vrs[end].interfaces[0].short_circuit = false;
+        let actions = manager.configure(&desired).unwrap();
+        let removed = actions.iter().find_map(|action| match action {
+            Action::Library(RED_BGP, LibraryUpdate::VrFib(VrFibUpdate::Change { interfaces, removed, .. })) => {
+                // Connections that stand are not to be stopped.
+                assert!(interfaces.iter().all(|interface| interface.up && interface.lost.is_empty()));
+                Some(removed.len())
+            }
+            _ => None,
+        });
+        assert_eq!(removed, Some(1), "{actions:?}");
+        assert_eq!(entries(&manager.configure(&self::desired()).unwrap(), RED_BGP).len(), 1);
+    }
 }
 
 #[test]

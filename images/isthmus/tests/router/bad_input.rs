@@ -43,6 +43,7 @@ fn a_wrong_configuration_starts_nothing_and_points_at_the_place() {
         ("connect blue red", 1, 1, "connected already"),
         ("vr red\n interface Port0/0/0\n  ipv4 address 10.1.0.1/24", 2, 12, "Port0/0/0"),
         ("vr red\n interface blue\n  mtu 1500\n  mtu 1400", 4, 3, "1400"),
+        ("vr red\n interface Loopback1\n  short-circuit disable", 3, 3, "Loopback1"),
         ("vr red\n router static\n  address-family ipv4 unicast\n   10.1.2.3/8 Null0", 4, 4, "10.1.2.3/8"),
     ] {
         let error = refused(&with(lines));

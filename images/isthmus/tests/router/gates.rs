@@ -98,3 +98,45 @@ fn a_channel_stands_while_any_route_leads_to_the_peer_and_stands_still_when_none
     });
     assert_eq!(red.read(socket), (vec![], Err(SocketError::TimedOut)));
 }
+
+#[test]
+fn what_begins_without_short_circuits_goes_through_the_stack_and_reads_the_same() {
+    let router = Router::up("long", BOTH_WAYS);
+    let (mut red, mut blue) = (Program::attach(&router, "red"), Program::attach(&router, "blue"));
+    let (red, blue) = (&mut red, &mut blue);
+    let listener = blue.listen("10.0.0.1:7000", 8);
+    let until_hits = |red: &mut Program, hits: bool| {
+        until("word of the short circuit", &mut [red], |programs| {
+            (programs[0].library.vrfib().entries().next().is_some() == hits).then_some(())
+        });
+    };
+    // Connections over the channel.
+    let direct = |red: &Program| red.library.inter_vr_counters()[0].connections;
+    until_hits(red, true);
+    let (before, there) = connect(red, (blue, listener), "10.0.0.1:7000", None);
+    assert_eq!(direct(red), 1);
+
+    // Either end may say so.
+    router.sh("configure vr blue; interface red; short-circuit disable");
+    until_hits(red, false);
+    let (socket, accepted) = connect(red, (blue, listener), "10.0.0.1:7000", None);
+    assert_eq!(direct(red), 1);
+    let of_red = red.library.addresses(socket).unwrap();
+    let of_blue = blue.library.addresses(accepted).unwrap();
+    assert_eq!((of_red.source, of_red.destination), (of_blue.destination, of_blue.source));
+    assert_eq!(of_red.source.ip(), IpAddr::from([10, 0, 0, 0]));
+    red.library.send(socket, b"the long way").unwrap();
+    until("the bytes", &mut [blue, red], |programs| {
+        let (bytes, end) = programs[0].read(accepted);
+        assert_eq!(end, NOTHING);
+        (bytes == b"the long way").then_some(())
+    });
+    // What stood before stands.
+    red.library.send(before, b"as before").unwrap();
+    assert_eq!(blue.read(there), (b"as before".to_vec(), NOTHING));
+
+    router.sh("configure vr blue; interface red; no short-circuit disable");
+    until_hits(red, true);
+    connect(red, (blue, listener), "10.0.0.1:7000", None);
+    assert_eq!(direct(red), 2);
+}

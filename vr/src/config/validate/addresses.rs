@@ -1,8 +1,10 @@
-//! Addresses of one VR: no address twice, no two interfaces in one subnet, no IPv6 on a link that is too narrow for it.
+//! Interfaces of one VR: no address twice, no two interfaces in one subnet, no IPv6 on a link that is too narrow for it, no word
+//! that its kind of link has no use for.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
+use vr_api::interface::peer_of;
 
 use crate::config::tree::Line;
 use crate::config::words::INTERFACE;
@@ -22,7 +24,10 @@ impl Configured<'_, '_> {
 
 pub(super) fn check(vr: &Line<'_>, errors: &mut Vec<ConfigError>) {
     let interfaces = vr.inside.lines().iter().filter(|line| line.is(&[INTERFACE]));
-    interfaces.clone().for_each(|interface| errors.extend(too_narrow(interface)));
+    interfaces.clone().for_each(|interface| {
+        errors.extend(too_narrow(interface));
+        errors.extend(never_short(interface));
+    });
     let mut configured: Vec<Configured<'_, '_>> = interfaces
         .flat_map(|interface| interface.inside.lines().iter().map(move |line| (interface.word(1), line)))
         .filter(|(_, line)| line.is(&["ipv4", "address"]) || line.is(&["ipv6", "address"]))
@@ -57,6 +62,15 @@ fn too_narrow(interface: &Line<'_>) -> Option<ConfigError> {
     let mtu: u32 = line.word(1).parse().ok()?;
     let problem = Problem::MtuBelowIpv6 { interface: interface.word(1).to_owned(), mtu, least: LEAST };
     (has_ipv6 && mtu < LEAST).then(|| ConfigError::at(line.source.word(1), problem))
+}
+
+/// Only an inter-VR interface short-circuits.
+fn never_short(interface: &Line<'_>) -> Option<ConfigError> {
+    let name = interface.word(1);
+    let line = interface.inside.lines().iter().find(|line| line.is(&["short-circuit"]))?;
+    let is_between = name.parse().is_ok_and(|name| peer_of(&name).is_some());
+    let problem = Problem::NeverShort { interface: name.to_owned() };
+    (!is_between).then(|| ConfigError::at(line.source.word(0), problem))
 }
 
 /// The error stands at the later line of the file.
