@@ -70,6 +70,7 @@
 pub mod blocking;
 mod counters;
 mod datagram;
+mod deadline;
 mod error;
 mod exec;
 mod fork;

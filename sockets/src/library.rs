@@ -242,7 +242,7 @@ impl Library {
         [first, self.look_at_shared_at].into_iter().flatten().min()
     }
 
-    /// Time has passed: silent peers are asked again, and given up in the end.
+    /// Time has passed: silent peers are asked again, and given up in the end; so is a router that does not answer.
     pub fn handle_timeout(&mut self, reactor: &mut Reactor, now: Instant) {
         self.look_at_shared(reactor, now);
         while let Some(&(due, socket)) = self.timers.first()
@@ -252,7 +252,9 @@ impl Library {
             match self.sockets.get(&socket) {
                 Some(Socket::Opening(_)) => self.opening_expired(reactor, socket, now),
                 Some(Socket::Connected { .. } | Socket::Lent(_)) => self.gate_expired(socket, now),
-                Some(Socket::Unbound | Socket::Bound(_) | Socket::Listening(_)) | None => {}
+                Some(Socket::Listening(_)) => self.listen_expired(reactor, socket),
+                None if self.datagrams.contains(socket) => self.datagram_expired(reactor, socket),
+                Some(Socket::Unbound | Socket::Bound(_)) | None => {}
             }
         }
     }
@@ -428,6 +430,11 @@ impl Library {
         self.next_ask = self.next_ask.wrapping_add(1);
         self.asked.insert(self.next_ask, asked);
         self.next_ask
+    }
+
+    /// What comes in answer to a socket's questions is of no interest any more.
+    pub(crate) fn forget_asks(&mut self, socket: SocketId) {
+        self.asked.retain(|_, asked| !matches!(asked, Asked::Listener(_, of) if *of == socket));
     }
 
     pub(crate) fn vrfib_is_known(&self) -> bool {

@@ -108,7 +108,8 @@ impl Listening {
 impl Library {
     /// Makes a bound socket listen. [`LibraryEvent::Listening`] follows once the stack has given the port and every
     /// process of a joined VR knows of it: a connect after that is accepted on either path.
-    /// [`LibraryEvent::ListenFailed`] leaves the socket bound.
+    /// [`LibraryEvent::ListenFailed`] leaves the socket bound; it comes after a minute (`TimedOut`) where either does not
+    /// answer.
     pub fn listen(&mut self, reactor: &mut Reactor, socket: SocketId, backlog: u16) -> Result<(), SocketError> {
         let bound = self.bound(socket)?;
         let (address, port) = (bound.address.ip(), NonZeroU16::new(bound.address.port()));
@@ -128,6 +129,7 @@ impl Library {
         self.apply_updates(reactor);
         self.ask(Authority::Manager, socket);
         self.ask(Authority::Server, socket);
+        self.await_answer(socket);
         Ok(())
     }
 
@@ -221,6 +223,7 @@ impl Library {
         };
         if stands && !listening.announced {
             listening.announced = true;
+            self.set_timer(listener, None);
             self.events.push_back(LibraryEvent::Listening { listener });
         }
     }
@@ -233,6 +236,7 @@ impl Library {
         let address = SocketAddr::new(local.unwrap_or(family.unspecified()), port.get());
         let (bound, options) = (Bound { address, interface: interface.clone() }, self.options_of(listener));
         self.close(reactor, listener);
+        self.forget_asks(listener);
         self.keep_options(listener, options);
         self.put(listener, Socket::Bound(bound));
         self.events.push_back(LibraryEvent::ListenFailed { listener, error });

@@ -185,7 +185,8 @@ impl Process {
         TcpStream::new(self, &inner, wanted)
     }
 
-    /// Listens on an address and port; returns once a peer can connect.
+    /// Listens on an address and port; returns once a peer can connect, or after a minute where the router does not answer
+    /// (ETIMEDOUT).
     pub fn listen(&self, address: SocketAddr, backlog: u16) -> io::Result<TcpListener> {
         self.listen_with(address, None, backlog, Options::default())
     }
@@ -209,11 +210,16 @@ impl Process {
             library.close(reactor, wanted);
             return Err(io_error(error));
         }
-        inner.settle(wanted)?;
+        if let Err(error) = inner.settle(wanted) {
+            let Inner { reactor, library, .. } = &mut *inner;
+            library.close(reactor, wanted);
+            return Err(error);
+        }
         Ok(TcpListener::new(self, address, wanted))
     }
 
-    /// A UDP socket on an address and port; port 0: one of the stack's choice. Returns once it can be reached.
+    /// A UDP socket on an address and port; port 0: one of the stack's choice. Returns once it can be reached, or after a
+    /// minute where the router does not answer (ETIMEDOUT).
     pub fn udp(&self, address: SocketAddr) -> io::Result<UdpSocket> {
         self.udp_with(address, None, Options::default())
     }
@@ -266,8 +272,9 @@ impl Process {
     /// Runs `child` in a forked child, which then ends with the exit code that it returns; its process ID. The child goes on
     /// with the connections and listeners that there are: both may read and write, each byte goes to one of the two, and a
     /// connection ends when both have dropped it; both may accept, and each connection goes to one of the two. It is a
-    /// process of the VR by itself, and may open, listen and fork; but UDP and raw sockets from before the fork are the
-    /// parent's alone, and fail in the child.
+    /// process of the VR by itself, and may open, listen and fork. UDP and raw sockets from before the fork are both's too:
+    /// each datagram that comes goes to one of the two, of a group to both, and of a sender that begins after the fork all
+    /// go to the one that read first.
     ///
     /// The program must have one thread, and have been started by [`attach`](Link::attach) or `isthmus run`.
     ///

@@ -25,7 +25,8 @@ impl Library {
     /// Binds a datagram or raw socket: to an address or to all of its family (0.0.0.0 or ::), to a port (0: one of the
     /// stack's choice; raw sockets have none), to an interface or to all. A socket of IPv6 takes no IPv4
     /// (`IPV6_V6ONLY`), and a link-local address needs its interface. [`LibraryEvent::Listening`] follows when it may send, and when
-    /// every process of a joined VR reaches it; or [`LibraryEvent::ListenFailed`], and it is unbound again.
+    /// every process of a joined VR reaches it; or [`LibraryEvent::ListenFailed`], and it is unbound again: after a minute
+    /// (`TimedOut`) where the router does not answer.
     pub fn bind_datagram(
         &mut self,
         reactor: &mut Reactor,
@@ -51,7 +52,9 @@ impl Library {
             if let Ok(socket) = self.datagrams.get(id) {
                 socket.bound = None;
             }
-        })
+        })?;
+        self.await_answer(id);
+        Ok(())
     }
 
     /// Own address and port of a bound datagram socket; the address is unspecified where it is bound to none and
@@ -272,6 +275,9 @@ impl Library {
         let Ok(socket) = self.datagrams.get(id) else { return };
         if socket.channel().is_some() && socket.published && !socket.announced {
             socket.announced = true;
+            if !matches!(socket.connected, Connected::Asked(_)) {
+                self.set_timer(id, None);
+            }
             self.events.push_back(LibraryEvent::Listening { listener: id });
         }
     }
@@ -281,6 +287,8 @@ impl Library {
         let Some(kind) = self.datagrams.sockets.get(&id).map(|socket| socket.kind) else { return };
         let options = self.options_of(id);
         self.close_datagram(reactor, id);
+        self.set_timer(id, None);
+        self.forget_asks(id);
         self.keep_options(id, options);
         self.datagrams.sockets.insert(id, super::DatagramSocket::new(kind));
         self.events.push_back(LibraryEvent::ListenFailed { listener: id, error });

@@ -52,7 +52,8 @@ impl Library {
     /// refuses what was sent there. [`LibraryEvent::Connected`] follows once there is a way, from which on
     /// [`datagram_address`](Self::datagram_address) tells the own address; or [`LibraryEvent::ConnectFailed`], and the
     /// socket has no peer. One that was not bound is bound to a port of the stack's choice, and
-    /// [`LibraryEvent::Listening`] comes first. `None` takes the peer away, at once.
+    /// [`LibraryEvent::Listening`] comes first. Where the stack does not answer, it fails after a minute (`TimedOut`).
+    /// `None` takes the peer away, at once.
     pub fn connect_datagram(
         &mut self,
         reactor: &mut Reactor,
@@ -63,6 +64,7 @@ impl Library {
         let Some(peer) = peer else {
             socket.connected = Connected::No;
             self.ask_datagram(id, &DatagramRequest::Connect(None));
+            self.has_peer_or_none(id);
             return Ok(());
         };
         let has_port = match socket.kind {
@@ -89,6 +91,7 @@ impl Library {
             return self.bind_datagram(reactor, id, any, None);
         }
         self.ask_datagram(id, &DatagramRequest::Connect(Some(peer)));
+        self.await_answer(id);
         self.await_word_of_server(reactor, id);
         self.refuse_others(reactor, id);
         Ok(())
@@ -146,15 +149,34 @@ impl Library {
             (Connected::Asked(peer), Ok(path)) if path.peer == Some(peer) => {
                 socket.connected = Connected::To(path);
                 self.events.push_back(LibraryEvent::Connected { socket: id });
+                self.has_peer_or_none(id);
             }
             (Connected::Asked(_), Err(error)) => {
                 socket.connected = Connected::No;
                 self.events.push_back(LibraryEvent::ConnectFailed { socket: id, error });
+                self.has_peer_or_none(id);
             }
             (Connected::Again(known), Ok(path)) if path.peer == known.peer => socket.connected = Connected::To(path),
             // The way is gone for now: what is sent finds out.
             (Connected::Again(known), Err(_)) => socket.connected = Connected::To(known),
             (Connected::No | Connected::To(_) | Connected::Asked(_) | Connected::Again(_), _) => {}
+        }
+    }
+
+    /// It is settled whether a socket has a peer: nothing but its bind may still be waited for.
+    fn has_peer_or_none(&mut self, id: SocketId) {
+        if self.datagrams.is_announced(id) {
+            self.set_timer(id, None);
+        }
+    }
+
+    /// Nobody has said whether there is a way to a socket's peer: it has none, and the stack is told so.
+    pub(crate) fn give_up_peer(&mut self, id: SocketId, error: SocketError) {
+        let Ok(socket) = self.datagrams.get(id) else { return };
+        if let Connected::Asked(_) = socket.connected {
+            socket.connected = Connected::No;
+            self.ask_datagram(id, &DatagramRequest::Connect(None));
+            self.events.push_back(LibraryEvent::ConnectFailed { socket: id, error });
         }
     }
 }

@@ -237,6 +237,11 @@ impl Datagrams {
         self.sockets.contains_key(&socket)
     }
 
+    /// Whether a socket was said to stand.
+    pub fn is_announced(&self, socket: SocketId) -> bool {
+        self.sockets.get(&socket).is_some_and(|socket| socket.announced)
+    }
+
     /// The interface that a socket is bound to; `None`: no such socket.
     pub fn bound_interface(&self, socket: SocketId) -> Option<Option<InterfaceName>> {
         let bound = self.sockets.get(&socket)?.bound.as_ref();

@@ -262,7 +262,8 @@ impl Router {
                 self.cancelled.push(ticket);
             }
             Request::Withdraw { pathname } => {
-                assert!(self.directory.remove(&pathname).is_some(), "{pathname} is withdrawn, and was not published");
+                // Of what is not published yet too: who waited for that has given up.
+                self.directory.remove(&pathname);
             }
             Request::Taken { .. } | Request::Accepted { .. } | Request::Ready => {}
             other => panic!("the library asked procmgr {other:?}"),
@@ -365,11 +366,16 @@ impl Router {
 
     /// The same for any criteria.
     pub fn open_criteria(&mut self, owner: usize, criteria: Criteria, peer: Identity, terms: Vec<u8>) -> Channel {
+        Channel::from_parts(self.open_parts(owner, criteria, peer, terms)).unwrap()
+    }
+
+    /// The same, for a peer that does with its end what it likes.
+    pub fn open_parts(&mut self, owner: usize, criteria: Criteria, peer: Identity, terms: Vec<u8>) -> ChannelParts {
         let Identity { vr, pid, .. } = self.known[owner].identity;
         let pathname = Pathname::endpoint(vr, pid, criteria);
         let (opener, listener) = ChannelParts::pair().unwrap();
         self.known[owner].tell(&Notice::Incoming { pathname, peer, terms }, Some(listener));
-        Channel::from_parts(opener).unwrap()
+        opener
     }
 
     /// Identity of a process.

@@ -5,6 +5,7 @@ mod blocking;
 mod connected_datagram;
 mod datagram;
 mod datagram_again;
+mod deadline;
 mod harness;
 mod ipv6;
 mod open;
