@@ -1,10 +1,11 @@
 //! The manager and the stack restart; the library says again what they must know.
 
-use sockets::LibraryEvent;
+use ipc::InterfaceName;
+use sockets::{LibraryEvent, SocketKind};
 use stack_api::socket::SocketRequest;
-use vr_api::manager::LibraryRequest;
+use vr_api::manager::{LibraryRequest, Membership};
 
-use crate::harness::{connected, joined};
+use crate::harness::{at, connected, joined};
 
 #[test]
 fn a_new_manager_is_told_every_listener_and_the_process_is_told_nothing_twice() {
@@ -18,6 +19,35 @@ fn a_new_manager_is_told_every_listener_and_the_process_is_told_nothing_twice() 
         panic!("{:?}", router.asked_manager)
     };
     assert_eq!(listener.backlog, 4);
+    assert_eq!(blue.take_events(), []);
+}
+
+#[test]
+fn a_new_manager_is_told_the_groups_of_every_datagram_socket() {
+    let (mut router, mut red, mut blue, _) = joined();
+    let socket = blue.library.create_socket(SocketKind::Datagram).unwrap();
+    blue.library.bind_datagram(&mut blue.reactor, socket, at("0.0.0.0:520"), None).unwrap();
+    router.run(&mut [&mut red, &mut blue]);
+    let (interface, groups) = (InterfaceName::new("vr1").unwrap(), ["224.0.0.9:0", "224.0.0.10:0", "224.0.0.11:0"]);
+    groups.iter().for_each(|group| blue.library.join(socket, at(group).ip(), &interface).unwrap());
+    blue.library.leave(socket, at(groups[1]).ip(), &interface).unwrap();
+    router.run(&mut [&mut red, &mut blue]);
+    blue.take_events();
+    router.kill_manager();
+    router.run(&mut [&mut red, &mut blue]);
+    router.asked_manager.clear();
+    router.manager_is_up = true;
+    router.run(&mut [&mut red, &mut blue]);
+    let joins = router.asked_manager.iter().filter_map(|asked| match asked {
+        LibraryRequest::Join(Membership { group, interface: by, .. }) => Some((*group, by.clone())),
+        _ => None,
+    });
+    let joined = [groups[0], groups[2]].map(|group| (at(group).ip(), interface.clone()));
+    assert_eq!(joins.collect::<Vec<_>>(), joined);
+    // A membership is of something that is published: that comes before it.
+    let place = |wanted: fn(&LibraryRequest) -> bool| router.asked_manager.iter().rposition(wanted);
+    let published = place(|asked| matches!(asked, LibraryRequest::Publish { .. }));
+    assert!(published < place(|asked| matches!(asked, LibraryRequest::Join(_))), "{:?}", router.asked_manager);
     assert_eq!(blue.take_events(), []);
 }
 
