@@ -7,6 +7,7 @@ mod datagram;
 mod datagram_again;
 mod deadline;
 mod harness;
+mod hostile;
 mod ipv6;
 mod open;
 mod options;
