@@ -24,6 +24,7 @@ use crate::control::plane::Plane;
 use crate::packet::PoolLimits;
 use crate::time::Time;
 
+mod foreign;
 mod ipv6;
 mod tcp;
 
