@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use crate::endpoint::Place;
 use testing::namespace::Namespace;
 use testing::preload;
-use testing::support::{CABLE, Router};
+use testing::support::{CABLE, Router, wait_until};
 
 /// Columns of the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -60,9 +60,10 @@ impl fmt::Display for Vr {
 /// Device of a network namespace that leads to the other one.
 pub const WIRE: &str = "wire";
 
-/// The MAC address of blue's device, and one that nobody sends to: locally administered.
-const AT_HOME: &str = "02:00:00:00:00:02";
-const ELSEWHERE: &str = "02:00:00:00:00:03";
+/// Devices of the switch between the namespaces: the bridge, and its ports.
+const BRIDGE: &str = "bridge";
+const TO_RED: &str = "red";
+const TO_BLUE: &str = "blue";
 
 /// A network with processes in it.
 #[derive(Debug)]
@@ -82,6 +83,7 @@ enum Network {
     Namespaces {
         red: Namespace,
         blue: Namespace,
+        switch: Namespace,
     },
 }
 
@@ -103,7 +105,7 @@ impl Column {
     pub fn endpoint(&self, vr: Vr) -> (Command, Place) {
         let program = std::env::current_exe().expect("this program has a path");
         match &self.network {
-            Network::Namespaces { red, blue } => {
+            Network::Namespaces { red, blue, .. } => {
                 let namespace = match vr {
                     Vr::Red => red,
                     Vr::Blue => blue,
@@ -128,14 +130,17 @@ impl Column {
         self.link_locals[vr as usize]
     }
 
-    /// Lets nothing of red's arrive at blue, and tells nobody: red's end of the link is up.
+    /// Shuts blue's end of the link, as an administrator does. Nobody tells red, whose own end stays up: so it is between
+    /// VRs, and so it is on a wire that leads over a switch. (Without one, the kernel tells red at once that the line is
+    /// dead. Where frames are lost on the way, on the other hand, blue's own routes stay: no VR ever sees that.)
     pub fn cut_link(&self) {
         match &self.network {
             Network::Router(router, [_, link]) => {
                 router.sh(&format!("configure vr blue; interface {link}; shutdown"));
+                router.wait_for_row("show interfaces", &[("vr", "blue"), ("interface", link), ("state", "down")]);
+                self.await_inter_vr("down");
             }
-            // The frames are for somebody else.
-            Network::Namespaces { blue, .. } => _ = blue.ip(&format!("link set {WIRE} address {ELSEWHERE}")),
+            Network::Namespaces { blue, .. } => _ = blue.ip(&format!("link set {WIRE} down")),
         }
     }
 
@@ -144,9 +149,30 @@ impl Column {
         match &self.network {
             Network::Router(router, [_, link]) => {
                 router.sh(&format!("configure vr blue; interface {link}; no shutdown"));
+                self.await_inter_vr("up");
                 await_routes(router);
             }
-            Network::Namespaces { blue, .. } => _ = blue.ip(&format!("link set {WIRE} address {AT_HOME}")),
+            Network::Namespaces { blue, switch, .. } => {
+                blue.ip(&format!("link set {WIRE} up"));
+                add_routes(blue, 1);
+                let forwards = || {
+                    let shown = switch.ip(&format!("-detail link show dev {TO_BLUE}"));
+                    shown.contains("state forwarding").then_some(())
+                };
+                wait_until(forwards).expect("the switch sees that the line is back");
+            }
+        }
+    }
+
+    /// Waits until processes of red have been told how the interface towards blue is. (The manager answers after it has
+    /// told them.)
+    fn await_inter_vr(&self, state: &str) {
+        let Network::Router(router, _) = &self.network else { return };
+        match self.kind {
+            Kind::Channel | Kind::LibcChannel => {
+                _ = router.wait_for_row("show inter-vr", &[("vr", "red"), ("state", state)])
+            }
+            Kind::Stack | Kind::LibcStack | Kind::Kernel => {}
         }
     }
 
@@ -170,6 +196,12 @@ impl Column {
     }
 }
 
+/// Adds the routes towards the loopbacks of the other namespace; the kernel forgets them where the interface is shut.
+fn add_routes(namespace: &Namespace, other: u8) {
+    namespace.ip(&format!("route add 192.0.2.{other}/32 via 10.0.0.{other}"));
+    namespace.ip(&format!("route add 2001:db8:1::{other}/128 via 2001:db8::{other}"));
+}
+
 /// Waits for the routes towards loopbacks.
 fn await_routes(router: &Router) {
     let of_red = [("red", "192.0.2.2/32"), ("red", "2001:db8:1::2/128")];
@@ -181,24 +213,30 @@ fn await_routes(router: &Router) {
 
 impl Network {
     fn namespaces() -> Self {
-        let (red, blue) = (Namespace::new(), Namespace::new());
-        red.join(WIRE, &blue, WIRE);
-        blue.ip(&format!("link set {WIRE} address {AT_HOME}"));
+        let [red, blue, switch] = [(); 3].map(|()| Namespace::new());
+        switch.ip(&format!("link add {BRIDGE} up type bridge mcast_snooping 0"));
+        for (namespace, port) in [(&red, TO_RED), (&blue, TO_BLUE)] {
+            namespace.join(WIRE, &switch, port);
+            switch.ip(&format!("link set {port} master {BRIDGE}"));
+        }
         for (namespace, own, other) in [(&red, 1, 2), (&blue, 2, 1)] {
-            namespace.ip(&format!("address add 10.0.0.{own}/24 dev wire"));
+            // Configured addresses stay where an interface is shut, and a link-local one is used at once.
+            let settings =
+                [format!("net.ipv6.conf.{WIRE}.keep_addr_on_down=1"), format!("net.ipv6.conf.{WIRE}.accept_dad=0")];
+            // Errors come for each packet that causes one, not for some of them.
+            let settings = settings.into_iter().chain(["net.ipv4.icmp_ratelimit=0".to_owned()]);
+            testing::namespace::run(namespace.command("sysctl").args(["-q", "-w"]).args(settings));
+            namespace.ip(&format!("address add 10.0.0.{own}/24 dev {WIRE}"));
             namespace.ip(&format!("address add 192.0.2.{own}/32 dev lo"));
-            namespace.ip(&format!("route add 192.0.2.{other}/32 via 10.0.0.{other}"));
             // A router takes no second to see that nobody else has its address. Of two in one subnet Linux speaks with
             // the one that came last, we with the first: RFC 6724 leaves that open.
             for address in [format!("2001:db8::1{own}"), format!("2001:db8::{own}"), format!("2001:db8:2::{own}")] {
                 namespace.ip(&format!("address add {address}/64 dev {WIRE} nodad"));
             }
             namespace.ip(&format!("address add 2001:db8:1::{own}/128 dev lo"));
-            namespace.ip(&format!("route add 2001:db8:1::{other}/128 via 2001:db8::{other}"));
-            // Errors come for each packet that causes one, not for some of them.
-            testing::namespace::run(namespace.command("sysctl").args(["-q", "-w", "net.ipv4.icmp_ratelimit=0"]));
+            add_routes(namespace, other);
         }
-        Network::Namespaces { red, blue }
+        Network::Namespaces { red, blue, switch }
     }
 
     fn router(name: &str, ports: &str, links: [&'static str; 2]) -> Self {
@@ -221,7 +259,7 @@ impl Network {
     /// Red's and blue's, once they are there to be used.
     fn link_locals(&self) -> [IpAddr; 2] {
         match self {
-            Network::Namespaces { red, blue } => [red, blue].map(|namespace| {
+            Network::Namespaces { red, blue, .. } => [red, blue].map(|namespace| {
                 let shown = namespace.ip(&format!("-6 -brief address show dev {WIRE} scope link"));
                 let mut words = shown.split_whitespace();
                 let address = words.find_map(|word| word.strip_suffix("/64")).expect("a device that is up has one");

@@ -83,6 +83,111 @@ pub const LISTED: &[Listed] = &[
         reason: "a raw socket hears the groups that it has joined; the kernel gives one of IPv6 that is bound to no \
                  address those of others too, whatever IPV6_MULTICAST_ALL says",
     },
+    Listed {
+        case: "a_small_receive_buffer_stops_the_sender_sooner",
+        columns: CHANNELS,
+        judge: "red: was stopped much sooner",
+        found: "red: was stopped no sooner",
+        reason: "between VRs there is one buffer, not one at each end: its size is what the sender asks for",
+    },
+    Listed {
+        case: "the_peer_of_who_was_timed_out_learns_it_when_it_sends",
+        columns: CHANNELS,
+        judge: "blue: socket 2 send \"anybody there?\": 14",
+        found: "blue: socket 2 send \"anybody there?\": ECONNRESET",
+        reason: IS_TOLD,
+    },
+    Listed {
+        case: "the_peer_of_who_was_timed_out_learns_it_when_it_sends",
+        columns: CHANNELS,
+        judge: "blue: socket 2 poll until HungUp: IN|OUT|RDHUP|HUP|ERR",
+        found: "blue: socket 2 poll until HungUp: IN|OUT|RDHUP|HUP",
+        reason: IS_TOLD,
+    },
+    Listed {
+        case: "the_peer_of_who_was_timed_out_learns_it_when_it_sends",
+        columns: CHANNELS,
+        judge: "blue: socket 2 receive at most 100: ECONNRESET",
+        found: "blue: socket 2 receive at most 100: \"in vain\"",
+        reason: IS_TOLD,
+    },
+    Listed {
+        case: "a_reset_behind_a_cut_is_told_to_who_sends_afterwards",
+        columns: CHANNELS,
+        judge: "blue: socket 2 send \"anybody there?\": 14",
+        found: "blue: socket 2 send \"anybody there?\": ECONNRESET",
+        reason: IS_TOLD,
+    },
+    Listed {
+        case: "a_reset_behind_a_cut_is_told_to_who_sends_afterwards",
+        columns: CHANNELS,
+        judge: "blue: socket 2 poll until HungUp: IN|OUT|RDHUP|HUP|ERR",
+        found: "blue: socket 2 poll until HungUp: IN|OUT|RDHUP|HUP",
+        reason: IS_TOLD,
+    },
+    Listed {
+        case: "a_reset_behind_a_cut_is_told_to_who_sends_afterwards",
+        columns: CHANNELS,
+        judge: "blue: socket 2 receive at most 100: ECONNRESET",
+        found: "blue: socket 2 receive at most 100: end of file",
+        reason: IS_TOLD,
+    },
+    Listed {
+        case: "a_connect_over_a_cut_link_is_not_heard",
+        columns: CHANNELS,
+        judge: "red: socket 1 connected by now: EINPROGRESS",
+        found: "red: socket 1 connected by now: ENETUNREACH",
+        reason: BOTH_DOWN,
+    },
+    Listed {
+        case: "a_connect_over_a_cut_link_is_timed_out",
+        columns: CHANNELS,
+        judge: "red: socket 1 connected: ETIMEDOUT",
+        found: "red: socket 1 connected: ENETUNREACH",
+        reason: BOTH_DOWN,
+    },
+    Listed {
+        case: "datagrams_over_a_cut_link_are_lost",
+        columns: CHANNELS,
+        judge: "red: socket 1 error after a while: none",
+        found: "red: socket 1 error after a while: ENETUNREACH",
+        reason: BOTH_DOWN,
+    },
+    Listed {
+        case: "datagrams_over_a_cut_link_are_lost",
+        columns: OURS,
+        judge: "blue: socket 1 send \"no way\" to 10.0.0.1:4000: ENETUNREACH",
+        found: "blue: socket 1 send \"no way\" to 10.0.0.1:4000: ok",
+        reason: ASYNCHRONOUS,
+    },
+    Listed {
+        case: "datagrams_over_a_cut_link_are_lost",
+        columns: OURS,
+        judge: "blue: socket 1 error after a while: none",
+        found: "blue: socket 1 error after a while: ENETUNREACH",
+        reason: ASYNCHRONOUS,
+    },
+    Listed {
+        case: "a_datagram_socket_with_a_peer_outlasts_a_cut",
+        columns: CHANNELS,
+        judge: "red: socket 1 error after a while: none",
+        found: "red: socket 1 error after a while: ENETUNREACH",
+        reason: BOTH_DOWN,
+    },
+    Listed {
+        case: "a_datagram_socket_with_a_peer_outlasts_a_cut",
+        columns: OURS,
+        judge: "blue: socket 1 send \"no way\" to its peer: ENETUNREACH",
+        found: "blue: socket 1 send \"no way\" to its peer: ok",
+        reason: ASYNCHRONOUS,
+    },
+    Listed {
+        case: "a_datagram_socket_with_a_peer_outlasts_a_cut",
+        columns: OURS,
+        judge: "blue: socket 1 error after a while: none",
+        found: "blue: socket 1 error after a while: ENETUNREACH",
+        reason: ASYNCHRONOUS,
+    },
 ];
 
 /// Where the program calls the socket library.
@@ -90,6 +195,15 @@ const LIBRARY: &[Kind] = &[Kind::Channel, Kind::Stack];
 
 /// Whichever way our sockets are called and go.
 const OURS: &[Kind] = &[Kind::Channel, Kind::Stack, Kind::LibcChannel, Kind::LibcStack];
+
+/// Over the channel, whichever way our sockets are called.
+const CHANNELS: &[Kind] = &[Kind::Channel, Kind::LibcChannel];
+
+const BOTH_DOWN: &str = "an inter-VR interface is down as soon as either end is shut, so that nothing is routed over it; over \
+                         a wire, and a switch, nobody tells the other end";
+
+const IS_TOLD: &str = "over a channel the word of an end is not lost: the peer has it once the link is mended; over a wire it \
+                       learns of it when it sends";
 
 const TO_ITSELF: &str =
     "what a VR sends to itself came in by no interface; the kernel names the one that has the address";

@@ -74,6 +74,8 @@ pub struct Wishes {
     pub linger: Option<u16>,
     /// `SO_KEEPALIVE`.
     pub keepalive: Option<Probing>,
+    /// `TCP_USER_TIMEOUT`, in milliseconds.
+    pub user_timeout: Option<u32>,
     /// `TCP_NODELAY`.
     pub nodelay: Option<bool>,
     /// `SO_SNDBUF`, in bytes.

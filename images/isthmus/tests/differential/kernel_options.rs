@@ -106,6 +106,9 @@ fn set(socket: &Socket, wishes: &Wishes, is_ipv6: bool, link: &str) -> std::io::
         }
         None => {}
     }
+    if let Some(milliseconds) = wishes.user_timeout {
+        socket.set_tcp_user_timeout(Some(Duration::from_millis(milliseconds.into())))?;
+    }
     if let Some(nodelay) = wishes.nodelay {
         socket.set_tcp_nodelay(nodelay)?;
     }

@@ -141,6 +141,7 @@ impl LibraryHost {
                     KeepAlive { idle: second, interval: second, probes: 2 }
                 }
             }),
+            user_timeout: wishes.user_timeout.map(|milliseconds| Duration::from_millis(milliseconds.into())),
             nodelay: wishes.nodelay.unwrap_or(usual.nodelay),
             send_buffer_bytes: wishes.send_buffer.unwrap_or(usual.send_buffer_bytes),
             receive_buffer_bytes: wishes.receive_buffer.unwrap_or(usual.receive_buffer_bytes),

@@ -54,7 +54,7 @@ impl<'a> Scene<'a> {
         Process::start(self, vr, format!("{vr}{number}"))
     }
 
-    /// Lets nothing of red's arrive at blue until the value is dropped.
+    /// Shuts blue's end of the link until the value is dropped.
     pub fn cut_link(&self) -> CutLink<'_> {
         self.column.cut_link();
         self.note("the link is cut".to_owned());
@@ -344,6 +344,11 @@ impl<'a> Process<'a> {
     pub fn wait_in_vain(&mut self, socket: Socket, until: Until) {
         let order = Order::Wait { socket: socket.0, until, patience: Patience::Silence };
         self.step(&format!("{socket} poll for {until:?} in vain"), &order);
+    }
+
+    /// Lets what is on its way come; what poll(2) says of it is not looked at.
+    pub fn listen_a_while(&mut self, socket: Socket) {
+        self.order(&Order::Wait { socket: socket.0, until: Until::Readable, patience: Patience::Silence });
     }
 
     /// Sends until nothing more is taken. How much that is, buffers decide: only that it is something is compared.

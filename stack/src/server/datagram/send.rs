@@ -86,6 +86,8 @@ impl Datagrams {
         let index = interface.as_ref().map(|(index, _)| *index);
         let from = match (chosen, index) {
             (Some(chosen), _) if plane.topology.is_local_on(socket.vr, chosen, index) => chosen,
+            // It was there when the socket was bound, or given its peer: its interface is shut.
+            (Some(_), _) if chosen == own => return Err(SocketError::NetworkUnreachable),
             (Some(_), _) => return Err(SocketError::AddressNotAvailable),
             (None, Some(index)) => plane.topology.source(index, to).ok_or(SocketError::AddressNotAvailable)?,
             // Nobody can tell which link; a group says the same with another word.

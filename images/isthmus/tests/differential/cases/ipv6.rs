@@ -21,6 +21,7 @@ cases! { "IPv6":
     an_ipv6_port_where_nobody_is_refuses_a_socket_with_a_peer_once,
     the_largest_ipv6_datagram_and_one_that_is_too_large,
     the_families_have_udp_ports_of_their_own,
+    a_raw_ipv6_packet_and_its_answer,
     ospfv3_hellos_reach_all_that_joined,
     own_ipv6_messages_come_back_where_the_loop_is_on,
     of_several_addresses_that_of_the_subnet_is_spoken_with,
@@ -181,6 +182,22 @@ fn the_families_have_udp_ports_of_their_own(scene: &Scene<'_>) {
     red.send_to(client6, "[2001:db8::2]:5300", "six");
     blue.receive_from(six);
     blue.receive_from(four);
+}
+
+fn a_raw_ipv6_packet_and_its_answer(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let mut other = scene.process(Vr::Blue);
+    let one = red.raw(89, "::");
+    let (two, three) = (blue.raw(89, "::"), other.raw(89, "::"));
+    red.send_with(one, "[2001:db8::2]:0", 1, 0xc0, "update");
+    blue.receive_from(two);
+    other.receive_from(three);
+    blue.send_with(two, "[2001:db8::1]:0", 1, 0xc0, "acknowledgment");
+    red.receive_from(one);
+    red.send_to(one, "[2001:db8:1::2]:0", "to the loopback");
+    blue.receive_from(two);
+    red.send_to(one, "[blue%link]:0", "to the link");
+    blue.receive_from(two);
 }
 
 fn ospfv3_hellos_reach_all_that_joined(scene: &Scene<'_>) {

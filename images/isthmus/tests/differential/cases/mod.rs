@@ -2,6 +2,7 @@
 
 mod group;
 mod ipv6;
+mod link;
 mod raw;
 mod tcp_both;
 mod tcp_data;
@@ -41,5 +42,5 @@ pub fn all() -> Vec<Case> {
     let tcp = [tcp_open::CASES, tcp_data::CASES, tcp_end::CASES, tcp_reset::CASES, tcp_both::CASES, tcp_options::CASES]
         .concat();
     let datagrams = [udp::CASES, udp_choice::CASES, raw::CASES, group::CASES].concat();
-    [tcp.as_slice(), &datagrams, ipv6::CASES].concat()
+    [tcp.as_slice(), &datagrams, ipv6::CASES, link::CASES].concat()
 }

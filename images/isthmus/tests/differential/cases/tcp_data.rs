@@ -1,7 +1,7 @@
 //! What goes over a connection.
 
 use super::cases;
-use crate::host::Until;
+use crate::host::{Until, Wishes};
 use crate::scene::{Process, Scene, Socket};
 
 cases! { "TCP: sending and receiving":
@@ -15,6 +15,7 @@ cases! { "TCP: sending and receiving":
     megabytes_go_both_ways_at_once,
     a_peer_that_does_not_read_stops_the_sender,
     a_peer_that_stands_still_stops_the_sender,
+    a_small_receive_buffer_stops_the_sender_sooner,
     readiness_follows_what_is_there,
 }
 
@@ -116,6 +117,22 @@ fn a_peer_that_stands_still_stops_the_sender(scene: &Scene<'_>) {
     blue.go_on();
     blue.drain_filled(server, filled);
     red.wait(client, Until::Writable);
+}
+
+fn a_small_receive_buffer_stops_the_sender_sooner(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let usual = blue.listen("0.0.0.0:7000");
+    let wishes = Wishes { receive_buffer: Some(8192), ..Wishes::default() };
+    let small = blue.listen_as("0.0.0.0:7001", ", small buffer", 16, wishes);
+    let [usual, small] = [("10.0.0.2:7000", usual), ("10.0.0.2:7001", small)].map(|(to, listener)| {
+        let client = red.connect(to);
+        let server = blue.accept(listener);
+        let filled = red.fill(client);
+        blue.drain_filled(server, filled);
+        filled
+    });
+    // How much it is, is nobody's to rely on.
+    red.remark(if small < usual / 2 { "was stopped much sooner" } else { "was stopped no sooner" });
 }
 
 fn readiness_follows_what_is_there(scene: &Scene<'_>) {
