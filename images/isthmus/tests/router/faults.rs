@@ -2,11 +2,11 @@
 //! each time, within the timeouts of a network, and a process that goes on.
 
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use sockets::{LibraryEvent, Received, SocketError, SocketId};
+use sockets::{LibraryEvent, Received, SocketError, SocketId, SocketKind};
 
 use crate::peer::{Peer, Role};
 use crate::program::{Program, connect, until};
@@ -292,4 +292,55 @@ fn while_the_manager_stands_still_hits_connect_and_a_new_listener_waits_for_the_
     });
     connect(&mut red, (&mut blue, listener), "10.0.0.1:7001", None);
     assert_echoes(&mut red, socket);
+}
+
+/// Asks for TCP's port 7001, and for UDP's.
+fn ask_for_ports(blue: &mut Program) -> [SocketId; 2] {
+    let socket = blue.library.create_socket(SocketKind::Datagram).unwrap();
+    ask_for_udp(blue, socket);
+    [blue.begin_to_listen("0.0.0.0:7001", 4), socket]
+}
+
+fn ask_for_udp(blue: &mut Program, socket: SocketId) {
+    let any = "0.0.0.0:7001".parse().unwrap();
+    blue.library.bind_datagram(&mut blue.reactor, socket, any, None).unwrap();
+}
+
+#[test]
+fn ports_that_a_servant_which_stands_still_does_not_give_are_refused_in_time_and_free_afterwards() {
+    let router = Router::up("unanswered", JOINED);
+    let mut blue = Program::attach(&router, "blue");
+    until("blue's interface", &mut [&mut blue], |programs| programs[0].library.vrfib().interfaces().next().map(|_| ()));
+    for servant in ["vrmgr", "stack", "procmgr"] {
+        let stopped = Stopped::new(&router, servant);
+        let asked = ask_for_ports(&mut blue);
+        blue.turn();
+        // As if it had waited for so long.
+        blue.library.handle_timeout(&mut blue.reactor, Instant::now() + Duration::from_secs(70));
+        blue.turn();
+        for listener in asked {
+            let timed_out = LibraryEvent::ListenFailed { listener, error: SocketError::TimedOut };
+            assert!(blue.happened(timed_out), "{servant}: {:?}", blue.events);
+        }
+        assert_eq!(blue.events, [], "{servant}");
+        drop(stopped);
+        // Whoever goes on finds a request and its withdrawal.
+        asked.iter().for_each(|socket| blue.library.close(&mut blue.reactor, *socket));
+        let given = ask_for_ports(&mut blue);
+        let mut again = given.to_vec();
+        until("the ports", &mut [&mut blue], |programs| {
+            let blue = &mut *programs[0];
+            again.retain(|listener| !blue.happened(LibraryEvent::Listening { listener: *listener }));
+            for listener in again.iter().copied() {
+                let in_use = LibraryEvent::ListenFailed { listener, error: SocketError::AddressInUse };
+                // The stack sees the new channel sooner than the end of the one that was given up.
+                if blue.happened(in_use) {
+                    ask_for_udp(blue, listener);
+                }
+            }
+            again.is_empty().then_some(())
+        });
+        assert_eq!(blue.events, [], "{servant}");
+        given.iter().for_each(|socket| blue.library.close(&mut blue.reactor, *socket));
+    }
 }
