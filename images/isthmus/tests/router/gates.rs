@@ -3,10 +3,11 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde_json::Value;
 use sockets::{LibraryEvent, Received, SocketError};
 
 use crate::program::{Program, connect, until};
-use crate::support::{BOTH_WAYS, Router, sum};
+use crate::support::{BOTH_WAYS, Router, matching, sum};
 
 /// From loopback to loopback, beside [`BOTH_WAYS`].
 const LOOPBACKS: &str = "
@@ -139,4 +140,41 @@ fn what_begins_without_short_circuits_goes_through_the_stack_and_reads_the_same(
     until_hits(red, true);
     connect(red, (blue, listener), "10.0.0.1:7000", None);
     assert_eq!(direct(red), 2);
+}
+
+/// How often red's process has found blue's loopback in its vrFIB; `None`: it is not in there.
+fn hits(red: &Program) -> Option<u64> {
+    let is_loopback = |to: IpAddr| to == IpAddr::from([192, 0, 2, 2]);
+    red.library.vrfib().entries().find(|(entry, _)| is_loopback(entry.to)).map(|(_, hits)| hits)
+}
+
+#[test]
+fn new_connections_follow_a_route_that_moves_to_the_cable_and_back() {
+    let router = Router::up("moving", &[BOTH_WAYS, LOOPBACKS].concat());
+    router.wait_for_row("show route", &[("vr", "red"), ("prefix", "192.0.2.2/32"), ("protocol", "static")]);
+    router.wait_for_row("show route", &[("vr", "blue"), ("prefix", "192.0.2.1/32"), ("protocol", "static")]);
+    let (mut red, mut blue) = (Program::attach(&router, "red"), Program::attach(&router, "blue"));
+    let (red, blue) = (&mut red, &mut blue);
+    let listener = blue.listen("192.0.2.2:7000", 8);
+    let (to, from) = ("192.0.2.2:7000", Some("192.0.2.1"));
+    until("the entry", &mut [red], |programs| hits(programs[0]));
+    let sent = || sum(&router.sh("show stack counters"), "packets_sent");
+    let before = sent();
+    connect(red, (blue, listener), to, from);
+    assert_eq!((hits(red), sent()), (Some(1), before), "over the channel");
+
+    router.sh(&format!("configure vr red; {STATIC}; no 192.0.2.2/32 10.0.0.1; 192.0.2.2/32 10.1.0.1"));
+    router.wait_for("show fib", |table| {
+        let to_cable = |row: &Value| row["next_hops"].to_string().contains("Port0/0/0");
+        matching(table, &[("vr", "red"), ("prefix", "192.0.2.2/32")]).iter().any(to_cable)
+    });
+    until("the entry to go", &mut [red], |programs| hits(programs[0]).is_none().then_some(()));
+    connect(red, (blue, listener), to, from);
+    // SYN, SYN and ACK, ACK.
+    assert!(sent() >= before + 3, "over the cable");
+
+    router.sh(&format!("configure vr red; {STATIC}; no 192.0.2.2/32 10.1.0.1; 192.0.2.2/32 10.0.0.1"));
+    until("the entry to come back", &mut [red], |programs| hits(programs[0]));
+    connect(red, (blue, listener), to, from);
+    assert_eq!(hits(red), Some(1), "over the channel again");
 }
