@@ -22,6 +22,17 @@ fn wait_in_vain(router: &mut Router, process: &mut Process) {
     assert_eq!(process.library.poll_timeout(), None);
 }
 
+/// A listen that nobody answers.
+fn listen_in_vain(router: &mut Router) -> (Process, SocketId) {
+    let mut blue = router.start(2);
+    router.run(&mut [&mut blue]);
+    let listener = blue.listen_on("0.0.0.0:179");
+    router.run(&mut [&mut blue]);
+    wait_in_vain(router, &mut blue);
+    assert_eq!(blue.take_events(), failed(listener));
+    (blue, listener)
+}
+
 fn failed(listener: SocketId) -> [LibraryEvent; 1] {
     [LibraryEvent::ListenFailed { listener, error: SocketError::TimedOut }]
 }
@@ -60,12 +71,7 @@ fn is_unlisten(asked: &SocketRequest) -> bool {
 fn a_listen_that_the_manager_does_not_answer_fails_in_time_and_its_late_answer_means_nothing() {
     let mut router = Router::new();
     router.manager_answers = false;
-    let mut blue = router.start(2);
-    router.run(&mut [&mut blue]);
-    let listener = blue.listen_on("0.0.0.0:179");
-    router.run(&mut [&mut blue]);
-    wait_in_vain(&mut router, &mut blue);
-    assert_eq!(blue.take_events(), failed(listener));
+    let (mut blue, listener) = listen_in_vain(&mut router);
     assert!(is_unlisten(router.asked_stack.last().unwrap()), "{:?}", router.asked_stack);
     assert_eq!(router.asked_manager.last(), Some(&LibraryRequest::Withdraw { criteria: tcp(179), local: None }));
     published(&mut router, &blue);
@@ -85,12 +91,7 @@ fn a_listen_that_the_manager_does_not_answer_fails_in_time_and_its_late_answer_m
 fn a_listen_fails_in_time_while_the_manager_is_away_and_the_next_one_is_not_told_of_it() {
     let mut router = Router::new();
     router.manager_is_up = false;
-    let mut blue = router.start(2);
-    router.run(&mut [&mut blue]);
-    let listener = blue.listen_on("0.0.0.0:179");
-    router.run(&mut [&mut blue]);
-    wait_in_vain(&mut router, &mut blue);
-    assert_eq!(blue.take_events(), failed(listener));
+    let (mut blue, _) = listen_in_vain(&mut router);
     router.manager_is_up = true;
     router.run(&mut [&mut blue]);
     assert_eq!((&router.asked_manager[..], blue.take_events()), (&[][..], vec![]));
@@ -100,12 +101,7 @@ fn a_listen_fails_in_time_while_the_manager_is_away_and_the_next_one_is_not_told
 fn a_listen_that_the_stack_does_not_answer_fails_in_time_and_gives_the_port_back() {
     let mut router = Router::new();
     router.stack_answers = false;
-    let mut blue = router.start(2);
-    router.run(&mut [&mut blue]);
-    let listener = blue.listen_on("0.0.0.0:179");
-    router.run(&mut [&mut blue]);
-    wait_in_vain(&mut router, &mut blue);
-    assert_eq!(blue.take_events(), failed(listener));
+    let (mut blue, _) = listen_in_vain(&mut router);
     let [.., SocketRequest::Listen { ticket, .. }, unlisten] = &router.asked_stack[..] else {
         panic!("{:?}", router.asked_stack)
     };

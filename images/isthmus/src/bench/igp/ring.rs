@@ -141,7 +141,8 @@ impl Ring {
     }
 }
 
-/// Looks until there is something.
+/// Looks until there is something: a router tells nobody of a change of its tables. How often costs nothing, since the tables
+/// themselves say when they changed.
 pub fn until<T>(look: impl Fn() -> Result<Option<T>>) -> Result<T> {
     let begun = Instant::now();
     loop {
