@@ -63,6 +63,8 @@ pub struct Reactor {
     poll: Poll,
     events: Events,
     inbox: VecDeque<Event>,
+    /// What procmgr said while something else was waited for.
+    postponed: VecDeque<LinkEvent>,
     link_ready: bool,
     next_token: usize,
 }
@@ -73,7 +75,8 @@ impl Reactor {
         let poll = Poll::new().map_err(ReactorError::Poll)?;
         link.register(poll.registry(), LINK, Interest::READABLE | Interest::WRITABLE).map_err(ReactorError::Poll)?;
         let events = Events::with_capacity(256);
-        Ok(Self { link, poll, events, inbox: VecDeque::new(), link_ready: true, next_token: LINK.0 + 1 })
+        let (inbox, postponed) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { link, poll, events, inbox, postponed, link_ready: true, next_token: LINK.0 + 1 })
     }
 
     /// Registers a source; its events come as [`Event::Ready`] with the token returned.
@@ -112,14 +115,20 @@ impl Reactor {
     }
 
     /// Takes in what procmgr says while something else is waited for: it comes again with
-    /// [`next_event`](Self::next_event).
+    /// [`next_event`](Self::next_event), in its order, and a loop around this one is woken for it.
     pub fn postpone(&mut self, event: LinkEvent) {
-        self.inbox.push_back(Event::Link(event));
+        self.postponed.push_back(event);
+        // What is registered anew and writable is an event of its own.
+        let anew = self.link.reregister(self.poll.registry(), LINK, Interest::READABLE | Interest::WRITABLE);
+        if let Err(error) = anew {
+            log::error!("a loop around this one sleeps though procmgr has spoken: {error}");
+        }
     }
 
     /// Waits until something happens, at most for `timeout`. Returns at once while events are undelivered.
     pub fn wait(&mut self, timeout: Option<Duration>) -> Result<(), ReactorError> {
-        let timeout = if self.link_ready || !self.inbox.is_empty() { Some(Duration::ZERO) } else { timeout };
+        let is_due = self.link_ready || !self.inbox.is_empty() || !self.postponed.is_empty();
+        let timeout = if is_due { Some(Duration::ZERO) } else { timeout };
         match self.poll.poll(&mut self.events, timeout) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => return Ok(()),
             Err(error) => return Err(ReactorError::Poll(error)),
@@ -136,6 +145,9 @@ impl Reactor {
 
     /// The next event; `None`: wait again. procmgr's words come first.
     pub fn next_event(&mut self) -> Result<Option<Event>, ReactorError> {
+        if let Some(event) = self.postponed.pop_front() {
+            return Ok(Some(Event::Link(event)));
+        }
         if self.link_ready {
             match self.link.poll_event()? {
                 Some(event) => return Ok(Some(Event::Link(event))),
@@ -143,5 +155,53 @@ impl Reactor {
             }
         }
         Ok(self.inbox.pop_front())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsFd;
+
+    use mio::unix::SourceFd;
+
+    use super::*;
+    use crate::fd;
+    use crate::name::ServiceName;
+    use crate::pathname::{Pid, VrId};
+    use crate::protocol::{Identity, Notice, Origin, Ticket};
+
+    /// As a loop around this one sees it.
+    fn is_readable(reactor: &Reactor) -> bool {
+        let mut around = Poll::new().unwrap();
+        let (mut events, fd) = (Events::with_capacity(1), reactor.as_raw_fd());
+        around.registry().register(&mut SourceFd(&fd), Token(0), Interest::READABLE).unwrap();
+        around.poll(&mut events, Some(Duration::ZERO)).unwrap();
+        !events.is_empty()
+    }
+
+    #[test]
+    fn what_was_postponed_wakes_a_loop_around_this_one_and_comes_in_order() {
+        let (own, procmgr) = fd::seqpacket_pair().unwrap();
+        let tell = |notice: &Notice| {
+            fd::send_with_fds(procmgr.as_fd(), &postcard::to_stdvec(notice).unwrap(), &[]).unwrap();
+        };
+        let name = ServiceName::new("bgp").unwrap();
+        tell(&Notice::Welcome(Identity { vr: VrId(1), vr_name: None, pid: Pid(7), name, origin: Origin::Attached }));
+        let mut reactor = Reactor::new(Link::from_socket(own).unwrap()).unwrap();
+        while is_readable(&reactor) {
+            reactor.wait(Some(Duration::ZERO)).unwrap();
+            assert!(reactor.next_event().unwrap().is_none());
+        }
+        tell(&Notice::Go);
+        let go = reactor.link.wait_event().unwrap();
+        reactor.wait(Some(Duration::ZERO)).unwrap();
+        assert!(reactor.next_event().unwrap().is_none() && !is_readable(&reactor));
+        reactor.postpone(go);
+        assert!(is_readable(&reactor));
+        tell(&Notice::Done { ticket: Ticket(3) });
+        reactor.wait(None).unwrap();
+        assert!(matches!(reactor.next_event().unwrap(), Some(Event::Link(LinkEvent::Go))));
+        assert!(matches!(reactor.next_event().unwrap(), Some(Event::Link(LinkEvent::Done { ticket: Ticket(3) }))));
+        assert!(reactor.next_event().unwrap().is_none());
     }
 }

@@ -2,10 +2,12 @@
 
 use std::collections::{HashSet, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use ipc::channel::Channel;
 use ipc::error::ChannelError;
-use ipc::protocol::Generation;
+use ipc::link::LinkEvent;
+use ipc::protocol::{Generation, Ticket};
 use ipc::reactor::Reactor;
 use ipc::{Criteria, Family};
 use mio::Token;
@@ -26,6 +28,9 @@ use crate::socket::SocketId;
 use crate::vrfib::{Hit, Local};
 
 const UDP_HEADER: usize = 8;
+/// How long a sender waits for procmgr to open the channel to a receiver: it answers within a fraction of a millisecond,
+/// or stands still.
+const PATIENCE: Duration = Duration::from_millis(100);
 /// Bytes of a burst after which the stack is woken before the burst is over, so that it sends the first on another CPU
 /// while the last are written: about six packets of an Ethernet.
 const MAX_UNRUNG: usize = 8 * 1024;
@@ -93,6 +98,9 @@ impl Library {
     /// the message's, else the socket's own, else that of the way out. What goes to a group leaves by the message's
     /// interface, else the one that the socket is bound to, else the one of its options. That it was sent does not mean
     /// that it arrives: what finds a full ring is dropped and counted, and what the stack cannot send the next call says.
+    /// But its sender may end at once: the first to a receiver waits until procmgr has opened the channel. Where procmgr
+    /// stands still it waits for a moment only, and the channel is asked for by
+    /// [`is_opening_peers`](Self::is_opening_peers).
     pub fn send_to(&mut self, reactor: &mut Reactor, id: SocketId, message: ProcessMessage) -> Result<(), SocketError> {
         self.apply_news(reactor);
         let (header, payload) = message.into_parts();
@@ -216,8 +224,13 @@ impl Library {
             return self.send_to_server(id, &header, payload, bell).map(|()| None);
         }
         let mut sent = None;
+        // A procmgr that has left an earlier question open is not waited for again.
+        let answers = !self.datagrams.is_opening_peers();
         for hit in &hits {
             sent = self.send_to_peer(reactor, id, hit, &header, payload)?;
+        }
+        if answers {
+            self.await_datagram_peers(reactor);
         }
         if loops {
             self.ask_datagram(id, &DatagramRequest::Loop(header.with_payload(payload.to_vec())));
@@ -323,6 +336,35 @@ impl Library {
         Ok(())
     }
 
+    /// Waits until the channels to receivers are there, with what was sent in them: it is the receivers' then, whatever
+    /// becomes of this process. What else procmgr says meanwhile is for the loop.
+    fn await_datagram_peers(&mut self, reactor: &mut Reactor) {
+        let until = Instant::now() + PATIENCE;
+        let mut others = Vec::new();
+        while self.datagrams.is_opening_peers() {
+            let left = until.saturating_duration_since(Instant::now());
+            match reactor.link.wait_event_timeout(left) {
+                Ok(Some(LinkEvent::Opened { ticket, channel, .. })) if self.datagrams.opens_peer(ticket) => {
+                    self.datagram_opened(reactor, ticket, channel);
+                }
+                Ok(Some(LinkEvent::Refused { ticket, refusal })) if self.datagrams.opens_peer(ticket) => {
+                    self.datagram_refused(reactor, ticket, &refusal);
+                }
+                Ok(Some(other)) => others.push(other),
+                Ok(None) => {
+                    log::debug!("a datagram waits in its process: procmgr does not open its channel");
+                    break;
+                }
+                // The loop meets it too, and ends the process.
+                Err(error) => {
+                    log::debug!("a datagram waits in its process: {error}");
+                    break;
+                }
+            }
+        }
+        others.into_iter().for_each(|event| reactor.postpone(event));
+    }
+
     /// Whether datagrams of a socket wait for a channel to their receiver.
     pub fn is_opening_peers(&self, id: SocketId) -> bool {
         let socket = self.datagrams.sockets.get(&id);
@@ -404,6 +446,15 @@ impl Library {
 }
 
 impl super::Datagrams {
+    /// Whether procmgr was asked for a channel to a receiver, and has not answered.
+    fn is_opening_peers(&self) -> bool {
+        self.opening.values().any(|opening| matches!(opening, Opening::Peer(..)))
+    }
+
+    fn opens_peer(&self, ticket: Ticket) -> bool {
+        matches!(self.opening.get(&ticket), Some(Opening::Peer(..)))
+    }
+
     /// Forgets bells of channels that are closed.
     pub(super) fn forget_bells(&mut self) {
         let Self { peer_bells, sockets, .. } = self;

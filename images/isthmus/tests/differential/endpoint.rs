@@ -1,5 +1,5 @@
 //! A process of a case: it does what it is told with its sockets, one order after the other. In between it does nothing;
-//! but where it has datagram sockets it turns its loop, if it has one: that is when the first datagram to a peer leaves.
+//! but where it has datagram sockets it turns its loop, if it has one: that is when it refuses what nobody here takes.
 //!
 //! Orders come on standard input, replies go to standard output, a line of JSON each. The end of the input is the end.
 
@@ -11,6 +11,7 @@ use std::os::fd::AsFd;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, raise};
 use serde::{Deserialize, Serialize};
 
 use crate::datagram_endpoint::{self, DatagramOrder, DatagramReply};
@@ -102,6 +103,8 @@ pub enum Order {
     Exchange { socket: Handle, send: u64, receive: u64 },
     /// Receives the pattern until the end or an error; once `enough` is there, silence ends it too.
     Drain { socket: Handle, enough: u64 },
+    /// Does these, and dies at once: nothing is replied.
+    Last(Vec<Order>),
 }
 
 /// What an endpoint answers.
@@ -243,6 +246,13 @@ impl Endpoint {
             Order::Fill { socket } => Reply::Sent(self.fill(socket)?),
             Order::Exchange { socket, send, receive } => self.exchange(socket, send, receive)?,
             Order::Drain { socket, enough } => self.drain(socket, enough),
+            Order::Last(orders) => {
+                for order in orders {
+                    self.obey(order)?;
+                }
+                raise(Signal::SIGKILL).expect("a signal to itself");
+                Reply::Done
+            }
         })
     }
 

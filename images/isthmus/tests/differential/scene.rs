@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::io::{BufRead, BufReader, Write};
 use std::net::{IpAddr, SocketAddr};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
@@ -416,6 +417,14 @@ impl<'a> Process<'a> {
     pub fn kill(&mut self) {
         self.end();
         self.scene.note(format!("{}: killed", self.name));
+    }
+
+    /// The last order of the process, which dies by its own hand.
+    pub(crate) fn die(&mut self, step: &str, order: &Order) {
+        self.begin(order);
+        let end = self.child.wait().expect("it is awaited once").signal();
+        let how = if end == Some(Signal::SIGKILL as i32) { "dead" } else { "FAILED" };
+        self.remark(&format!("{step}, and die: {how}"));
     }
 
     /// Stops the process.

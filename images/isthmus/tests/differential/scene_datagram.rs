@@ -76,6 +76,16 @@ impl Process<'_> {
         self.say(&format!("{socket} send {what} {to}"), DatagramOrder::Send { socket: socket.0, letter });
     }
 
+    /// Sends datagrams and dies at once, by its own hand: nothing of it runs behind the last call.
+    pub fn send_and_die(&mut self, socket: Socket, to: &str, texts: &[&str]) {
+        let letter =
+            |text: &&str| Letter { to: Some(self.parse(to)), from: None, ttl: None, tos: 0, text: (*text).to_owned() };
+        let sends = texts.iter().map(letter).map(|letter| DatagramOrder::Send { socket: socket.0, letter });
+        let order = Order::Last(sends.map(Order::Datagram).collect());
+        let what: Vec<String> = texts.iter().map(|text| shown(text)).collect();
+        self.die(&format!("{socket} send {} to {to}", what.join(", ")), &order);
+    }
+
     /// Waits for a datagram.
     pub fn receive_from(&mut self, socket: Socket) {
         let order = DatagramOrder::Receive { socket: socket.0, room: ANY_SIZE, patience: Patience::Event };

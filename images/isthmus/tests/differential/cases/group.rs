@@ -17,6 +17,7 @@ cases! { "Groups":
     two_processes_share_the_port_of_a_group,
     one_of_several_processes_leaves_a_group_and_the_others_stay,
     who_died_hears_no_group,
+    a_killed_sender_to_a_group_is_heard_by_all,
 }
 
 /// AllSPFRouters (RFC 2328).
@@ -179,4 +180,19 @@ fn who_died_hears_no_group(scene: &Scene<'_>) {
     red.send_with(one, "224.0.0.5:0", 1, 0xc0, "hello again");
     blue.receive_from(two);
     blue.receive_from(two);
+}
+
+fn a_killed_sender_to_a_group_is_heard_by_all(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let mut other = scene.process(Vr::Blue);
+    let one = red.raw(89, "0.0.0.0");
+    let (two, three) = (blue.raw(89, "0.0.0.0"), other.raw(89, "0.0.0.0"));
+    blue.join(two, HELLO);
+    other.join(three, HELLO);
+    // Those before it are known once it stands.
+    blue.udp("0.0.0.0:5301");
+    other.udp("0.0.0.0:5302");
+    red.send_and_die(one, "224.0.0.5:0", &["last hello"]);
+    blue.receive_from(two);
+    other.receive_from(three);
 }

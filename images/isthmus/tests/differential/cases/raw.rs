@@ -14,6 +14,7 @@ cases! { "Raw IP":
     a_raw_socket_with_a_peer_hears_nobody_else,
     a_protocol_that_nobody_speaks_is_refused_to_a_socket_with_a_peer,
     a_raw_packet_to_an_own_address_comes_back,
+    a_killed_sender_of_a_raw_packet_is_heard,
 }
 
 fn a_packet_of_protocol_89_arrives(scene: &Scene<'_>) {
@@ -107,4 +108,14 @@ fn a_raw_packet_to_an_own_address_comes_back(scene: &Scene<'_>) {
     let one = red.raw(89, "0.0.0.0");
     red.send_to(one, "192.0.2.1:0", "to myself");
     red.receive_from(one);
+}
+
+fn a_killed_sender_of_a_raw_packet_is_heard(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let mut other = scene.process(Vr::Blue);
+    let one = red.raw(89, "0.0.0.0");
+    let (two, three) = (blue.raw(89, "0.0.0.0"), other.raw(89, "0.0.0.0"));
+    red.send_and_die(one, "10.0.0.2:0", &["last words"]);
+    blue.receive_from(two);
+    other.receive_from(three);
 }

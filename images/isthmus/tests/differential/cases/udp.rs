@@ -25,6 +25,10 @@ cases! { "UDP: datagrams":
     who_turns_to_another_refuses_whom_it_heard_before,
     what_is_not_read_is_lost_at_the_end,
     a_closed_socket_is_not_reached,
+    a_killed_sender_of_a_datagram_is_heard,
+    a_killed_sender_of_many_datagrams_is_heard,
+    a_killed_sender_of_the_largest_datagram_is_heard,
+    a_killed_sender_of_a_datagram_to_its_peer_is_heard,
 }
 
 fn a_datagram_and_its_answer(scene: &Scene<'_>) {
@@ -233,4 +237,41 @@ fn a_closed_socket_is_not_reached(scene: &Scene<'_>) {
     blue.udp("0.0.0.0:5301");
     red.send_on(client, "hello?");
     red.receive_from(client);
+}
+
+fn a_killed_sender_of_a_datagram_is_heard(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let client = red.udp("0.0.0.0:4000");
+    let server = blue.udp("0.0.0.0:5300");
+    red.send_and_die(client, "10.0.0.2:5300", &["last words"]);
+    blue.receive_from(server);
+    blue.receive_from_by_now(server);
+}
+
+fn a_killed_sender_of_many_datagrams_is_heard(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let client = red.udp("0.0.0.0:4000");
+    let server = blue.udp("0.0.0.0:5300");
+    red.send_and_die(client, "10.0.0.2:5300", &["one", &"x".repeat(1400), "", "four"]);
+    for _ in 0..4 {
+        blue.receive_from(server);
+    }
+    blue.receive_from_by_now(server);
+}
+
+fn a_killed_sender_of_the_largest_datagram_is_heard(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let client = red.udp("0.0.0.0:4000");
+    let server = blue.udp("0.0.0.0:5300");
+    red.send_and_die(client, "10.0.0.2:5300", &[&"x".repeat(65_507)]);
+    blue.receive_cut(server, 10_000);
+}
+
+fn a_killed_sender_of_a_datagram_to_its_peer_is_heard(scene: &Scene<'_>) {
+    let (mut red, mut blue) = scene.two();
+    let client = red.udp("0.0.0.0:4000");
+    let server = blue.udp("0.0.0.0:5300");
+    red.aim(client, "10.0.0.2:5300");
+    red.send_and_die(client, "10.0.0.2:5300", &["last words"]);
+    blue.receive_from(server);
 }
