@@ -9,6 +9,19 @@ use vr_api::manager::InterVrCounters;
 use crate::vrfib::VrFib;
 
 /// Why a connection that somebody opened did not reach a listener.
+///
+/// ```
+/// use sockets::AcceptDrop;
+/// # let (mut router, mut red, mut blue, _) = sockets_testing::joined();
+///
+/// # (0..5).for_each(|_| drop(red.open("10.0.0.2:179")));
+/// # router.run(&mut [&mut red, &mut blue]);
+/// for reason in AcceptDrop::ALL {
+///     println!("{reason}: {}", blue.library.drops(reason));
+/// }
+/// // Of five connections four found room at the listener.
+/// assert_eq!(blue.library.drops(AcceptDrop::BacklogFull), 1);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum AcceptDrop {
     /// The terms of the open are no addresses.

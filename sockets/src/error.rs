@@ -8,6 +8,17 @@ use nix::errno::Errno;
 use stack_api::socket::SocketError;
 
 /// Why the library cannot start.
+///
+/// ```
+/// use ipc::reactor::Reactor;
+/// use sockets::{Library, LibraryError};
+/// # let link = sockets_testing::Router::new().link(1);
+///
+/// let mut reactor = Reactor::new(link)?;
+/// // procmgr is gone, and with it the router.
+/// assert!(matches!(Library::new(&mut reactor), Err(LibraryError::Link(_))));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum LibraryError {
     /// The link to procmgr failed; without it no process lives.

@@ -21,6 +21,37 @@ use crate::socket::{Socket, SocketId};
 use crate::stream::Stream;
 
 /// Where a connection that is lent lies.
+///
+/// ```
+/// use std::sync::Mutex;
+/// use sockets::{Borrower, Received, Stream};
+///
+/// #[derive(Debug)]
+/// struct Place(Mutex<Option<Stream>>);
+///
+/// impl Borrower for Place {
+///     fn with(&self, what: &mut dyn FnMut(&mut Stream)) {
+///         self.0.lock().unwrap().iter_mut().for_each(what);
+///     }
+///
+///     fn take_back(&self) -> Option<Stream> {
+///         self.0.lock().unwrap().take()
+///     }
+/// }
+///
+/// static PLACE: Place = Place(Mutex::new(None));
+/// # let (_router, mut red, mut blue, socket, accepted) = sockets_testing::connected();
+///
+/// blue.library.lend(&mut blue.reactor, accepted, &PLACE, |stream| *PLACE.0.lock().unwrap() = Some(stream))?;
+/// red.library.send(socket, b"to whoever has it")?;
+/// // Any thread may use it now, and the library's is free for others.
+/// std::thread::spawn(|| {
+///     PLACE.with(&mut |stream| assert_eq!(stream.receive(&mut [0; 32]), Ok(Received::Bytes(17))));
+/// })
+/// .join()
+/// .unwrap();
+/// # Ok::<(), sockets::SocketError>(())
+/// ```
 pub trait Borrower: Debug + Send + Sync {
     /// Does something with the connection while nobody else uses it. Nothing is done once it was taken back.
     fn with(&self, what: &mut dyn FnMut(&mut Stream));

@@ -26,46 +26,63 @@
 //! Read first: `open` (hit or miss, the one branch), `vrfib` (what decides), `listen` (the other side), `stream` (after
 //! that), `datagram` (UDP and raw IP), `options`, `library` (what holds it together). [`blocking`] is for simple programs.
 //!
-//! The library lives on its process's event loop and never blocks:
+//! The library lives on its process's event loop and never blocks. An echo server; a program's own link is
+//! [`Link::inherited`](ipc::link::Link::inherited):
 //!
-//! ```no_run
+//! ```
+//! use std::error::Error;
 //! use std::time::Instant;
 //! use ipc::link::{Link, LinkEvent};
 //! use ipc::reactor::{Event, Reactor};
 //! use sockets::{Library, LibraryEvent, Received, SocketKind};
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut reactor = Reactor::new(Link::inherited()?)?;
-//! let mut library = Library::new(&mut reactor)?;
-//! let listener = library.create_socket(SocketKind::Stream)?;
-//! library.bind(listener, "0.0.0.0:7".parse()?, None)?;
-//! library.listen(&mut reactor, listener, 16)?;
-//! loop {
-//!     let due = library.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
-//!     reactor.wait(due)?;
-//!     library.handle_timeout(&mut reactor, Instant::now());
-//!     while let Some(event) = reactor.next_event()? {
-//!         if let Some(Event::Link(LinkEvent::Stop)) = library.handle(&mut reactor, event) {
-//!             return Ok(());
-//!         }
-//!     }
-//!     while let Some(event) = library.poll(&mut reactor) {
-//!         match event {
-//!             LibraryEvent::Listening { .. } => reactor.link.ready()?,
-//!             LibraryEvent::Incoming { listener } => while library.accept(&mut reactor, listener)?.is_some() {},
-//!             LibraryEvent::Readable { socket } => {
-//!                 let mut bytes = [0; 4096];
-//!                 while let Ok(Received::Bytes(count)) = library.receive(socket, &mut bytes) {
-//!                     library.send(socket, &bytes[..count])?;
-//!                 }
+//! fn echo(link: Link) -> Result<(), Box<dyn Error>> {
+//!     let mut reactor = Reactor::new(link)?;
+//!     let mut library = Library::new(&mut reactor)?;
+//!     let listener = library.create_socket(SocketKind::Stream)?;
+//!     library.bind(listener, "0.0.0.0:7".parse()?, None)?;
+//!     library.listen(&mut reactor, listener, 16)?;
+//!     loop {
+//!         let due = library.poll_timeout().map(|due| due.saturating_duration_since(Instant::now()));
+//!         reactor.wait(due)?;
+//!         library.handle_timeout(&mut reactor, Instant::now());
+//!         while let Some(event) = reactor.next_event()? {
+//!             if let Some(Event::Link(LinkEvent::Stop)) = library.handle(&mut reactor, event) {
+//!                 return Ok(());
 //!             }
-//!             LibraryEvent::Writable { .. } | LibraryEvent::Connected { .. } | LibraryEvent::PortAnswered { .. } => {}
-//!             LibraryEvent::ListenFailed { error, .. } | LibraryEvent::ConnectFailed { error, .. } => return Err(error.into()),
+//!         }
+//!         while let Some(event) = library.poll(&mut reactor) {
+//!             match event {
+//!                 LibraryEvent::Listening { .. } => reactor.link.ready()?,
+//!                 LibraryEvent::Incoming { listener } => while library.accept(&mut reactor, listener)?.is_some() {},
+//!                 LibraryEvent::Readable { socket } => {
+//!                     let mut bytes = [0; 4096];
+//!                     while let Ok(Received::Bytes(count)) = library.receive(socket, &mut bytes) {
+//!                         library.send(socket, &bytes[..count])?;
+//!                     }
+//!                 }
+//!                 LibraryEvent::ListenFailed { error, .. } => return Err(error.into()),
+//!                 // It opens nothing, and its answers are short.
+//!                 LibraryEvent::Connected { .. } | LibraryEvent::ConnectFailed { .. } => {}
+//!                 LibraryEvent::Writable { .. } | LibraryEvent::PortAnswered { .. } => {}
+//!             }
 //!         }
 //!     }
 //! }
-//! # }
+//! # use std::io::{Read, Write};
+//! # sockets_testing::serve_and_ask(echo, |link| {
+//! #     let mut connection = sockets::blocking::Process::new(link)?.connect("10.0.0.2:7".parse()?)?;
+//! #     connection.write_all(b"hello")?;
+//! #     let mut answer = [0; 5];
+//! #     connection.read_exact(&mut answer)?;
+//! #     assert_eq!(&answer, b"hello");
+//! #     Ok(())
+//! # });
 //! ```
+//!
+//! The examples of the types are tests: they run between two VRs in one process, and what they need for that is not shown.
+//! There, `red` and `blue` are the processes of VR 1 (10.0.0.1) and VR 2 (10.0.0.2), each a `library` and the `reactor`
+//! that it lives on.
 
 pub mod blocking;
 mod counters;

@@ -34,7 +34,18 @@ use crate::vrfib::VrFib;
 /// How long data may lie unsent behind a closed gate: what Linux's `tcp_retries2` of 15 comes to.
 const USER_TIMEOUT: Duration = Duration::from_secs(924);
 
-/// Something happened to a socket.
+/// Something happened to a socket. What each of two processes is told of a connection:
+///
+/// ```
+/// use sockets::{Destination, LibraryEvent};
+/// # let (mut router, mut red, mut blue, listener) = sockets_testing::joined();
+///
+/// let socket = red.library.open_socket(&mut red.reactor, Destination::new("10.0.0.2:179".parse()?))?;
+/// # router.run(&mut [&mut red, &mut blue]);
+/// assert_eq!(red.take_events(), [LibraryEvent::Connected { socket }]);
+/// assert_eq!(blue.take_events(), [LibraryEvent::Incoming { listener }]);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LibraryEvent {
     /// A socket listens: on the stack, and for every joined VR.
@@ -83,7 +94,23 @@ pub enum LibraryEvent {
     },
 }
 
-/// The client socket library of a process.
+/// The client socket library of a process. The loop around it: [the crate's first example](crate).
+///
+/// ```
+/// use sockets::{Destination, Received};
+/// # let (mut router, mut red, mut blue, listener) = sockets_testing::joined();
+///
+/// let socket = red.library.open_socket(&mut red.reactor, Destination::new("10.0.0.2:179".parse()?))?;
+/// # router.run(&mut [&mut red, &mut blue]);
+/// let accepted = blue.library.accept(&mut blue.reactor, listener)?.expect("it was told of one");
+/// assert_eq!(red.library.send(socket, b"hello")?, 5);
+/// let mut bytes = [0; 16];
+/// assert_eq!(blue.library.receive(accepted.socket, &mut bytes)?, Received::Bytes(5));
+///
+/// red.library.close(&mut red.reactor, socket);
+/// assert_eq!(blue.library.receive(accepted.socket, &mut bytes)?, Received::EndOfFile);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 pub struct Library {
     pub(crate) identity: Identity,

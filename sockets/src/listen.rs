@@ -24,6 +24,17 @@ use crate::terms::clauses;
 const STACK: &str = "stack";
 
 /// A connection that was accepted.
+///
+/// ```
+/// # let (mut router, mut red, mut blue, listener) = sockets_testing::joined();
+/// # red.open("10.0.0.2:179");
+/// # router.run(&mut [&mut red, &mut blue]);
+/// while let Some(accepted) = blue.library.accept(&mut blue.reactor, listener)? {
+///     assert_eq!(accepted.addresses.source.ip().to_string(), "10.0.0.1");
+///     blue.library.send(accepted.socket, b"welcome")?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Accepted {
     /// Its socket.

@@ -32,6 +32,23 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(127);
 const FIRST_RETRY: Duration = Duration::from_secs(1);
 
 /// Where a connection is to lead, and what its own end is bound to.
+///
+/// ```
+/// use sockets::vrfib::Local;
+/// use sockets::{Destination, Options};
+/// # let (mut router, mut red, mut blue, _) = sockets_testing::joined();
+///
+/// // A neighbor on a link of ours: from this address, with the TTL of RFC 5082.
+/// let to = Destination {
+///     local: Local { address: Some("10.0.0.1".parse()?), interface: Some("vr2".parse()?) },
+///     options: Options { ttl: Some(255), ..Options::default() },
+///     ..Destination::new("10.0.0.2:179".parse()?)
+/// };
+/// let socket = red.library.open_socket(&mut red.reactor, to)?;
+/// # router.run(&mut [&mut red, &mut blue]);
+/// assert_eq!(red.library.addresses(socket)?.source.ip().to_string(), "10.0.0.1");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Destination {
     /// The peer.

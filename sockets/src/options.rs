@@ -24,14 +24,14 @@ impl Library {
     /// Sets a socket's options, all at once; a value that cannot be had changes none. Holds from the next packet on; for
     /// a listener, from the next connection on.
     ///
-    /// ```no_run
-    /// # use sockets::{Library, SocketError, SocketId};
-    /// # use std::time::Duration;
-    /// fn impatient(library: &mut Library, connection: SocketId) -> Result<(), SocketError> {
-    ///     let mut options = library.options(connection)?;
-    ///     options.user_timeout = Some(Duration::from_secs(30));
-    ///     library.set_options(connection, options)
-    /// }
+    /// ```
+    /// use std::time::Duration;
+    /// # let (_router, mut red, _, socket, _) = sockets_testing::connected();
+    ///
+    /// let mut options = red.library.options(socket)?;
+    /// options.user_timeout = Some(Duration::from_secs(30));
+    /// red.library.set_options(socket, options)?;
+    /// # Ok::<(), sockets::SocketError>(())
     /// ```
     pub fn set_options(&mut self, socket: SocketId, options: Options) -> Result<(), SocketError> {
         options.check()?;

@@ -8,6 +8,17 @@ use crate::socket::{Socket, SocketId};
 use crate::stream::Stream;
 
 /// What a socket allows, as poll(2) says it of a socket of Linux.
+///
+/// ```
+/// # let (mut router, mut red, mut blue, socket, accepted) = sockets_testing::connected();
+/// let idle = blue.library.readiness(&mut blue.reactor, accepted)?;
+/// assert!(idle.writable && !idle.readable);
+///
+/// red.library.close(&mut red.reactor, socket);
+/// let ended = blue.library.readiness(&mut blue.reactor, accepted)?;
+/// assert!(ended.readable && ended.read_closed && !ended.hung_up, "an end of file, and our half stands");
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Readiness {
     /// Bytes, an end, an error or a connection is there to fetch (POLLIN).

@@ -18,10 +18,31 @@ use crate::stream::{Gate, News, Path, Received, Shutdown, Stream};
 use crate::vrfib::VrFib;
 
 /// Number of a socket of this process; never given twice.
+///
+/// ```
+/// use std::collections::HashMap;
+/// # let (_router, mut red, ..) = sockets_testing::joined();
+///
+/// let mut sessions = HashMap::new();
+/// sessions.insert(red.open("10.0.0.2:179"), "to blue");
+/// sessions.insert(red.open("192.0.2.1:179"), "to a stranger");
+/// assert_eq!(sessions.len(), 2);
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub(crate) u64);
 
 /// Kinds of sockets.
+///
+/// ```
+/// use ipc::IpProtocol;
+/// use sockets::SocketKind;
+/// # let (_router, mut red, ..) = sockets_testing::joined();
+///
+/// for kind in [SocketKind::Stream, SocketKind::Datagram, SocketKind::Raw(IpProtocol::OSPF)] {
+///     red.library.create_socket(kind)?;
+/// }
+/// # Ok::<(), sockets::SocketError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SocketKind {
     /// TCP.
@@ -165,6 +186,21 @@ impl Library {
     }
 
     #[inline]
+    /// Which way a connection goes.
+    pub fn path(&self, socket: SocketId) -> Result<Path, SocketError> {
+        self.look_at(socket, |stream| stream.path().clone())
+    }
+
+    /// Whether bytes of a connection pass.
+    pub fn gate(&self, socket: SocketId) -> Result<Gate, SocketError> {
+        self.look_at(socket, Stream::gate)
+    }
+
+    fn look_at<T>(&self, socket: SocketId, what: impl FnOnce(&Stream) -> T) -> Result<T, SocketError> {
+        let socket = self.sockets.get(&socket).ok_or(SocketError::InvalidArgument)?;
+        socket.look_at_stream(what).ok_or(SocketError::NotConnected)
+    }
+
     pub(crate) fn stream(&mut self, socket: SocketId) -> Result<&mut Stream, SocketError> {
         match self.sockets.get_mut(&socket) {
             Some(Socket::Connected { stream, .. }) => Ok(stream),

@@ -34,6 +34,14 @@ const ROOM_WORTH_WRITING: usize = 256;
 pub const SPIN: Duration = Duration::from_micros(50);
 
 /// Which way a connection goes.
+///
+/// ```
+/// use sockets::Path;
+/// # let (_router, red, _, socket, _) = sockets_testing::connected();
+///
+/// assert_eq!(red.library.path(socket)?, Path::InterVr("vr2".parse()?));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Path {
     /// Over an inter-VR interface: the peer's library holds the other end.
@@ -43,6 +51,19 @@ pub enum Path {
 }
 
 /// What [`receive`](crate::Library::receive) found.
+///
+/// ```
+/// use sockets::{Received, Shutdown};
+/// # let (_router, mut red, mut blue, socket, accepted) = sockets_testing::connected();
+///
+/// let mut bytes = [0; 16];
+/// assert_eq!(blue.library.receive(accepted, &mut bytes), Ok(Received::NothingYet));
+/// red.library.send(socket, b"last words")?;
+/// red.library.shutdown(socket, Shutdown::Write)?;
+/// assert_eq!(blue.library.receive(accepted, &mut bytes), Ok(Received::Bytes(10)));
+/// assert_eq!(blue.library.receive(accepted, &mut bytes), Ok(Received::EndOfFile));
+/// # Ok::<(), sockets::SocketError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Received {
     /// So many bytes.
@@ -54,6 +75,18 @@ pub enum Received {
 }
 
 /// Which direction of a connection ends.
+///
+/// ```
+/// use sockets::{Received, Shutdown, SocketError};
+/// # let (_router, mut red, mut blue, socket, accepted) = sockets_testing::connected();
+///
+/// red.library.shutdown(socket, Shutdown::Write)?;
+/// assert_eq!(red.library.send(socket, b"too late"), Err(SocketError::BrokenPipe));
+/// // The other direction goes on.
+/// blue.library.send(accepted, b"answer")?;
+/// assert_eq!(red.library.receive(socket, &mut [0; 16]), Ok(Received::Bytes(6)));
+/// # Ok::<(), SocketError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shutdown {
     /// Nothing more is received.
@@ -72,7 +105,40 @@ pub(crate) struct News {
     pub writable: bool,
 }
 
-/// A TCP connection: what a program has of one that the library has [lent](crate::Library::lend) it.
+/// A TCP connection: what a program has of one that the library has [lent](crate::Library::lend) it. How it comes
+/// there: [`Borrower`](crate::Borrower).
+///
+/// ```
+/// use sockets::{Received, SocketError, Stream};
+///
+/// fn echo(stream: &mut Stream) -> Result<usize, SocketError> {
+///     let mut bytes = [0; 512];
+///     match stream.receive(&mut bytes)? {
+///         Received::Bytes(count) => stream.send(&bytes[..count]),
+///         Received::EndOfFile | Received::NothingYet => Ok(0),
+///     }
+/// }
+/// # use std::sync::Mutex;
+/// # use sockets::Borrower;
+/// # #[derive(Debug)]
+/// # struct Place(Mutex<Option<Stream>>);
+/// # impl Borrower for Place {
+/// #     fn with(&self, what: &mut dyn FnMut(&mut Stream)) {
+/// #         self.0.lock().unwrap().iter_mut().for_each(what);
+/// #     }
+/// #     fn take_back(&self) -> Option<Stream> {
+/// #         self.0.lock().unwrap().take()
+/// #     }
+/// # }
+/// # static PLACE: Place = Place(Mutex::new(None));
+/// # let (_router, mut red, mut blue, socket, accepted) = sockets_testing::connected();
+/// # blue.library.lend(&mut blue.reactor, accepted, &PLACE, |stream| *PLACE.0.lock().unwrap() = Some(stream))?;
+/// # red.library.send(socket, b"hello")?;
+/// # let echoed = PLACE.0.lock().unwrap().as_mut().map(echo).unwrap();
+/// # assert_eq!(echoed, Ok(5));
+/// # assert_eq!(red.library.receive(socket, &mut [0; 16]), Ok(Received::Bytes(5)));
+/// # Ok::<(), SocketError>(())
+/// ```
 #[derive(Debug)]
 pub struct Stream {
     channel: Channel,

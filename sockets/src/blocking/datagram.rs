@@ -196,19 +196,34 @@ macro_rules! common_calls {
 
 /// A UDP socket.
 ///
-/// ```no_run
+/// ```
 /// # use sockets::blocking::Process;
-/// use std::time::Duration;
+/// use std::io;
+/// use std::time::{Duration, Instant};
 ///
-/// fn ping(process: &Process) -> std::io::Result<Duration> {
+/// fn ping(process: &Process) -> io::Result<Duration> {
 ///     let socket = process.udp(([0, 0, 0, 0], 0).into())?;
-///     socket.connect(([10, 0, 0, 1], 7).into())?;
+///     socket.connect(([10, 0, 0, 2], 7).into())?;
 ///     socket.set_read_timeout(Some(Duration::from_secs(1)));
-///     let sent = std::time::Instant::now();
+///     let sent = Instant::now();
 ///     socket.send(b"ping")?;
 ///     socket.recv(&mut [0; 64])?;
 ///     Ok(sent.elapsed())
 /// }
+///
+/// fn answer(process: &Process) -> io::Result<()> {
+///     let socket = process.udp(([0, 0, 0, 0], 7).into())?;
+///     process.ready()?;
+///     let mut buffer = [0; 64];
+///     loop {
+///         let (length, from) = socket.recv_from(&mut buffer)?;
+///         socket.send_to(&buffer[..length], from)?;
+///     }
+/// }
+/// # sockets_testing::serve_and_ask(|link| Ok(answer(&Process::new(link)?)?), |link| {
+/// #     ping(&Process::new(link)?)?;
+/// #     Ok(())
+/// # });
 /// ```
 #[derive(Debug)]
 pub struct UdpSocket(DatagramSocket);
@@ -259,19 +274,28 @@ impl UdpSocket {
 
 /// A raw IP socket: an IP protocol without ports, its payload without the IP header.
 ///
-/// ```no_run
+/// ```
 /// # use sockets::blocking::Process;
+/// use std::error::Error;
 /// use ipc::IpProtocol;
 ///
-/// // OSPF hellos of the VR behind interface `blue`.
-/// fn listen(process: &Process) -> Result<(), Box<dyn std::error::Error>> {
+/// /// An OSPF hello of the VR behind an interface.
+/// fn listen(process: &Process) -> Result<(), Box<dyn Error>> {
 ///     let socket = process.raw(IpProtocol::OSPF)?;
-///     socket.join_multicast("224.0.0.5".parse()?, &"blue".parse()?)?;
-///     loop {
-///         let hello = socket.receive()?;
-///         println!("{} bytes of {}, TTL {}", hello.payload.len(), hello.addresses.source.ip(), hello.ttl);
-///     }
+///     socket.join_multicast("224.0.0.5".parse()?, &"vr1".parse()?)?;
+///     process.ready()?;
+///     let hello = socket.receive()?;
+///     println!("{} bytes of {}, TTL {}", hello.payload.len(), hello.addresses.source.ip(), hello.ttl);
+///     Ok(())
 /// }
+///
+/// fn say(process: &Process) -> Result<(), Box<dyn Error>> {
+///     let socket = process.raw(IpProtocol::OSPF)?;
+///     let mut hello = socket.message(Some("224.0.0.5:0".parse()?), b"hello")?;
+///     hello.interface = Some("vr2".parse()?);
+///     Ok(socket.send_message(hello)?)
+/// }
+/// # sockets_testing::serve_and_ask(|link| listen(&Process::new(link)?), |link| say(&Process::new(link)?));
 /// ```
 #[derive(Debug)]
 pub struct RawSocket(DatagramSocket);

@@ -12,19 +12,25 @@ use crate::socket::SocketId;
 
 /// A socket that accepts connections.
 ///
-/// ```no_run
+/// ```
 /// # use sockets::blocking::Process;
-/// use std::io::copy;
+/// use std::io::{self, copy};
 ///
-/// // An echo server.
-/// fn serve(process: &Process) -> std::io::Result<()> {
+/// /// An echo server.
+/// fn serve(process: &Process) -> io::Result<()> {
 ///     let listener = process.listen(([0, 0, 0, 0], 7).into(), 16)?;
-///     for connection in listener.incoming() {
-///         let connection = connection?;
+///     process.ready()?;
+///     loop {
+///         let connection = listener.accept()?;
 ///         copy(&mut &connection, &mut &connection)?;
 ///     }
-///     Ok(())
 /// }
+/// # sockets_testing::serve_and_ask(|link| Ok(serve(&Process::new(link)?)?), |link| {
+/// #     let connection = Process::new(link)?.connect("10.0.0.2:7".parse()?)?;
+/// #     io::Write::write_all(&mut &connection, b"hello")?;
+/// #     connection.shutdown(sockets::Shutdown::Write)?;
+/// #     Ok(assert_eq!(io::read_to_string(connection)?, "hello"))
+/// # });
 /// ```
 #[derive(Debug)]
 pub struct TcpListener {
@@ -84,6 +90,25 @@ impl TcpListener {
 }
 
 /// See [`TcpListener::incoming`].
+///
+/// ```
+/// # use sockets::blocking::Process;
+/// use std::io;
+///
+/// /// Serves three and ends.
+/// fn serve(process: &Process) -> io::Result<()> {
+///     let listener = process.listen(([0, 0, 0, 0], 7).into(), 16)?;
+///     process.ready()?;
+///     for connection in listener.incoming().take(3) {
+///         io::copy(&mut connection?, &mut io::sink())?;
+///     }
+///     Ok(())
+/// }
+/// # sockets_testing::serve_and_ask(|link| Ok(serve(&Process::new(link)?)?), |link| {
+/// #     let process = Process::new(link)?;
+/// #     (0..3).try_for_each(|_| Ok(drop(process.connect(([10, 0, 0, 2], 7).into())?)))
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct Incoming<'a>(&'a TcpListener);
 

@@ -17,31 +17,40 @@
 //! learns from the process: [`Process`] is a [`mio::event::Source`]. Once it is readable, [`Process::turn`] tells which
 //! sockets to try; the first call on each after that should go on until `WouldBlock`.
 //!
-//! ```no_run
-//! use std::io::{ErrorKind, Read};
-//! use ipc::link::Link;
+//! ```
+//! use std::io::{self, ErrorKind, Read};
 //! use mio::{Events, Interest, Poll, Token};
 //! use sockets::blocking::Process;
 //!
-//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let mut process = Process::new(Link::inherited()?)?;
-//! let mut poll = Poll::new()?;
-//! poll.registry().register(&mut process, Token(0), Interest::READABLE)?;
-//! let mut connection = process.connect("10.0.0.1:7".parse()?)?;
-//! connection.set_nonblocking(true);
-//! let (mut events, mut buffer) = (Events::with_capacity(8), [0; 1024]);
-//! loop {
-//!     match connection.read(&mut buffer) {
-//!         Ok(0) => return Ok(()),
-//!         Ok(read) => println!("{read} bytes"),
-//!         Err(error) if error.kind() == ErrorKind::WouldBlock => {
-//!             poll.poll(&mut events, process.poll_timeout())?;
-//!             process.turn()?;
+//! /// Reads all that a server has to say.
+//! fn listen_to_the_end(mut process: Process) -> io::Result<usize> {
+//!     let mut poll = Poll::new()?;
+//!     poll.registry().register(&mut process, Token(0), Interest::READABLE)?;
+//!     let mut connection = process.connect(([10, 0, 0, 2], 7).into())?;
+//!     connection.set_nonblocking(true);
+//!     let (mut events, mut buffer, mut all) = (Events::with_capacity(8), [0; 1024], 0);
+//!     loop {
+//!         match connection.read(&mut buffer) {
+//!             Ok(0) => return Ok(all),
+//!             Ok(read) => all += read,
+//!             Err(error) if error.kind() == ErrorKind::WouldBlock => {
+//!                 poll.poll(&mut events, process.poll_timeout())?;
+//!                 process.turn()?;
+//!             }
+//!             Err(error) => return Err(error),
 //!         }
-//!         Err(error) => return Err(error.into()),
 //!     }
 //! }
-//! # }
+//! # sockets_testing::serve_and_ask(
+//! #     |link| {
+//! #         let process = Process::new(link)?;
+//! #         let listener = process.listen(([0; 4], 7).into(), 4)?;
+//! #         process.ready()?;
+//! #         io::Write::write_all(&mut listener.accept()?, &[7; 100_000])?;
+//! #         Ok(())
+//! #     },
+//! #     |link| Ok(assert_eq!(listen_to_the_end(Process::new(link)?)?, 100_000)),
+//! # );
 //! ```
 //!
 //! A program with many connections or with timers of its own uses [`Library`] and its events instead.
@@ -83,6 +92,14 @@ const SLICE: Duration = Duration::from_millis(500);
 const CALLS_PER_TURN: u32 = 4096;
 
 /// Why a program cannot use sockets.
+///
+/// ```
+/// use sockets::blocking::{Process, ProcessError};
+/// # let link = sockets_testing::Router::new().link(1);
+///
+/// // procmgr is gone, and with it the router.
+/// assert!(matches!(Process::new(link), Err(ProcessError::Library(_))));
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// Its event loop fails.
@@ -95,19 +112,25 @@ pub enum ProcessError {
 
 /// A process of a router, for a program of one thread.
 ///
-/// ```no_run
+/// ```
+/// use std::error::Error;
 /// use ipc::link::Link;
 /// use sockets::blocking::Process;
 ///
-/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let process = Process::new(Link::inherited()?)?;
-/// let listener = process.listen("0.0.0.0:7".parse()?, 16)?;
-/// process.ready()?;
-/// for connection in listener.incoming() {
-///     println!("{}", connection?.peer_addr());
+/// /// A program's own link is `Link::inherited()`.
+/// fn serve(link: Link) -> Result<(), Box<dyn Error>> {
+///     let process = Process::new(link)?;
+///     let listener = process.listen("0.0.0.0:7".parse()?, 16)?;
+///     process.ready()?;
+///     for connection in listener.incoming() {
+///         println!("{}", connection?.peer_addr());
+///     }
+///     Ok(())
 /// }
-/// # Ok(())
-/// # }
+/// # sockets_testing::serve_and_ask(serve, |link| {
+/// #     Process::new(link)?.connect("10.0.0.2:7".parse()?)?;
+/// #     Ok(())
+/// # });
 /// ```
 #[derive(Debug, Clone)]
 pub struct Process(Rc<RefCell<Inner>>);

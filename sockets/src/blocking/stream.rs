@@ -15,13 +15,13 @@ use crate::stream::{Gate, Received, Shutdown};
 
 /// A connection. Dropping it closes it, and waits for what [`Options::linger`] says.
 ///
-/// ```no_run
-/// use std::io::{Read, Write};
+/// ```
+/// use std::io::{self, Read, Write};
 /// use std::time::Duration;
 /// # use sockets::blocking::Process;
 ///
-/// fn ask(process: &Process) -> std::io::Result<String> {
-///     let mut connection = process.connect(([10, 0, 0, 1], 7).into())?;
+/// fn ask(process: &Process) -> io::Result<String> {
+///     let mut connection = process.connect(([10, 0, 0, 2], 7).into())?;
 ///     connection.set_read_timeout(Some(Duration::from_secs(3)));
 ///     connection.write_all(b"hello")?;
 ///     connection.shutdown(sockets::Shutdown::Write)?;
@@ -29,6 +29,17 @@ use crate::stream::{Gate, Received, Shutdown};
 ///     connection.read_to_string(&mut answer)?;
 ///     Ok(answer)
 /// }
+/// # sockets_testing::serve_and_ask(
+/// #     |link| {
+/// #         let process = Process::new(link)?;
+/// #         let listener = process.listen(([0; 4], 7).into(), 4)?;
+/// #         process.ready()?;
+/// #         let connection = listener.accept()?;
+/// #         io::copy(&mut &connection, &mut &connection)?;
+/// #         Ok(())
+/// #     },
+/// #     |link| Ok(assert_eq!(ask(&Process::new(link)?)?, "hello")),
+/// # );
 /// ```
 #[derive(Debug)]
 pub struct TcpStream {

@@ -65,6 +65,19 @@ const CHANNELS_PER_PEER: usize = 16;
 const GROUPS: usize = 256;
 
 /// Why a datagram was lost in this process.
+///
+/// ```
+/// use sockets::DatagramDrop;
+/// # let (mut router, mut red, mut blue, client, server) = sockets_testing::joined_datagrams();
+///
+/// # red.library.send_datagram(&mut red.reactor, client, Some("10.0.0.2:53".parse()?), b"hello")?;
+/// # blue.library.close(&mut blue.reactor, server);
+/// # router.run(&mut [&mut red, &mut blue]);
+/// // One came, and nobody is bound there any longer.
+/// let reason = DatagramDrop::NoListener;
+/// println!("{reason}: {}", blue.library.datagram_drops(reason));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum DatagramDrop {
     /// The receiver, or the stack, does not read fast enough.
@@ -113,6 +126,19 @@ impl fmt::Display for DatagramDrop {
 }
 
 /// What comes with a datagram, as `recvmsg` tells it with `IP_PKTINFO`, `IP_RECVTTL` and `IP_RECVTOS`.
+///
+/// ```
+/// use std::time::Duration;
+/// # let (mut router, mut red, mut blue, client, server) = sockets_testing::joined_datagrams();
+///
+/// red.library.send_datagram(&mut red.reactor, client, Some("10.0.0.2:53".parse()?), b"hello")?;
+/// # router.run(&mut [&mut red, &mut blue]);
+/// let mut bytes = [0; 1500];
+/// let info = blue.library.receive_datagram(&mut blue.reactor, server, &mut bytes, Duration::ZERO)?.expect("one came");
+/// assert_eq!((info.length, info.truncated, info.ttl), (5, false, 64));
+/// assert_eq!((info.destination, info.interface), ("10.0.0.2:53".parse()?, Some("vr1".parse()?)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DatagramInfo {
     /// How long it is.

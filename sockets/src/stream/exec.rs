@@ -14,6 +14,37 @@ use super::{Path, Stream};
 use crate::mark::Mark;
 
 /// What of a connection is said to the program that goes on with it, beside the descriptors of its channel's end.
+///
+/// ```
+/// use ipc::channel::{Successor, expect_exec};
+/// use sockets::{Received, Stream, hand_over};
+///
+/// expect_exec()?;
+/// # use std::sync::Mutex;
+/// # use sockets::Borrower;
+/// # #[derive(Debug)]
+/// # struct Place(Mutex<Option<Stream>>);
+/// # impl Borrower for Place {
+/// #     fn with(&self, what: &mut dyn FnMut(&mut Stream)) {
+/// #         self.0.lock().unwrap().iter_mut().for_each(what);
+/// #     }
+/// #     fn take_back(&self) -> Option<Stream> {
+/// #         self.0.lock().unwrap().take()
+/// #     }
+/// # }
+/// # static PLACE: Place = Place(Mutex::new(None));
+/// # let (_router, mut red, mut blue, socket, accepted) = sockets_testing::connected();
+/// # blue.library.lend(&mut blue.reactor, accepted, &PLACE, |stream| *PLACE.0.lock().unwrap() = Some(stream))?;
+/// # let mut stream = PLACE.take_back().expect("it was lent");
+/// // The program that executes sends these two...
+/// let (record, descriptors) = hand_over(&mut stream, Successor::ThisProcess)?;
+/// # std::mem::forget(stream);
+/// // ... and the one that is executed goes on.
+/// let mut stream = Stream::take_over(record, descriptors)?;
+/// red.library.send(socket, b"hello")?;
+/// assert_eq!(stream.receive(&mut [0; 16]), Ok(Received::Bytes(5)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamRecord {
     end: EndRecord,

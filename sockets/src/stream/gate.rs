@@ -8,6 +8,23 @@ use super::Stream;
 use crate::mark::Mark;
 
 /// Whether bytes pass: an inter-VR interface that is shut stops them as a cut wire does.
+///
+/// ```
+/// use sockets::{Gate, Received};
+/// # let (mut router, mut red, mut blue, socket, accepted) = sockets_testing::connected();
+///
+/// # router.copy_vrfibs(&red, &blue, false);
+/// # router.run(&mut [&mut red, &mut blue]);
+/// // The interface was shut: what is sent waits.
+/// assert_eq!(red.library.gate(socket), Ok(Gate::Closed));
+/// assert_eq!(red.library.send(socket, b"hello"), Ok(5));
+/// assert_eq!(blue.library.receive(accepted, &mut [0; 16]), Ok(Received::NothingYet));
+/// # router.copy_vrfibs(&red, &blue, true);
+/// # router.run(&mut [&mut red, &mut blue]);
+/// // It is up again, and nothing was lost.
+/// assert_eq!(red.library.gate(socket), Ok(Gate::Open));
+/// assert_eq!(blue.library.receive(accepted, &mut [0; 16]), Ok(Received::Bytes(5)));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     /// They do.

@@ -17,6 +17,16 @@ use vr_api::manager::{InterVrInterface, VrFibEntry, VrFibUpdate};
 mod tests;
 
 /// What a socket was bound to before it looks for its peer.
+///
+/// ```
+/// use sockets::vrfib::Local;
+/// # let (_router, red, ..) = sockets_testing::joined();
+/// # let (vrfib, to, bgp) = (red.library.vrfib(), sockets_testing::address(2), sockets_testing::tcp(179));
+///
+/// let on = |interface: &str| Local { interface: interface.parse().ok(), ..Local::default() };
+/// assert!(vrfib.lookup(&on("vr2"), to, &bgp).is_some());
+/// assert!(vrfib.lookup(&on("Port0/0/0"), to, &bgp).is_none(), "another interface does not lead there");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Local {
     /// Own address, or any.
@@ -26,6 +36,18 @@ pub struct Local {
 }
 
 /// Why an update was refused whole.
+///
+/// ```
+/// use sockets::vrfib::{VrFib, VrFibError};
+/// use vr_api::manager::VrFibUpdate;
+/// # let (router, ..) = sockets_testing::joined();
+/// # let VrFibUpdate::Snapshot { entries, .. } = router.vrfib(1, 2, true) else { unreachable!() };
+///
+/// // Entries without the interface that they lead over.
+/// let update = VrFibUpdate::Change { interfaces: vec![], added: entries, removed: vec![] };
+/// let refused = VrFib::default().apply(update).unwrap_err();
+/// assert!(matches!(refused, VrFibError::NoInterface { .. }), "{refused}");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum VrFibError {
     /// An entry leads over an interface that is not there.
@@ -59,6 +81,18 @@ pub enum VrFibError {
 }
 
 /// This process's vrFIB.
+///
+/// ```
+/// use sockets::vrfib::Local;
+/// # let (_router, red, ..) = sockets_testing::joined();
+/// # let bgp = sockets_testing::tcp(179);
+///
+/// let vrfib = red.library.vrfib();
+/// let entry = vrfib.lookup(&Local::default(), "10.0.0.2".parse()?, &bgp).expect("blue's bgp listens");
+/// assert_eq!(entry.listener.to_string(), "/2/101/ipv4/tcp/179");
+/// assert!(vrfib.lookup(&Local::default(), "192.0.2.1".parse()?, &bgp).is_none(), "the stack's");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Debug, Default)]
 pub struct VrFib {
     ways: HashMap<(IpAddr, Criteria), Vec<Way>>,
@@ -77,6 +111,16 @@ struct Way {
 }
 
 /// What a look-up found, for who may be led there again without another one, until the vrFIB changes.
+///
+/// ```
+/// use sockets::vrfib::Local;
+/// # let (_router, red, ..) = sockets_testing::joined();
+/// # let (vrfib, to, bgp) = (red.library.vrfib(), sockets_testing::address(2), sockets_testing::tcp(179));
+///
+/// let hit = vrfib.lookup_hit(&Local::default(), to, &bgp).expect("blue's bgp listens");
+/// hit.again();
+/// assert_eq!(vrfib.lookups(&hit.interface), (2, 0), "hits and misses");
+/// ```
 #[derive(Debug, Clone)]
 pub struct Hit {
     entry: Arc<VrFibEntry>,

@@ -6,7 +6,7 @@ mod connected_datagram;
 mod datagram;
 mod datagram_again;
 mod deadline;
-mod harness;
+mod examples;
 mod hostile;
 mod ipv6;
 mod open;
@@ -14,3 +14,5 @@ mod options;
 mod restart;
 mod stream;
 mod terms;
+
+use sockets_testing as harness;

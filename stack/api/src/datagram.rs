@@ -19,6 +19,16 @@ pub const DEFAULT_GROUP_TTL: u8 = 1;
 
 /// The process message, as a datagram says it: a payload with the address and port of who sent it and of who is meant,
 /// and what the IP header and the receiving interface add. A raw datagram has ports 0.
+///
+/// ```
+/// use isthmus_stack_api::datagram::ProcessMessage;
+///
+/// let hello = ProcessMessage::to("224.0.0.5:0".parse()?, b"hello");
+/// assert_eq!(hello.ttl, 1, "of the link only");
+/// let urgent = ProcessMessage { tos: 0xc0, ..ProcessMessage::to("10.0.0.2:53".parse()?, b"question") };
+/// assert_eq!((urgent.ttl, urgent.tos), (64, 0xc0));
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessMessage {
     /// Who sends (an unspecified address: the sender's stack chooses), who is meant.

@@ -76,6 +76,19 @@ pub struct Options {
 }
 
 /// What holds with one peer.
+///
+/// ```
+/// use isthmus_stack_api::options::{Options, PeerOptions, Secret};
+///
+/// // A listener of a directly connected BGP neighbor that signs (RFC 2385), and checks the TTL (RFC 5082).
+/// let neighbor = "10.0.0.1".parse()?;
+/// let key = Secret::new(b"known to two");
+/// let peer = PeerOptions { ttl: Some(255), minimum_ttl: Some(255), key, ..PeerOptions::new(neighbor) };
+/// let options = Options { peers: vec![peer], ..Options::default() };
+/// assert_eq!(options.minimum_ttl_from(neighbor), 255);
+/// assert_eq!(options.minimum_ttl_from("10.0.0.9".parse()?), 0, "of others, any");
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct PeerOptions {
     /// Address of the peer.
@@ -98,6 +111,14 @@ impl PeerOptions {
 }
 
 /// A key. Its content is not printed.
+///
+/// ```
+/// use isthmus_stack_api::options::Secret;
+///
+/// let key = Secret::new(b"known to two").expect("1 to 80 bytes");
+/// assert_eq!(format!("{key:?}"), "Secret(..)");
+/// assert_eq!(Secret::new(b""), None);
+/// ```
 #[derive(Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Secret(Vec<u8>);
 
@@ -123,6 +144,14 @@ impl fmt::Debug for Secret {
 }
 
 /// Probing an idle connection (RFC 9293 section 3.8.4).
+///
+/// ```
+/// use std::time::Duration;
+/// use isthmus_stack_api::options::KeepAlive;
+///
+/// let probing = KeepAlive { idle: Duration::from_secs(30), interval: Duration::from_secs(5), probes: 3 };
+/// assert_eq!(probing.gives_up_after(), Duration::from_secs(45));
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct KeepAlive {
     /// Silence before the first probe (`TCP_KEEPIDLE`).

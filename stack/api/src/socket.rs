@@ -13,6 +13,15 @@ pub const SCHEMA: &str = "sockets";
 
 /// The founding idea's process message, as far as it is not payload: who sends, and who is meant. The terms of every
 /// open of a TCP listener's pathname, from the peer's library and from the socket server alike.
+///
+/// ```
+/// use isthmus_stack_api::socket::Addresses;
+///
+/// let sent = Addresses { source: "10.0.0.1:40000".parse()?, destination: "10.0.0.2:179".parse()? };
+/// let answer = Addresses { source: sent.destination, destination: sent.source };
+/// assert_eq!(answer.source.port(), 179);
+/// # Ok::<(), std::net::AddrParseError>(())
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(from = "FixedAddresses", into = "FixedAddresses")]
 pub struct Addresses {
@@ -208,6 +217,16 @@ pub enum SocketReply {
 }
 
 /// Why a socket call failed: the cause, in the words of errno.
+///
+/// ```
+/// use isthmus_stack_api::socket::SocketError;
+///
+/// fn is_worth_another_try(error: SocketError) -> bool {
+///     matches!(error, SocketError::ConnectionRefused | SocketError::TimedOut | SocketError::HostUnreachable)
+/// }
+/// assert!(is_worth_another_try(SocketError::ConnectionRefused));
+/// assert_eq!(SocketError::ConnectionRefused.to_string(), "connection refused");
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[repr(u32)]
 pub enum SocketError {

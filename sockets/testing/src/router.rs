@@ -1,5 +1,4 @@
-//! A router in one thread: procmgr, the VR connection manager and the stack as far as a socket library sees them, and
-//! processes with real libraries. Nothing here waits: a test runs it until nobody has anything more to do.
+//! The router: its three parts as a socket library sees them, and processes.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
@@ -17,7 +16,8 @@ use ipc::terms::{Clause, admit};
 use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, ServiceName, VrId, VrName, fd};
 use sockets::{Accepted, Destination, Library, LibraryEvent, Received, SocketId, SocketKind};
 use stack_api::Terms;
-use stack_api::datagram::{DatagramBind, DatagramProtocol, DatagramReply, DatagramRequest};
+use stack_api::datagram::{DatagramBind, DatagramPath, DatagramProtocol, DatagramReply, DatagramRequest};
+use stack_api::datagram_header::DatagramHeader;
 use stack_api::socket::{Connect, ConnectResult, SocketError, SocketReply, SocketRequest};
 use vr_api::manager::{InterVrInterface, LibraryRequest, LibraryUpdate, Membership, VrFibEntry, VrFibUpdate};
 
@@ -25,14 +25,17 @@ type ManagerChannel = MessageChannel<LibraryUpdate, LibraryRequest>;
 type StackChannel = MessageChannel<SocketReply, SocketRequest>;
 
 /// procmgr's side of a process.
+#[derive(Debug)]
 struct Known {
     identity: Identity,
     link: OwnedFd,
     manager: Option<ManagerChannel>,
     stack: Option<StackChannel>,
+    is_ready: bool,
 }
 
 /// Everything around the processes.
+#[derive(Debug)]
 pub struct Router {
     known: Vec<Known>,
     directory: HashMap<Pathname, (usize, Generation)>,
@@ -43,17 +46,23 @@ pub struct Router {
     waiting: Vec<(usize, Ticket, Pathname, Vec<u8>)>,
     next_generation: u64,
     next_port: u16,
+    /// Whether its service can be opened.
     pub manager_is_up: bool,
+    /// Whether its service can be opened.
     pub stack_is_up: bool,
     /// Whether it answers; what it was asked is kept either way.
     pub manager_answers: bool,
+    /// The same of the stack.
     pub stack_answers: bool,
     /// Whether a listener that only asks for something else is the same publication.
     pub manager_keeps_generations: bool,
+    /// Whether the stack has ports to lease.
     pub stack_leases: bool,
     /// The next opens of endpoints are refused so.
     pub refusals: Vec<fn(Pathname) -> Refusal>,
+    /// What libraries have asked the manager.
     pub asked_manager: Vec<LibraryRequest>,
+    /// What libraries have asked the stack.
     pub asked_stack: Vec<SocketRequest>,
     /// Connections that the stack was asked for, with its end of the channel.
     pub connects: Vec<(Connect, Channel)>,
@@ -61,20 +70,33 @@ pub struct Router {
     pub datagrams: Vec<(DatagramBind, Channel)>,
     /// Who joined which group.
     pub memberships: Vec<(Pathname, Membership)>,
+    /// Opens that procmgr was told to forget.
     pub cancelled: Vec<Ticket>,
     /// Two VRs, 1 and 2, whose only processes the manager keeps up to date by itself.
     pub joins: Option<(u16, u16)>,
 }
 
 /// A process of a VR.
+#[derive(Debug)]
 pub struct Process {
+    /// Its loop.
     pub reactor: Reactor,
+    /// Its library.
     pub library: Library,
+    /// Its number: who started first is 0.
     pub index: usize,
+    /// What its library has said since [`take_events`](Self::take_events).
     pub events: Vec<LibraryEvent>,
 }
 
+impl Default for Router {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Router {
+    /// Without processes.
     pub fn new() -> Self {
         Self {
             known: Vec::new(),
@@ -131,7 +153,7 @@ impl Router {
             origin: Origin::Supervised,
         };
         fd::set_nonblocking(link.as_fd()).unwrap();
-        let known = Known { identity: identity.clone(), link, manager: None, stack: None };
+        let known = Known { identity: identity.clone(), link, manager: None, stack: None, is_ready: false };
         known.tell(&Notice::Welcome(identity), None);
         self.known.push(known);
         Link::from_socket(own).unwrap()
@@ -139,8 +161,13 @@ impl Router {
 
     /// Serves programs in other threads until they are done. Connections through the stack are refused.
     pub fn run_beside(&mut self, done: impl Fn() -> bool) {
+        self.run_until(|_| done());
+    }
+
+    /// The same, until the router has seen something.
+    pub fn run_until(&mut self, done: impl Fn(&Self) -> bool) {
         let deadline = Instant::now() + Duration::from_secs(20);
-        while !done() {
+        while !done(self) {
             assert!(Instant::now() < deadline, "the programs wait for something that does not come");
             if !self.work() {
                 thread::yield_now();
@@ -150,7 +177,35 @@ impl Router {
                 write_record(&mut channel, &postcard::to_stdvec(&refused).unwrap());
                 channel.close();
             }
+            self.give_datagrams_their_peers();
         }
+    }
+
+    /// The stack knows one way, that between the VRs that are joined. What else it is told or sent is lost.
+    fn give_datagrams_their_peers(&mut self) {
+        let Some((a, b)) = self.joins else { return };
+        let mut record = Vec::new();
+        for (_, channel) in &mut self.datagrams {
+            while channel.read_record(&mut record).unwrap_or(false) {
+                if !DatagramHeader::is_claimed(&record)
+                    && let Ok(DatagramRequest::Connect(Some(peer))) = postcard::from_bytes(&record)
+                {
+                    let local = if peer.ip() == address(b) { address(a) } else { address(b) };
+                    let path = DatagramPath { local: Some(local), peer: Some(peer) };
+                    write_record(channel, &postcard::to_stdvec(&DatagramReply::Connected(Ok(path))).unwrap());
+                }
+            }
+        }
+    }
+
+    /// Whether a process has said that it is ready.
+    pub fn is_ready(&self, index: usize) -> bool {
+        self.known[index].is_ready
+    }
+
+    /// Orders a process to stop.
+    pub fn stop(&mut self, index: usize) {
+        self.known[index].tell(&Notice::Stop, None);
     }
 
     /// Lets everybody work until nobody has anything more to do.
@@ -265,18 +320,20 @@ impl Router {
                 // Of what is not published yet too: who waited for that has given up.
                 self.directory.remove(&pathname);
             }
-            Request::Taken { .. } | Request::Accepted { .. } | Request::Ready => {}
+            Request::Ready => self.known[index].is_ready = true,
+            Request::Taken { .. } | Request::Accepted { .. } => {}
             other => panic!("the library asked procmgr {other:?}"),
         }
     }
 
     fn ask_manager(&mut self, index: usize, request: LibraryRequest) {
         self.asked_manager.push(request.clone());
-        let identity = &self.known[index].identity;
+        let identity = self.known[index].identity.clone();
         let endpoint = |criteria| Pathname::endpoint(identity.vr, identity.pid, criteria);
         match &request {
             LibraryRequest::Join(membership) => {
                 self.memberships.push((endpoint(membership.criteria), membership.clone()));
+                self.update_joined();
             }
             LibraryRequest::Leave(membership) => {
                 let gone = (endpoint(membership.criteria), membership.clone());
@@ -294,16 +351,20 @@ impl Router {
         for (opener, open) in std::mem::take(&mut self.unadmitted) {
             self.request(opener, open);
         }
-        if let Some((a, b)) = self.joins {
-            for (vr, peer) in [(a, b), (b, a)] {
-                let update = LibraryUpdate::VrFib(self.vrfib(vr, peer, true));
-                if let Some(channel) = &mut self.known[usize::from(vr) - 1].manager {
-                    channel.send(&update).unwrap();
-                }
-            }
-        }
+        self.update_joined();
         if self.manager_answers {
             self.tell_manager(index, &LibraryUpdate::Published { ticket, pathname });
+        }
+    }
+
+    /// Gives the processes of the VRs that [`joins`](Self::joins) names what has changed.
+    fn update_joined(&mut self) {
+        let Some((a, b)) = self.joins else { return };
+        for (vr, peer) in [(a, b), (b, a)] {
+            let update = LibraryUpdate::VrFib(self.vrfib(vr, peer, true));
+            if let Some(channel) = &mut self.known[usize::from(vr) - 1].manager {
+                channel.send(&update).unwrap();
+            }
         }
     }
 
@@ -480,6 +541,7 @@ impl Process {
         std::mem::take(&mut self.events)
     }
 
+    /// Lets it listen on an address and port.
     pub fn listen_on(&mut self, address: &str) -> SocketId {
         let listener = self.library.create_socket(SocketKind::Stream).unwrap();
         self.library.bind(listener, address.parse().unwrap(), None).unwrap();
@@ -487,10 +549,12 @@ impl Process {
         listener
     }
 
+    /// Lets it connect.
     pub fn open(&mut self, to: &str) -> SocketId {
         self.library.open_socket(&mut self.reactor, Destination::new(to.parse().unwrap())).unwrap()
     }
 
+    /// A connection that waits at a listener.
     pub fn accept(&mut self, listener: SocketId) -> Option<Accepted> {
         self.library.accept(&mut self.reactor, listener).unwrap()
     }
@@ -521,6 +585,24 @@ pub fn joined() -> (Router, Process, Process, SocketId) {
     (router, red, blue, listener)
 }
 
+/// The same with UDP sockets in place of the listener: red's on a port of the stack's choice, blue's on 53.
+pub fn joined_datagrams() -> (Router, Process, Process, SocketId, SocketId) {
+    let mut router = Router::new();
+    router.joins = Some((1, 2));
+    let (mut red, mut blue) = (router.start(1), router.start(2));
+    router.run(&mut [&mut red, &mut blue]);
+    let mut bound = |process: &mut Process, address| {
+        let socket = process.library.create_socket(SocketKind::Datagram).unwrap();
+        process.library.bind_datagram(&mut process.reactor, socket, at(address), None).unwrap();
+        router.run(&mut [process]);
+        assert_eq!(process.take_events(), [LibraryEvent::Listening { listener: socket }]);
+        socket
+    };
+    let (client, server) = (bound(&mut red, "0.0.0.0:0"), bound(&mut blue, "0.0.0.0:53"));
+    router.run(&mut [&mut red, &mut blue]);
+    (router, red, blue, client, server)
+}
+
 /// A connection over the channel between the two of [`joined`].
 pub fn connected() -> (Router, Process, Process, SocketId, SocketId) {
     let (mut router, mut red, mut blue, listener) = joined();
@@ -532,6 +614,7 @@ pub fn connected() -> (Router, Process, Process, SocketId, SocketId) {
     (router, red, blue, socket, accepted)
 }
 
+/// 10.0.0.`host`.
 pub fn address(host: u16) -> IpAddr {
     IpAddr::from([10, 0, 0, u8::try_from(host).unwrap()])
 }
@@ -550,10 +633,12 @@ fn family(listener: &Pathname) -> Family {
     }
 }
 
+/// An address and port.
 pub fn at(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+/// TCP over IPv4.
 pub fn tcp(port: u16) -> Criteria {
     Criteria::Tcp(Family::Ipv4, NonZeroU16::new(port).unwrap())
 }
