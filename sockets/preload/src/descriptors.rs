@@ -3,27 +3,16 @@
 use std::fs;
 use std::os::fd::RawFd;
 use std::process;
-use std::sync::atomic::{AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 
 use crate::table::{self, EPOLL_SETS, Number, Removed};
 use crate::thread::Inside;
-use crate::{close, kernel};
+use crate::{close, kernel, limit};
 
-/// Lowest number of a descriptor of this library's own. Above what a program sees, where the limits allow.
-static LOWEST_INTERNAL: AtomicI32 = AtomicI32::new(i32::MAX);
-
-/// Highest number that descriptors of this library's own begin at: a table of descriptors is as long as its highest one.
-const HIGHEST_BASE: u64 = 60_000;
 /// Numbers that are looked at where the kernel does not list those that are open.
 const FEW: RawFd = 1024;
-/// How many more descriptors than before a process may have.
-const OWN: u64 = 65_536;
-
-/// The program's own soft limit, and what it was raised to.
-static LIMIT: AtomicU64 = AtomicU64::new(u64::MAX);
-static RAISED: AtomicU64 = AtomicU64::new(u64::MAX);
 
 /// The process that this memory belongs to.
 static OWNER: AtomicU32 = AtomicU32::new(0);
@@ -40,45 +29,29 @@ pub fn is_in_parents_memory() -> bool {
     owner != 0 && owner != process::id()
 }
 
-/// Makes room for this library's own descriptors: beyond the program's limit, if the hard limit allows.
-pub fn make_room() {
-    own_memory();
-    let (soft, hard) = kernel::descriptor_limits();
-    if soft == RAISED.load(Ordering::Relaxed) {
-        // By the parent, for this child too.
-        return;
-    }
-    let raised = soft.saturating_add(OWN).min(hard);
-    if raised > soft {
-        kernel::set_descriptor_limit(raised, hard);
-        LIMIT.store(soft, Ordering::Relaxed);
-        RAISED.store(raised, Ordering::Relaxed);
-    }
-    let base = if raised > soft { soft.min(HIGHEST_BASE) } else { soft.saturating_sub(soft / 4).min(HIGHEST_BASE) };
-    LOWEST_INTERNAL.store(i32::try_from(base).unwrap_or(i32::MAX), Ordering::Relaxed);
-}
-
-/// A number for a socket of the program's, which has its limit as if it had not been raised.
+/// A number for a socket of the program's, within its limit.
 pub fn placeholder(flags: i32) -> Result<RawFd, Errno> {
-    let fd = kernel::placeholder(flags)?;
-    let is_beyond = u64::try_from(fd).is_ok_and(|number| number >= LIMIT.load(Ordering::Relaxed));
-    // A limit that the program has set since is the kernel's to keep.
-    if is_beyond && kernel::descriptor_limits().0 == RAISED.load(Ordering::Relaxed) {
-        kernel::close(fd)?;
-        return Err(Errno::EMFILE);
-    }
-    Ok(fd)
+    let _settled = limit::settled();
+    kernel::placeholder(flags)
 }
 
-/// A descriptor that was just opened: one of this library's own is moved up and marked.
-pub fn opened(fd: RawFd) -> RawFd {
-    if fd < 0 || !Inside::is_here() {
-        return fd;
+/// Opens a descriptor: the program's, or one of this library's own, which gets a number beyond the program's limit.
+pub fn open(open: impl FnOnce() -> RawFd) -> RawFd {
+    open_several(|keep| keep(open()))
+}
+
+/// The same for several: what was opened is to be given to the function that `open` is given, and is what that returns.
+pub fn open_several<T>(open: impl FnOnce(&dyn Fn(RawFd) -> RawFd) -> T) -> T {
+    match Inside::is_here() {
+        true => limit::beyond(|lowest| open(&|fd| keep(fd, lowest))),
+        false => open(&|fd| fd),
     }
-    let lowest = LOWEST_INTERNAL.load(Ordering::Relaxed);
-    let fd = if lowest == i32::MAX || fd >= lowest { fd } else { kernel::move_up(fd, lowest) };
+}
+
+fn keep(fd: RawFd, lowest: RawFd) -> RawFd {
+    let fd = if fd < 0 || fd >= lowest { fd } else { kernel::move_up(fd, lowest) };
     // The numbers that its parent has are others.
-    if !is_in_parents_memory() {
+    if fd >= 0 && !is_in_parents_memory() {
         table::put_internal(fd);
     }
     fd
@@ -86,13 +59,12 @@ pub fn opened(fd: RawFd) -> RawFd {
 
 /// Another number of a descriptor of this library's own, which stays open when this process executes a program.
 pub fn open_across_exec(fd: RawFd) -> Result<RawFd, Errno> {
-    let lowest = Some(LOWEST_INTERNAL.load(Ordering::Relaxed)).filter(|lowest| *lowest != i32::MAX).unwrap_or(3);
-    kernel::fcntl(fd, libc::F_DUPFD, lowest).or_else(|_| kernel::fcntl(fd, libc::F_DUPFD, 3))
+    limit::beyond(|lowest| kernel::fcntl(fd, libc::F_DUPFD, lowest)).or_else(|_| kernel::fcntl(fd, libc::F_DUPFD, 3))
 }
 
 /// All sockets of the kernel's that this process has, by descriptor.
 pub fn kernels_sockets() -> Vec<(RawFd, u64)> {
-    let open: Vec<RawFd> = match fs::read_dir("/proc/self/fd") {
+    let open: Vec<RawFd> = match limit::beyond(|_| fs::read_dir("/proc/self/fd")) {
         Ok(folder) => folder.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect(),
         // In a root of its own the program has few.
         Err(_) => (0..FEW).collect(),

@@ -12,12 +12,13 @@ use sockets::{SocketError, Stream};
 
 use crate::control::Phase;
 use crate::description::{Description, Waiters};
+use crate::limit::Settled;
 use crate::lock::{Guard, Taken};
 use crate::process::{self, Process, State};
 use crate::readiness::epoll::{self, EpollSet};
 use crate::table::{DESCRIPTIONS, EPOLL_SETS};
 use crate::thread::Inside;
-use crate::{descriptors, kernel, log, signals, wait};
+use crate::{descriptors, kernel, limit, log, signals, wait};
 
 /// Everything that a fork must not find in the middle of something, in the order of locks.
 struct Locked {
@@ -25,6 +26,7 @@ struct Locked {
     state: Taken<'static, State>,
     streams: Vec<(&'static Description, Guard<'static, Option<Stream>>)>,
     waiters: Vec<Taken<'static, Waiters>>,
+    limit: Option<Settled>,
     _inside: Inside,
 }
 
@@ -60,7 +62,7 @@ extern "C" fn before() {
             waiters.push(description.waiters());
         }
     }
-    LOCKED.set(Some(Locked { sets, state, streams, waiters, _inside: inside }));
+    LOCKED.set(Some(Locked { sets, state, streams, waiters, limit: Some(limit::settled()), _inside: inside }));
 }
 
 extern "C" fn in_parent() {
@@ -71,6 +73,7 @@ extern "C" fn in_parent() {
 extern "C" fn in_child() {
     descriptors::own_memory();
     let Some(mut locked) = LOCKED.take() else { return };
+    drop(locked.limit.take());
     // Other threads are the parent's.
     locked.waiters.iter_mut().for_each(|waiters| waiters.forget_threads());
     for (description, stream) in &mut locked.streams {

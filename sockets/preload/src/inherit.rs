@@ -27,7 +27,7 @@ pub fn take_over() {
         // Programs that this one executes have others, or none.
         kernel::forget_variable(&name);
     }
-    descriptors::make_room();
+    descriptors::own_memory();
     let Some(address) = Address::parse(&address.to_string_lossy()) else {
         log::start();
         return log::error!(

@@ -342,19 +342,19 @@ pub fn move_up(fd: RawFd, lowest: RawFd) -> RawFd {
     }
 }
 
-/// The soft limit of descriptors.
+/// The soft and the hard limit of descriptors.
 pub fn descriptor_limits() -> (u64, u64) {
     let mut limits = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: `limits` may be written.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
+    unsafe { original::getrlimit(libc::RLIMIT_NOFILE, &raw mut limits) };
     (limits.rlim_cur, limits.rlim_max)
 }
 
-/// Sets the soft limit of descriptors.
-pub fn set_descriptor_limit(soft: u64, hard: u64) -> bool {
+/// Sets both. `false`: the process may not.
+pub fn set_descriptor_limits((soft, hard): (u64, u64)) -> bool {
     let limits = libc::rlimit { rlim_cur: soft, rlim_max: hard };
     // SAFETY: `limits` lives as long as the call.
-    unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) == 0 }
+    unsafe { original::setrlimit(libc::RLIMIT_NOFILE, &raw const limits) == 0 }
 }
 
 /// Where a file stands.

@@ -42,6 +42,7 @@ mod interfaces;
 mod interpose;
 mod ioctl;
 mod kernel;
+mod limit;
 mod lock;
 mod log;
 mod names;

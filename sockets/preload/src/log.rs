@@ -11,7 +11,7 @@ use log::{LevelFilter, Log, Metadata, Record};
 pub use log::{error, warn};
 
 use crate::table::put_internal;
-use crate::{descriptors, kernel, lock};
+use crate::{descriptors, kernel, limit, lock};
 
 /// How much is said: `error`, `warn` (the default), `info`, `debug`, `off`.
 const LEVEL_ENV: &str = "ISTHMUS_PRELOAD_LOG";
@@ -40,7 +40,7 @@ pub fn start() {
     if OUTPUT.load(Ordering::Relaxed) >= 0 {
         return;
     }
-    let copy = kernel::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, 512);
+    let copy = limit::beyond(|lowest| kernel::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, lowest));
     let copy = copy.or_else(|_| kernel::fcntl(libc::STDERR_FILENO, libc::F_DUPFD_CLOEXEC, 3));
     if let Ok(copy) = copy {
         start_at(copy);
@@ -49,10 +49,12 @@ pub fn start() {
 
 /// A descriptor of where this process logs to, for a program that it executes. Called [inside](crate::thread::Inside).
 pub fn output() -> io::Result<OwnedFd> {
-    let copy = kernel::fcntl(OUTPUT.load(Ordering::Relaxed), libc::F_DUPFD_CLOEXEC, 3);
-    // Where the program has no standard error.
-    let nowhere = || File::options().write(true).open("/dev/null").map(IntoRawFd::into_raw_fd);
-    copy.or_else(|_| nowhere()).map(|copy| kernel::own(descriptors::opened(copy)))
+    descriptors::open_several(|keep| {
+        let copy = kernel::fcntl(OUTPUT.load(Ordering::Relaxed), libc::F_DUPFD_CLOEXEC, 3);
+        // Where the program has no standard error.
+        let nowhere = || File::options().write(true).open("/dev/null").map(IntoRawFd::into_raw_fd);
+        copy.or_else(|_| nowhere()).map(|copy| kernel::own(keep(copy)))
+    })
 }
 
 /// Begins to log to a descriptor of this library's own.

@@ -151,6 +151,13 @@ originals! {
     /// Has a shell execute a line beside this process.
     fn popen(line: *const c_char, mode: *const c_char) -> *mut libc::FILE;
 
+    /// The limits of a resource.
+    fn getrlimit(resource: libc::__rlimit_resource_t, limits: *mut libc::rlimit) -> c_int;
+    /// Sets the limits of a resource.
+    fn setrlimit(resource: libc::__rlimit_resource_t, limits: *const libc::rlimit) -> c_int;
+    /// Sets and tells limits of a process.
+    fn prlimit(process: pid_t, resource: libc::__rlimit_resource_t, limits: *const libc::rlimit, before: *mut libc::rlimit) -> c_int;
+
     /// Says what a signal does.
     fn sigaction(signal: c_int, action: *const libc::sigaction, before: *mut libc::sigaction) -> c_int;
 

@@ -148,7 +148,7 @@ pub fn look<T>(index: u32, what: impl FnOnce(&Control) -> Result<T, Errno>) -> R
 
 /// Becomes a process of the VR.
 fn attach(state: &mut State) -> Result<(), Errno> {
-    descriptors::make_room();
+    descriptors::own_memory();
     log::start();
     fork::watch();
     watch_end();

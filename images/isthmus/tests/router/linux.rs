@@ -58,6 +58,11 @@ fn a_thread_is_canceled_in_standard_io_over_a_connection_and_leaves_it_to_others
     is_as_on_linux("a_thread_is_canceled_in_standard_io_over_a_connection_and_leaves_it_to_others", "canceled");
 }
 
+#[test]
+fn a_program_that_runs_out_of_descriptors_sees_what_it_does_on_linux() {
+    is_as_on_linux("a_program_that_runs_out_of_descriptors_sees_what_it_does_on_linux", "limits");
+}
+
 /// Forks while a connect waits for a listener whose backlog is full; prints what parent and child see of it.
 const FORKED_OPENING: &str = "
 import errno, os, select, socket

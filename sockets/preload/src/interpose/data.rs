@@ -486,20 +486,22 @@ pub unsafe extern "C-unwind" fn recvmsg(fd: c_int, message: *mut msghdr, flags: 
         // SAFETY: As the caller says.
         return size(unsafe { receive_message(held, message, flags) });
     }
-    // SAFETY: As the caller says.
-    let result = unsafe { original::recvmsg(fd, message, flags) };
-    if result >= 0 && Inside::is_here() {
-        // SAFETY: The kernel has filled it in.
-        unsafe { move_passed(message) };
-    }
-    result
+    descriptors::open_several(|keep| {
+        // SAFETY: As the caller says.
+        let result = unsafe { original::recvmsg(fd, message, flags) };
+        if result >= 0 && Inside::is_here() {
+            // SAFETY: The kernel has filled it in.
+            unsafe { keep_passed(message, keep) };
+        }
+        result
+    })
 }
 
 /// Descriptors that were passed to this library are its own.
 ///
 /// # Safety
 /// `message` was filled in by the kernel.
-unsafe fn move_passed(message: *mut msghdr) {
+unsafe fn keep_passed(message: *mut msghdr, keep: &dyn Fn(c_int) -> c_int) {
     // SAFETY: As the caller says.
     let mut next = unsafe { libc::CMSG_FIRSTHDR(message) };
     // SAFETY: `next` is null or leads to a header within the control buffer.
@@ -512,7 +514,7 @@ unsafe fn move_passed(message: *mut msghdr) {
             let data = unsafe { libc::CMSG_DATA(next) }.cast::<c_int>();
             for at in 0..count {
                 // SAFETY: The kernel has written that many descriptors; they need not be aligned.
-                unsafe { data.add(at).write_unaligned(descriptors::opened(data.add(at).read_unaligned())) };
+                unsafe { data.add(at).write_unaligned(keep(data.add(at).read_unaligned())) };
             }
         }
         // SAFETY: Both belong together.

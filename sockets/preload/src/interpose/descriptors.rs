@@ -41,7 +41,7 @@ pub unsafe extern "C-unwind" fn closefrom(first: c_int) {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn dup(fd: c_int) -> c_int {
     // SAFETY: As the caller says.
-    let copy = descriptors::opened(unsafe { original::dup(fd) });
+    let copy = descriptors::open(|| unsafe { original::dup(fd) });
     descriptors::duplicated(fd, copy);
     copy
 }
@@ -85,22 +85,22 @@ pub unsafe extern "C-unwind" fn dup3(fd: c_int, to: c_int, flags: c_int) -> c_in
 pub unsafe extern "C-unwind" fn fcntl(fd: c_int, command: c_int, argument: c_ulong) -> c_int {
     // SAFETY: As the caller says.
     let controlled = || unsafe { original::fcntl(fd, command, argument) };
-    let result = match command == libc::F_SETLKW && Inside::is_here() {
-        // This library waits for its turn with a connection that another process has too, with a lock in its hand.
-        true => kernel::without_cancellation(controlled),
-        false => controlled(),
-    };
     match command {
         libc::F_DUPFD | libc::F_DUPFD_CLOEXEC => {
-            let copy = descriptors::opened(result);
+            let copy = descriptors::open(controlled);
             descriptors::duplicated(fd, copy);
             copy
         }
-        libc::F_SETFL if result == 0 => {
-            descriptors::flags_set(fd, argument as c_int);
+        libc::F_SETFL => {
+            let result = controlled();
+            if result == 0 {
+                descriptors::flags_set(fd, argument as c_int);
+            }
             result
         }
-        _ => result,
+        // This library waits for its turn with a connection that another process has too, with a lock in its hand.
+        libc::F_SETLKW if Inside::is_here() => kernel::without_cancellation(controlled),
+        _ => controlled(),
     }
 }
 
@@ -179,34 +179,31 @@ unsafe fn configuration(asked: *mut InterfaceConfiguration) -> Result<(), Errno>
 /// As pipe2(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn pipe2(fds: *mut c_int, flags: c_int) -> c_int {
-    // SAFETY: As the caller says.
-    let result = unsafe { original::pipe2(fds, flags) };
-    // SAFETY: `fds` leads to two numbers, which the kernel has written if there was no error.
-    unsafe { both_opened(result, fds) }
+    // SAFETY: As the caller says: `fds` leads to two numbers.
+    unsafe { open_both(fds, || original::pipe2(fds, flags)) }
 }
 
 /// # Safety
-/// `fds` leads to two descriptors that were just opened, if `result` is 0.
-unsafe fn both_opened(result: c_int, fds: *mut c_int) -> c_int {
-    if result == 0 && Inside::is_here() {
+/// `fds` leads to two numbers, which `open` writes if it returns 0.
+unsafe fn open_both(fds: *mut c_int, open: impl FnOnce() -> c_int) -> c_int {
+    descriptors::open_several(|keep| {
+        let result = open();
         for at in 0..2 {
             // SAFETY: As the caller says.
-            if let Some(fd) = unsafe { fds.add(at).as_mut() } {
-                *fd = descriptors::opened(*fd);
+            if let (0, Some(fd)) = (result, unsafe { fds.add(at).as_mut() }) {
+                *fd = keep(*fd);
             }
         }
-    }
-    result
+        result
+    })
 }
 
 /// # Safety
 /// As socketpair(2).
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn socketpair(domain: c_int, kind: c_int, protocol: c_int, fds: *mut c_int) -> c_int {
-    // SAFETY: As the caller says.
-    let result = unsafe { original::socketpair(domain, kind, protocol, fds) };
-    // SAFETY: `fds` leads to two numbers, which the kernel has written if there was no error.
-    unsafe { both_opened(result, fds) }
+    // SAFETY: As the caller says: `fds` leads to two numbers.
+    unsafe { open_both(fds, || original::socketpair(domain, kind, protocol, fds)) }
 }
 
 /// # Safety
@@ -214,7 +211,7 @@ pub unsafe extern "C-unwind" fn socketpair(domain: c_int, kind: c_int, protocol:
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn memfd_create(name: *const c_char, flags: c_uint) -> c_int {
     // SAFETY: As the caller says.
-    descriptors::opened(unsafe { original::memfd_create(name, flags) })
+    descriptors::open(|| unsafe { original::memfd_create(name, flags) })
 }
 
 /// # Safety
@@ -222,7 +219,7 @@ pub unsafe extern "C-unwind" fn memfd_create(name: *const c_char, flags: c_uint)
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn eventfd(count: c_uint, flags: c_int) -> c_int {
     // SAFETY: As the caller says.
-    descriptors::opened(unsafe { original::eventfd(count, flags) })
+    descriptors::open(|| unsafe { original::eventfd(count, flags) })
 }
 
 /// # Safety
@@ -230,7 +227,7 @@ pub unsafe extern "C-unwind" fn eventfd(count: c_uint, flags: c_int) -> c_int {
 #[unsafe(no_mangle)]
 pub unsafe extern "C-unwind" fn epoll_create1(flags: c_int) -> c_int {
     // SAFETY: As the caller says.
-    epoll::made(unsafe { original::epoll_create1(flags) })
+    epoll::made(descriptors::open(|| unsafe { original::epoll_create1(flags) }))
 }
 
 /// # Safety

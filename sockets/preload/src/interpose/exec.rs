@@ -13,7 +13,7 @@ use libc::{pid_t, posix_spawn_file_actions_t, posix_spawnattr_t};
 
 use super::stdio;
 use crate::exec::{self, Inherited};
-use crate::{inherit, kernel, original, table};
+use crate::{inherit, kernel, limit, original, table};
 
 type Strings = *const *const c_char;
 
@@ -89,6 +89,11 @@ unsafe fn execute(
 /// `environment` is as [`strings`] wants it.
 unsafe fn execute_what_is_there(environment: Strings, call: impl FnOnce(Strings) -> c_int) -> c_int {
     let successor = exec::successor();
+    // A child of vfork(2) that does not come back would keep its parent from what it has.
+    let call = |environment| {
+        let _settled = (successor == Successor::ThisProcess).then(limit::settled);
+        call(environment)
+    };
     // SAFETY: As the caller says.
     let departure = exec::prepare(successor, Inherited::Open, &unsafe { strings(environment) });
     if successor == Successor::ThisProcess {
@@ -222,6 +227,10 @@ unsafe fn spawn(
     let inherited = if actions.is_null() { Inherited::Open } else { Inherited::OpenAndDuplicated };
     // SAFETY: As the caller says.
     let departure = exec::prepare(Successor::Child, inherited, &unsafe { strings(environment) });
+    let call = |environment| {
+        let _settled = limit::settled();
+        call(environment)
+    };
     let Some(departure) = departure else { return call(environment) };
     let mut result = -1;
     exec::depart(departure, |environment| {

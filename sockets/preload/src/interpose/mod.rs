@@ -11,6 +11,7 @@ mod data;
 mod descriptors;
 mod exec;
 mod identity;
+mod limits;
 mod names;
 mod readiness;
 mod signals;

@@ -27,11 +27,11 @@ pub unsafe extern "C-unwind" fn socket(domain: c_int, kind: c_int, protocol: c_i
             };
         }
         // SAFETY: As the caller says.
-        _ => return descriptors::opened(unsafe { original::socket(domain, kind, protocol) }),
+        _ => return descriptors::open(|| unsafe { original::socket(domain, kind, protocol) }),
     };
     if Inside::is_here() {
         // SAFETY: As the caller says.
-        return descriptors::opened(unsafe { original::socket(domain, kind, protocol) });
+        return descriptors::open(|| unsafe { original::socket(domain, kind, protocol) });
     }
     let flags = kind & (libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC);
     let made = match (kind & !flags, protocol) {

@@ -470,7 +470,7 @@ impl Locked {
 
 /// The instance that threads sleep at, and the bell in it.
 fn make_inner(outer: RawFd) -> Result<(OwnedFd, OwnedFd), Errno> {
-    let inner = kernel::own(descriptors::opened(kernel::epoll_create(libc::EPOLL_CLOEXEC)?));
+    let inner = kernel::own(descriptors::open_several(|keep| kernel::epoll_create(libc::EPOLL_CLOEXEC).map(keep))?);
     let bell = wait::make_bell()?;
     kernel::epoll_ctl(inner.as_raw_fd(), libc::EPOLL_CTL_ADD, bell.as_raw_fd(), libc::EPOLLIN as u32, BELL)?;
     kernel::epoll_ctl(inner.as_raw_fd(), libc::EPOLL_CTL_ADD, outer, libc::EPOLLIN as u32, KERNEL)?;
@@ -497,8 +497,7 @@ fn without_call(events: &mut [epoll_event], count: usize) -> usize {
 }
 
 /// The program has made an instance. (One that this library makes is internal.)
-pub fn made(epoll: RawFd) -> RawFd {
-    let fd = descriptors::opened(epoll);
+pub fn made(fd: RawFd) -> RawFd {
     if fd < 0 || Inside::is_here() || descriptors::is_in_parents_memory() {
         return fd;
     }

@@ -1,6 +1,6 @@
 """What a process sees of calls on its own sockets: run on Linux and in a VR, it prints the same.
 
-    linux.py ports | high | nested | late | options | canceled
+    linux.py ports | high | nested | late | options | canceled | limits
 """
 
 import ctypes
@@ -373,8 +373,97 @@ def canceled():
     print("child", os.waitpid(child, 0)[1])
 
 
+def limits():
+    """What is left of a limit of descriptors, and what is said where nothing is."""
+    which, hard = resource.RLIMIT_NOFILE, resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+
+    def told(what):
+        with open("/proc/self/limits") as file:
+            row = next(line for line in file if line.startswith("Max open files")).split()[3:5]
+        soft, known = resource.getrlimit(which)
+        both = resource.prlimit(0, which)
+        print(what, soft, row[0], both[0] == soft, {known, both[1], int(row[1])} == {hard})
+
+    def child(what):
+        print(what, flush=True)
+        subprocess.run(["sh", "-c", "ulimit -n"], check=True, close_fds=False)
+
+    def all_of(open_one, close):
+        """How many there are to have, and what the next one says."""
+        held = []
+        while True:
+            try:
+                held.append(open_one())
+            except OSError as error:
+                said_last = errno.errorcode[error.errno]
+                break
+        for one in held:
+            close(one)
+        return len(held), said_last
+
+    told("before")
+    resource.setrlimit(which, (64, hard))
+    told("set")
+    with tcp() as listener:
+        listener.bind((LOCAL, 0))
+        listener.listen(64)
+        told("a socket")
+        child("a child")
+        print("files", all_of(lambda: os.open("/dev/null", os.O_RDONLY), os.close))
+        print("pipes", all_of(os.pipe, lambda ends: [os.close(end) for end in ends]))
+        print("sockets", all_of(tcp, socket.socket.close))
+        print("UDP", all_of(lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), socket.socket.close))
+        print("copies", all_of(lambda: os.dup(listener.fileno()), os.close))
+        print("epoll", all_of(select.epoll, select.epoll.close))
+        print("numbers", [said(os.dup2, listener.fileno(), number) for number in (63, 64, 65, 2000)],
+              [said(fcntl.fcntl, listener.fileno(), fcntl.F_DUPFD, number) for number in (64, 2000)])
+        os.close(63)
+        # Connections until there is no number for the next one: what has come waits until there is one.
+        held = []
+        while True:
+            try:
+                held.append(socket.create_connection(listener.getsockname()))
+                held.append(listener.accept()[0])
+            except OSError as error:
+                print("connections", len(held), errno.errorcode[error.errno])
+                break
+        print("none left", resource.getrlimit(which)[0])
+        print(said(listener.accept) if len(held) % 2 else said(tcp), said(os.pipe))
+        held[0].send(b"x")
+        print(held[1].recv(1), [events for _, events in polled(held)] == [select.POLLOUT] * len(held))
+        resource.setrlimit(which, (80, hard))
+        told("more")
+        print("sockets", all_of(tcp, socket.socket.close))
+        for one in held:
+            one.close()
+        resource.setrlimit(which, (32, hard))
+        told("less")
+        print("sockets", all_of(tcp, socket.socket.close))
+        print("child", flush=True)
+        forked = os.fork()
+        if forked == 0:
+            told("child")
+            print("sockets", all_of(tcp, socket.socket.close), flush=True)
+            os._exit(0)
+        os.waitpid(forked, 0)
+        resource.setrlimit(which, (32, 4096))
+        hard = 4096
+        told("less for ever")
+        one, other = pair()
+        print(one.send(b"y"), other.recv(1))
+        told("over")
+        child("a child")
+
+
+def polled(all_of_them):
+    poll = select.poll()
+    for one in all_of_them:
+        poll.register(one, select.POLLIN | select.POLLOUT)
+    return poll.poll(10)
+
+
 if sys.argv[1] == "try":
     try_ports(int(sys.argv[2]))
 else:
     {"ports": ports, "high": high, "nested": nested, "late": late, "options": options,
-     "canceled": canceled}[sys.argv[1]]()
+     "canceled": canceled, "limits": limits}[sys.argv[1]]()
