@@ -126,11 +126,12 @@ impl Ospf {
         own: &BTreeMap<Ipv4Net, ExternalLsa>,
         wanted: &mut AllWanted,
     ) {
-        let forwarding = self.forwarding_address(id).filter(|_| !self.is_border_router());
+        let of_router = self.forwarding_address(id).filter(|_| !self.is_border_router());
         for (link_state_id, prefix) in link_state_ids(own.keys().copied()) {
             let Some(lsa) = own.get(&prefix) else { continue };
-            let is_own = lsa.forwarding == Ipv4Addr::UNSPECIFIED;
-            let forwarding = if is_own { forwarding.unwrap_or(lsa.forwarding) } else { lsa.forwarding };
+            // A next hop in another area is none that this one can use: packets come to this router.
+            let next_hop = Some(lsa.forwarding).filter(|next_hop| self.is_on_network_of(id, *next_hop));
+            let forwarding = next_hop.or(of_router).unwrap_or(Ipv4Addr::UNSPECIFIED);
             // Section 2.3: nobody translates a default route, nor one without a forwarding address.
             let is_translated =
                 prefix != DEFAULT_ROUTE && forwarding != Ipv4Addr::UNSPECIFIED && !self.is_border_router();
@@ -217,6 +218,13 @@ impl Ospf {
         let here = self.interfaces.values().filter(|interface| interface.area == area);
         let up = here.filter(|interface| interface.state != InterfaceState::Down);
         up.max_by_key(|interface| interface.network == NetworkType::Loopback).map(|interface| interface.address.addr())
+    }
+
+    /// Whether an address is on a network of an area that this router is on.
+    fn is_on_network_of(&self, area: AreaId, address: Ipv4Addr) -> bool {
+        let here = self.interfaces.values().filter(|interface| interface.area == area);
+        here.filter(|interface| interface.state != InterfaceState::Down)
+            .any(|interface| interface.address.contains(&address))
     }
 
     /// Whether this router translates type-7-LSAs of an NSSA: of its border routers the one with the highest ID does.

@@ -210,7 +210,9 @@ pub fn calculate(inputs: &Inputs<'_>, areas: &mut BTreeMap<AreaId, Area>) -> Tab
             && let Some(way) = table.boundary_router(key.router)
         {
             let way = (way.0, way.1.clone());
-            external(key, &lsa, way, &mut table);
+            // Through an NSSA the outside is reached by its own LSAs alone: RFC 3101 section 2.5 step 3.
+            let takes_externals = |area: &AreaId| areas.get(area).is_some_and(|area| area.takes(LsaType::External));
+            external(key, &lsa, way, |inside| takes_externals(&inside.area), &mut table);
         }
     }
     for (id, area) in areas.iter().filter(|(_, area)| area.config.kind == AreaKind::Nssa) {
@@ -291,8 +293,15 @@ fn inter_area(inputs: &Inputs<'_>, id: AreaId, area: &Area, areas: &BTreeMap<Are
     }
 }
 
-/// RFC 2328 section 16.4, from step 3 on: `way` leads to the AS boundary router.
-fn external(key: LsaKey, lsa: &ExternalLsa, way: (AreaId, RouterRoute), table: &mut Table) {
+/// RFC 2328 section 16.4, from step 3 on: `way` leads to the AS boundary router; `may_forward` says which routes to a
+/// forwarding address count.
+fn external(
+    key: LsaKey,
+    lsa: &ExternalLsa,
+    way: (AreaId, RouterRoute),
+    may_forward: impl Fn(&NetworkRoute) -> bool,
+    table: &mut Table,
+) {
     if lsa.metric.value() >= LS_INFINITY {
         return;
     }
@@ -300,7 +309,7 @@ fn external(key: LsaKey, lsa: &ExternalLsa, way: (AreaId, RouterRoute), table: &
     let (cost, hops) = if lsa.forwarding == Ipv4Addr::UNSPECIFIED {
         (route.cost, route.hops)
     } else {
-        let Some(inside) = table.inside(lsa.forwarding) else { return };
+        let Some(inside) = table.inside(lsa.forwarding).filter(|inside| may_forward(inside)) else { return };
         // On a network that this router is on, the forwarding address is itself the next hop.
         let hop = |hop: &Hop| Hop { address: hop.address.or(Some(lsa.forwarding)), ..hop.clone() };
         (inside.cost, inside.hops.iter().map(hop).collect())
@@ -323,7 +332,8 @@ fn nssa(inputs: &Inputs<'_>, id: AreaId, area: &Area, table: &mut Table) {
         }
         let way = table.routers.get(&(key.router, id)).filter(|route| route.flags.contains(RouterFlags::E)).cloned();
         if let Some(way) = way {
-            external(key, &lsa, (id, way), table);
+            let is_within = |inside: &NetworkRoute| inside.kind == PathKind::Intra && inside.area == id;
+            external(key, &lsa, (id, way), is_within, table);
         }
     }
 }

@@ -1,10 +1,20 @@
 //! Routes of other protocols: what boundary routers tell of them, in normal areas and in NSSAs.
 
+use std::net::SocketAddr;
+
+use ospf::auth::Authentication;
+use ospf::links::SOCKET;
+use ospf::packet::{
+    AreaId, BACKBONE, ExternalLsa, ExternalMetric, LinkStateUpdate, Lsa, LsaKey, LsaType, Options, PacketKind,
+    SequenceNumber, encode,
+};
 use sdk::core::Input;
+use sdk::datagram::ProcessMessage;
 use sdk::rib::{Redistributed, RedistributedChange, RibUpdate};
 
 use crate::areas::{chain, lsas, routes};
 use crate::network::{Network, RouterIndex, id, name};
+use crate::peer::ALL_SPF_ROUTERS;
 
 /// `203.0.113.0/24 static 5`: prefix, protocol, metric; behind them perhaps `tag=7`, `lan@10.0.0.9`.
 fn route(text: &str) -> Redistributed {
@@ -136,6 +146,80 @@ fn rfc_3101_a_border_router_of_an_nssa_tells_both_sides_and_has_nothing_translat
     let told = ["- 203.0.113.0 192.0.2.3 203.0.113.0/24 type-2 metric 20 to 0.0.0.0 tag 0"];
     assert_eq!(lsas(&network, 0, "external"), told);
     assert_eq!(route_to(&network, 3, "203.0.113.0/24").unwrap(), "203.0.113.0/24 20 via 10.0.2.0%link-2");
+}
+
+#[test]
+fn rfc_3101_a_next_hop_is_the_forwarding_address_in_the_nssa_that_it_is_in_and_in_no_other() {
+    let mut network = Network::default();
+    let (lan, nssa) = (network.segment(), network.segment());
+    let areas = " area 0\n  interface lan\n area 2\n  nssa\n  interface nssa\n";
+    network.router(&format!("router ospf 1\n router-id {}\n redistribute static\n{areas}", id(0)));
+    network.router(&format!("router ospf 1\n router-id {}\n area 2\n  nssa\n  interface nssa\n", id(1)));
+    network.plug(0, "lan", "10.0.0.1/24", lan);
+    network.plug(0, "nssa", "10.0.2.1/24", nssa);
+    network.plug(1, "nssa", "10.0.2.2/24", nssa);
+    network.seconds(60);
+    tell(&mut network, 0, "203.0.113.0/24 static 0 lan@10.0.0.77");
+    tell(&mut network, 0, "203.0.114.0/24 static 0 nssa@10.0.2.77");
+    network.seconds(10);
+    let outside = [
+        "- 203.0.113.0 192.0.2.1 203.0.113.0/24 type-2 metric 20 to 10.0.0.77 tag 0",
+        "- 203.0.114.0 192.0.2.1 203.0.114.0/24 type-2 metric 20 to 10.0.2.77 tag 0",
+    ];
+    assert_eq!(lsas(&network, 0, "external"), outside);
+    let within = [
+        "0.0.0.2 203.0.113.0 192.0.2.1 203.0.113.0/24 type-2 metric 20 to 0.0.0.0 tag 0",
+        "0.0.0.2 203.0.114.0 192.0.2.1 203.0.114.0/24 type-2 metric 20 to 10.0.2.77 tag 0",
+    ];
+    assert_eq!(lsas(&network, 1, "nssa-external")[1..], within);
+    assert_eq!(route_to(&network, 1, "203.0.113.0/24").unwrap(), "203.0.113.0/24 20 via 10.0.2.1%nssa");
+    assert_eq!(route_to(&network, 1, "203.0.114.0/24").unwrap(), "203.0.114.0/24 20 via 10.0.2.77%nssa");
+}
+
+/// An LSA of a prefix outside that a neighbor floods: by whom and by which link, with which forwarding address.
+fn flood(network: &mut Network, kind: LsaType, from: RouterIndex, link: usize, forwarding: &str) {
+    let lsa = ExternalLsa {
+        prefix: "203.0.113.0/24".parse().unwrap(),
+        metric: ExternalMetric::Type2(9),
+        forwarding: forwarding.parse().unwrap(),
+        tag: 0,
+    };
+    let key = LsaKey::new(kind, lsa.prefix.addr(), id(from));
+    let area = if kind == LsaType::Nssa { AreaId::new(0, 0, 0, 2) } else { BACKBONE };
+    let lsa = Lsa::originate(key, Options::default(), SequenceNumber::INITIAL, &lsa.encode()).unwrap();
+    let packet = encode(PacketKind::LinkStateUpdate, id(from), area, |into| {
+        LinkStateUpdate::encode([(&lsa, 1)].into_iter(), into)
+    });
+    let payload = Authentication::Null.sign(packet, 0, |_| false).remove(0);
+    let mut message = ProcessMessage::to(SocketAddr::new(ALL_SPF_ROUTERS.into(), 0), payload);
+    message.addresses.source = format!("10.0.{link}.0:0").parse().unwrap();
+    message.interface = Some(name(&format!("link-{link}")));
+    network.input(from + 1, Input::Datagram { socket: SOCKET, message: &message });
+    network.seconds(5);
+}
+
+#[test]
+fn rfc_3101_section_2_5_a_forwarding_address_is_reached_through_the_area_that_the_lsa_is_of() {
+    let reached = |kind, from, link, forwarding| {
+        let mut network = chain("", "nssa", "");
+        let of_first = format!(
+            "router ospf 1\n router-id {}\n redistribute static\n area 1\n  interface link-0\n   network point-to-point\n \
+             area 0\n  interface Loopback0\n  interface link-1\n   network point-to-point\n",
+            id(1)
+        );
+        network.configure(1, &of_first);
+        network.seconds(5);
+        flood(&mut network, kind, from, link, forwarding);
+        route_to(&network, from + 1, "203.0.113.0/24")
+    };
+    // Of an NSSA: within it, and not in an area beyond its border.
+    let within = reached(LsaType::Nssa, 2, 2, "10.0.2.0");
+    assert_eq!(within.as_deref(), Some("203.0.113.0/24 9 via 10.0.2.0%link-2"));
+    assert_eq!(reached(LsaType::Nssa, 2, 2, "192.0.2.1"), None);
+    // Of all normal areas: through one of them, and not through an NSSA.
+    let outside = reached(LsaType::External, 1, 1, "192.0.2.1");
+    assert_eq!(outside.as_deref(), Some("203.0.113.0/24 9 via 10.0.1.0%link-1"));
+    assert_eq!(reached(LsaType::External, 1, 1, "192.0.2.4"), None);
 }
 
 #[test]
