@@ -27,6 +27,14 @@ struct Rival {
 #[derive(Debug, Default)]
 pub(crate) struct Rivals(BTreeMap<AreaId, Rival>);
 
+impl Rivals {
+    /// Areas in which there is such a router now.
+    pub fn areas(&self, now: Time) -> impl Iterator<Item = AreaId> {
+        let is_there = move |rival: &Rival| rival.times >= SUSPICIOUS && now.since(rival.last) <= MEMORY;
+        self.0.iter().filter(move |(_, rival)| is_there(rival)).map(|(area, _)| *area)
+    }
+}
+
 impl Ospf {
     /// An LSA of this router that came from elsewhere is replaced.
     pub(crate) fn outdoes(&mut self, now: Time, place: &Place, key: &LsaKey) {

@@ -40,6 +40,7 @@ pub fn tables() -> Vec<ShowTable> {
                 "prefixes",
                 "lsas_of_others",
                 "silent_for",
+                "duplicate_router_id_in",
             ],
         ),
         ShowTable::new(
@@ -184,6 +185,7 @@ fn summary(ospf: &Ospf, now: Time) -> Option<Row> {
         ospf.table().networks.len().into(),
         ospf.lsas_of_others().into(),
         ospf.protection.ignoring_until.map_or(Value::Null, |until| until.since(now).as_secs_f64().into()),
+        Value::List(ospf.rivals.areas(now).map(Value::text).collect()),
     ])
 }
 

@@ -283,9 +283,18 @@ fn section_13_4_a_router_somewhere_in_the_area_that_has_this_routers_number_is_s
     network.restart(0, &config(0));
     network.seconds(60);
     assert_eq!(said(&network), [0, 0, 0]);
+    let shown = |network: &Network| -> Vec<String> {
+        let of_one = |router: &Router| router.show(network.now, "ospf", &["duplicate_router_id_in"]);
+        network.routers.iter().flat_map(of_one).collect()
+    };
+    assert_eq!(shown(&network), ["", "", ""]);
     network.configure(2, &config(0));
     network.seconds(300);
     assert_eq!(said(&network), [1, 0, 1], "{:?}", network.routers[0].log);
+    assert_eq!(shown(&network), ["0.0.0.0", "", "0.0.0.0"]);
+    network.configure(2, &config(2));
+    network.seconds(120);
+    assert_eq!(shown(&network), ["", "", ""]);
 }
 
 /// An update of the first of them to the second.
