@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt;
 
 use serde_json::Value;
 
@@ -77,6 +78,42 @@ impl Lab {
             wanted.iter().all(has).then_some(())
         });
         assert!(seen.is_some(), "wanted {wanted:?} in the neighbor's kernel, which has {last}\n{}", self.router.log());
+    }
+}
+
+/// A router with many ports, on devices `v0`, `v1` and so on, that each lead to a neighbor outside.
+#[derive(Debug)]
+pub struct Ports {
+    // Dropped first: it stops in order while its devices are there.
+    pub router: Router,
+    /// Networks of neighbors.
+    pub outside: Vec<Namespace>,
+    _inside: Namespace,
+}
+
+/// The other end of a port: in which network, as which device, with which address.
+pub struct End {
+    pub network: usize,
+    pub device: String,
+    pub address: String,
+}
+
+impl Ports {
+    /// Returns when the router is up. Others than its user may look into its folder.
+    pub fn up(name: &str, config: &str, ends: &[End]) -> Self {
+        let networks = ends.iter().map(|end| end.network + 1).max().unwrap_or(0);
+        let (inside, outside) = (Namespace::new(), (0..networks).map(|_| Namespace::new()).collect::<Vec<_>>());
+        for (port, end) in ends.iter().enumerate() {
+            let network = &outside[end.network];
+            inside.join(&format!("v{port}"), network, &end.device);
+            network.ip(&format!("address add {} dev {}", end.address, end.device));
+        }
+        let router = Router::new(name);
+        std::fs::set_permissions(router.folder(), PermissionsExt::from_mode(0o711)).unwrap();
+        let file = router.write("router.conf", config);
+        let up = [OsStr::new("up"), file.as_os_str(), "-d".as_ref(), "--name".as_ref(), name.as_ref()];
+        run(&mut inside.inside(&router.command(up)));
+        Self { router, outside, _inside: inside }
     }
 }
 

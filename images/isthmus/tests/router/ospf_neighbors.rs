@@ -9,7 +9,8 @@ use crate::bird::Bird;
 use crate::frr::Frr;
 use crate::lab::Lab;
 use crate::namespace::{Namespace, can_run};
-use crate::ospf::{databases_are_the_same, lsas_of_bird, lsas_of_frr, wait_for_learned};
+use crate::ospf::{databases_are_the_same, wait_for_learned};
+use crate::ospf_tables::{lsas_of_bird, lsas_of_frr};
 use crate::support::matching;
 
 /// Two VRs that speak OSPF with each other.

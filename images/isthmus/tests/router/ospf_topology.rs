@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::bird::Bird;
 use crate::frr::Frr;
 use crate::namespace::{Namespace, can_run, run};
+use crate::ospf_tables::{Route, table_of_bird, table_of_frr, table_of_vr};
 use crate::support::{Router, wait_until};
 
 /// Routers 0 to 9 are VRs, 10 to 14 BIRDs, 15 to 19 FRRs.
@@ -223,26 +224,12 @@ impl Topology {
     /// Every router's table of loopbacks.
     fn tables(&self) -> BTreeMap<usize, Table> {
         let mut tables: BTreeMap<usize, Table> = (0..ROUTERS).map(|router| (router, Table::new())).collect();
-        for row in self.router.sh("show ospf route").as_array().unwrap() {
-            let number: usize = row["vr"].as_str().unwrap()[2..].parse().unwrap();
-            let hops = row["next_hops"].as_array().unwrap().iter();
-            let hops = hops.filter_map(|hop| hop["address"].as_str().map(str::to_owned)).collect();
-            let cost = u32::try_from(row["cost"].as_u64().unwrap()).unwrap();
-            add(&mut tables, number, row["prefix"].as_str().unwrap(), cost, hops);
-        }
-        for (number, bird) in &self.birds {
-            routes_of_bird(&bird.control("show route"))
-                .into_iter()
-                .for_each(|(prefix, cost, hops)| add(&mut tables, *number, &prefix, cost, hops));
-        }
-        for (number, frr) in &self.frrs {
-            let routes = frr.show("show ip ospf route json");
-            for (prefix, route) in routes.as_object().into_iter().flatten() {
-                let Some(cost) = route["cost"].as_u64().and_then(|cost| u32::try_from(cost).ok()) else { continue };
-                let hops = route["nexthops"].as_array().into_iter().flatten();
-                let hops = hops.filter_map(|hop| hop["ip"].as_str().map(str::to_owned)).collect();
-                add(&mut tables, *number, prefix, cost, hops);
-            }
+        let vrs = (0..VRS).map(|number| (number, table_of_vr(&self.router, &format!("vr{number}"))));
+        let birds = self.birds.iter().map(|(number, bird)| (*number, table_of_bird(bird, "show route all")));
+        let frrs = self.frrs.iter().map(|(number, frr)| (*number, table_of_frr(frr)));
+        for (number, routes) in vrs.chain(birds).chain(frrs) {
+            let cost = |route: &Route| u32::try_from(route.cost).unwrap();
+            routes.iter().for_each(|(prefix, route)| add(&mut tables, number, prefix, cost(route), route.hops.clone()));
         }
         tables
     }
@@ -269,22 +256,6 @@ impl Topology {
             self.networks[&b].ip(&format!("link set l{link} {}", if is_up { "up" } else { "down" }));
         }
     }
-}
-
-/// Prefixes, costs and next hops of `show route`.
-pub fn routes_of_bird(text: &str) -> Vec<(String, u32, BTreeSet<String>)> {
-    let mut routes: Vec<(String, u32, BTreeSet<String>)> = Vec::new();
-    for line in text.lines() {
-        let mut words = line.split_whitespace();
-        // `192.0.2.1/32  unicast [red 12:00:00.000] * I (150/3) [192.0.2.1]`, then `via 10.0.0.1 on l3` for each.
-        let cost = line.split_once("(150/").and_then(|(_, rest)| rest.split_once(')')?.0.parse().ok());
-        match (cost, words.next(), words.next(), routes.last_mut()) {
-            (Some(cost), Some(prefix), ..) => routes.push((prefix.to_owned(), cost, BTreeSet::new())),
-            (None, Some("via"), Some(hop), Some((.., hops))) => _ = hops.insert(hop.to_owned()),
-            _ => {}
-        }
-    }
-    routes
 }
 
 /// A loopback of another router, with its distance and the first steps.

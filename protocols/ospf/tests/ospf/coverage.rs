@@ -129,6 +129,10 @@ Every section with behavior and the tests that are named after it: of the core, 
 [architecture](architecture.md#deviations-from-rfcs). Sections 11.2, 11.3 and the examples of section 12.4 are the RFC's
 own sample network, with its tables as the oracle.
 
+Beside these stand routers of others: `images/isthmus/tests/router/ospf_matrix.rs` has every network, area and authentication that
+BIRD and FRR have, each with each, and compares databases and tables with theirs; `ospf_refused.rs` has each field that must agree
+and does not. The ospfd of FRR 8.4 has no HMAC-SHA, and BIRD 2 no `mtu-ignore`: there the other one alone is the judge.
+
 | section | title | tests |
 | --- | --- | --- |
 ";
