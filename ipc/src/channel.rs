@@ -189,7 +189,7 @@ impl Channel {
         match self.rx.read(into)? {
             0 => self.read_nothing(into),
             read => {
-                if self.rx.wake_writer() {
+                if self.rx.has_told() && self.rx.wake_writer() {
                     self.ring()?;
                 }
                 Ok(read)

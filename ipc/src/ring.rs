@@ -58,6 +58,9 @@ const PATIENCE: u64 = 8;
 /// sleep again, two switches of process for each small write.
 const WAKE_FRACTION: usize = 4;
 
+/// Free bytes from which on there is room for a writer that looks before it writes. Much less than the smallest window.
+const ROOM_WORTH_WRITING: u64 = 256;
+
 /// A side that found something new so often without a sleep tells the other one that it is alert: a barrier everywhere,
 /// which its next sleep then costs, is worth so many fences that wait for a cache line.
 const ALERT_AFTER: u64 = 16;

@@ -24,11 +24,6 @@ pub use self::gate::Gate;
 /// the reader takes would cost a switch of processes each.
 const ROOM_WORTH_WAKING_FOR: usize = 64 * 1024;
 
-/// Free bytes from which on a connection counts as writable for who looks without waiting. Much less than the smallest
-/// window of a ring: it is writers that find too little who make the ring move on to a larger one, and one that looks
-/// before each few writes would never find that.
-const ROOM_WORTH_WRITING: usize = 256;
-
 /// Longest look at a channel before a waiting call sleeps: many times what a peer that is awake takes to answer, and
 /// about what being woken costs. Only where no stack is in between, whose threads need the CPUs.
 pub const SPIN: Duration = Duration::from_micros(50);
@@ -172,6 +167,7 @@ impl Stream {
     pub(crate) fn new(mut channel: Channel, addresses: Addresses, path: Path) -> Self {
         if matches!(path, Path::InterVr(_)) {
             channel.set_spin(SPIN);
+            channel.rx.free_in_batches();
         }
         Self {
             channel,
@@ -363,7 +359,7 @@ impl Stream {
     /// What it allows as far as the rings tell, without a system call: a peer's death is not seen, nor is a bell armed.
     pub fn glance(&self) -> Readiness {
         let seen = self.glance_to_read();
-        let has_room = || self.channel.tx.free().map_or(true, |room| room >= ROOM_WORTH_WRITING);
+        let has_room = || self.channel.tx.is_roomy().unwrap_or(true);
         Readiness { writable: seen.writable || has_room(), ..seen }
     }
 

@@ -486,6 +486,44 @@ fn a_reader_that_frees_in_batches_tells_of_a_part_of_the_window_and_of_all_befor
 }
 
 #[test]
+fn a_stream_that_is_freed_in_batches_tells_of_a_part_of_the_window_and_at_once_of_all() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    b.rx.free_in_batches();
+    assert_eq!(a.write(&[7; 4096]).unwrap(), 4096);
+    let mut into = [0; 500];
+    assert!(a.arm_write(1).unwrap(), "full");
+    assert_eq!(b.read(&mut into).unwrap(), 500);
+    assert_eq!(a.unread_by_peer().unwrap(), 4096, "not for so few");
+    assert_eq!(b.read(&mut into[..12]).unwrap(), 12);
+    assert_eq!(a.unread_by_peer().unwrap(), 4096 - 512, "an eighth");
+    assert_eq!((b.read(&mut into).unwrap(), b.peek(0, &mut into).unwrap()), (500, 500));
+    assert!(!a.wait_bell(Some(Duration::ZERO)).unwrap(), "the writer sleeps for a quarter");
+    assert_eq!(b.read(&mut into[..12]).unwrap(), 12);
+    assert!(a.wait_bell(Some(Duration::ZERO)).unwrap(), "and has it");
+    while b.available().unwrap() > 0 {
+        assert!(b.read(&mut into[..300]).unwrap() > 0);
+    }
+    assert_eq!(a.unread_by_peer().unwrap(), 0, "what was read whole is known to be");
+}
+
+#[test]
+fn a_reader_that_sleeps_or_is_joined_by_a_sibling_has_told_of_all_that_it_freed() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    b.rx.free_in_batches();
+    assert_eq!(a.write(&[7; 1000]).unwrap(), 1000);
+    assert_eq!(b.read(&mut [0; 100]).unwrap(), 100);
+    assert_eq!(a.unread_by_peer().unwrap(), 1000);
+    assert!(b.arm_peek(900).unwrap());
+    assert_eq!(a.unread_by_peer().unwrap(), 900);
+    assert_eq!(b.read(&mut [0; 100]).unwrap(), 100);
+    assert_eq!(a.unread_by_peer().unwrap(), 900);
+    b.share().unwrap();
+    assert_eq!(a.unread_by_peer().unwrap(), 800);
+    assert_eq!(b.read(&mut [0; 100]).unwrap(), 100);
+    assert_eq!(a.unread_by_peer().unwrap(), 700, "of several each tells at once");
+}
+
+#[test]
 fn a_writer_that_waits_for_nobody_moves_to_a_window_that_holds_a_burst() {
     let (mut a, mut b) = Channel::pair().unwrap();
     a.tx.grow_at_once();

@@ -25,6 +25,8 @@ pub struct Consumer {
     freeing: Freeing,
     /// The head that the writer was last told.
     published: u64,
+    /// Several processes use this end in turn, each with its own idea of what was published.
+    shared: bool,
 }
 
 /// When the writer is told of room.
@@ -32,17 +34,18 @@ pub struct Consumer {
 enum Freeing {
     /// With each read.
     AtOnce,
-    /// When a good part of the window was read, or all.
+    /// When a good part of the window was read, or all: of bytes at once, so that what the writer sees unread is truly so;
+    /// of records when the reader looks for more.
     InBatches,
 }
 
 impl Consumer {
     pub(super) fn new(ring: Ring) -> Self {
-        Self { ring, freeing: Freeing::AtOnce, published: 0 }
+        Self { ring, freeing: Freeing::AtOnce, published: 0, shared: false }
     }
 
-    /// For a reader of small records whose writer waits for nobody: it is told of room in batches. A writer that finds the
-    /// ring full looks at the head with each record, and would take its line from the reader each time.
+    /// The writer is told of room in batches. With each read, the line of the head would have to come back from a writer
+    /// that looks at it because the ring is full. For a writer that waits for a good part of the window, or for nobody.
     pub fn free_in_batches(&mut self) {
         self.freeing = Freeing::InBatches;
     }
@@ -145,14 +148,29 @@ impl Consumer {
     pub(crate) fn consume_record(&mut self, length: usize) -> bool {
         let bytes = record_bytes(length);
         let next = self.head() + bytes as u64;
-        let part = bytes_of(self.switch().window()) / BATCHES;
-        if self.freeing == Freeing::InBatches && next < self.published + part && self.head() >= self.switch().position()
-        {
+        if self.may_wait(next) {
             self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
             return false;
         }
-        self.advance(bytes);
+        self.free(next);
         true
+    }
+
+    /// Whether the writer may learn later that the head is at `next`.
+    #[inline(always)]
+    fn may_wait(&self, next: u64) -> bool {
+        let switch = self.switch();
+        let part = bytes_of(switch.window()) / BATCHES;
+        self.freeing == Freeing::InBatches
+            && !self.shared
+            && next < self.published + part
+            && self.head() >= switch.position()
+    }
+
+    /// Whether the writer knows of all that was consumed. One that was told nothing new need not be woken for it.
+    #[inline]
+    pub(crate) fn has_told(&self) -> bool {
+        self.published == self.head()
     }
 
     /// Tells the writer of all room.
@@ -315,9 +333,11 @@ impl Consumer {
 
     /// From now on several processes use this end in turn, or this one alone again.
     pub(crate) fn set_shared(&mut self, shared: bool) {
+        self.publish();
         if shared && self.ring.cursors.rx.wakefulness.forget() {
             protocol::stop_being_alert(&self.ring.header.state.reader_wants);
         }
+        self.shared = shared;
         self.ring.set_shared(shared);
     }
 
@@ -356,8 +376,18 @@ impl Consumer {
     /// Consumes known bytes.
     #[inline(always)]
     fn advance(&mut self, bytes: usize) {
+        let next = self.head() + bytes as u64;
+        if next < self.tail() && self.may_wait(next) {
+            self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
+        } else {
+            self.free(next);
+        }
+    }
+
+    /// Consumes up to `next`, and tells the writer.
+    #[inline(always)]
+    fn free(&mut self, next: u64) {
         let (head, position) = (self.head(), self.switch().position());
-        let next = head + bytes as u64;
         self.ring.cursors.rx.head.store(next, Ordering::Relaxed);
         self.published = next;
         // The bytes were copied out before.

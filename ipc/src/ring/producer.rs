@@ -3,8 +3,8 @@
 use std::sync::atomic::Ordering;
 
 use super::{
-    DEAF, FIN, MAX_RECORD, PATIENCE, RECORD_HEADER, RESET, Ring, STREAM_WINDOW, Switch, WAKE_FRACTION, WINDOW_BYTES,
-    bytes_of, protocol, record_bytes, record_tag, reset_code,
+    DEAF, FIN, MAX_RECORD, PATIENCE, RECORD_HEADER, RESET, ROOM_WORTH_WRITING, Ring, STREAM_WINDOW, Switch,
+    WAKE_FRACTION, WINDOW_BYTES, bytes_of, protocol, record_bytes, record_tag, reset_code,
 };
 use crate::error::{PeerFault, RecordError};
 
@@ -95,6 +95,26 @@ impl Producer {
     pub fn free(&self) -> Result<usize, PeerFault> {
         self.refresh()?;
         Ok(self.room() as usize)
+    }
+
+    /// Whether there is room for a writer that looks before it writes: some that is known of; else, after a look at the
+    /// peer's head, a good part of the largest window that a stream may have. One that is faster than its reader would take
+    /// the head's line from it for each few bytes. Of a smaller window less is enough: writers that find it full make the
+    /// ring move on, and one that looks before each few writes would never find that.
+    #[inline]
+    pub fn is_roomy(&self) -> Result<bool, PeerFault> {
+        if self.room_after(self.head()) >= ROOM_WORTH_WRITING {
+            return Ok(true);
+        }
+        let head = self.observe()?;
+        let window = self.switch().window();
+        let part = bytes_of(window) / WAKE_FRACTION as u64;
+        let roomy = self.room_after(head) >= if window < self.stream_window { ROOM_WORTH_WRITING } else { part };
+        if roomy {
+            // Not known before it is enough: the next look would be content with what this one was not.
+            self.note(head);
+        }
+        Ok(roomy)
     }
 
     /// Bytes written that the peer has not consumed.
@@ -299,8 +319,15 @@ impl Producer {
         protocol::announce_switch(&self.ring.header.writer.switch, switch.0);
     }
 
-    /// Reads the peer's head and checks it.
+    /// Reads the peer's head, checks it, and goes by it from now on.
     fn refresh(&self) -> Result<(), PeerFault> {
+        self.note(self.observe()?);
+        Ok(())
+    }
+
+    /// Reads the peer's head and checks it.
+    #[inline]
+    fn observe(&self) -> Result<u64, PeerFault> {
         // The bytes below were copied out before.
         let found = protocol::observe(&self.ring.header.reader.head);
         let (seen, tail) = (self.head(), self.tail());
@@ -310,19 +337,30 @@ impl Producer {
         if found > tail {
             return Err(PeerFault::HeadBeyondTail { tail, found });
         }
-        let cursors = &self.ring.cursors.tx;
-        cursors.head.store(found, Ordering::Relaxed);
-        if found != seen && cursors.wakefulness.found(found, self.ring.barriers) {
+        Ok(found)
+    }
+
+    /// Goes by a head that was checked.
+    #[inline]
+    fn note(&self, head: u64) {
+        let (seen, cursors) = (self.head(), &self.ring.cursors.tx);
+        cursors.head.store(head, Ordering::Relaxed);
+        if head != seen && cursors.wakefulness.found(head, self.ring.barriers) {
             protocol::become_alert(&self.ring.header.state.writer_wants);
         }
-        Ok(())
     }
 
     /// Room in the present window, going by the last head seen.
     #[inline]
     fn room(&self) -> u64 {
+        self.room_after(self.head())
+    }
+
+    /// Room in the present window where the peer is at `head`.
+    #[inline]
+    fn room_after(&self, head: u64) -> u64 {
         let switch = self.switch();
-        let used = self.tail() - self.head().max(switch.position());
+        let used = self.tail() - head.max(switch.position());
         bytes_of(switch.window()).saturating_sub(used)
     }
 

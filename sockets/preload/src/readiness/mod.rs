@@ -69,6 +69,14 @@ fn poll_events(readiness: Readiness) -> c_short {
         | say(readiness.failed, libc::POLLERR)
 }
 
+/// What a look-out does between two looks: each takes the lines from the peer that it works on, so that who does not come
+/// soon is looked for less and less often.
+fn look_away(looks: u32) {
+    for _ in 0..looks {
+        std::hint::spin_loop();
+    }
+}
+
 /// Whether the peer's library holds the other end: then it is worth looking out for it. Of the stack's threads nobody
 /// knows when they come, and they need the CPUs.
 fn is_direct(stream: &Stream) -> bool {

@@ -9,7 +9,7 @@ use sockets::{SPIN, Stream};
 
 use super::item::Watched;
 use super::nested::HeldSet;
-use super::{Look, look_at, poll_events};
+use super::{Look, look_at, look_away, poll_events};
 use crate::description::{Description, Held, Kind, Waiter};
 use crate::process::Listener;
 use crate::signals::Watch;
@@ -203,18 +203,16 @@ fn look_out(fds: &mut [pollfd], ours: &mut [Ours]) -> usize {
         return look(fds, ours, Look::Glance);
     }
     let start = Instant::now();
-    loop {
-        for _ in 0..16 {
-            let found = look(fds, ours, Look::Glance);
-            if found > 0 {
-                return found;
-            }
-            std::hint::spin_loop();
+    let mut looks = 0;
+    while start.elapsed() < SPIN {
+        let found = look(fds, ours, Look::Glance);
+        if found > 0 {
+            return found;
         }
-        if start.elapsed() >= SPIN {
-            return 0;
-        }
+        looks += 1;
+        look_away(looks);
     }
+    0
 }
 
 /// Connections that another process has too are looked at now and then.
