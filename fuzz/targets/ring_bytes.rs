@@ -25,6 +25,8 @@ enum Step {
     Acknowledge,
     Gate(bool),
     CloseWrite,
+    FreeInBatches,
+    LookForRoom,
 }
 
 fuzz_target!(|steps: Vec<Step>| {
@@ -100,6 +102,11 @@ fn run(scene: &mut Scene, coming: &mut InFlight, going: &mut InFlight, buffer: &
         Step::Acknowledge => drop(scene.judge_arm(|own| own.acknowledge_bell())),
         Step::Gate(closed) => scene.own.set_gate(closed),
         Step::CloseWrite => scene.own.close_write(),
+        Step::FreeInBatches => scene.own.rx.free_in_batches(),
+        Step::LookForRoom => {
+            let roomy = scene.own.tx.is_roomy();
+            assert!(scene.lied || roomy.is_ok());
+        }
     }
 }
 
