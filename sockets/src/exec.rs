@@ -26,7 +26,7 @@ use vr_api::manager::Listener;
 use crate::fork::FamilyQueue;
 use crate::lend::Borrower;
 use crate::library::Library;
-use crate::listen::Listening;
+use crate::listen::{Authority, Listening};
 use crate::socket::{Socket, SocketId};
 use crate::stream::{Stream, StreamRecord};
 
@@ -151,6 +151,9 @@ impl Library {
         self.keep_options(socket, options);
         self.listeners.entry(criteria).or_default().push(socket);
         self.put(socket, Socket::Listening(Listening::taken_over(listener, family, queue)));
+        // Those of the two that are not there yet are asked when they come.
+        self.ask(Authority::Manager, socket);
+        self.ask(Authority::Server, socket);
         Ok(socket)
     }
 

@@ -99,9 +99,10 @@ impl Router<'_> {
             Some(owner) if owner == key || self.queues.shares(key, pathname) => {
                 self.broker.accepted(&self.directory, &self.vrs, owner, pathname);
             }
-            Some(_) => self.fault(key, &format!("word that it accepted from {pathname}, not its own")),
-            // It came by an endpoint of a process that has died since.
+            // It came by an endpoint of a process that has died since, or that has handed its listener over and closed it.
             None => {}
+            Some(_) if self.directory.find(pathname, None).is_none() => {}
+            Some(_) => self.fault(key, &format!("word that it accepted from {pathname}, not its own")),
         }
     }
 

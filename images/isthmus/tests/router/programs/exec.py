@@ -32,13 +32,14 @@ with socket.socket(fileno=os.dup(0)) as mine:
 # Reads all, and says how much.
 COUNTS = "import sys; data = sys.stdin.buffer.read(); print(len(data), sum(data))"
 
-# Goes on with a listener, whose number is its argument.
+# Goes on with a listener, whose number is its argument, for so many connections.
 ACCEPTS = """
 import socket, sys
 with socket.socket(fileno=int(sys.argv[1])) as listener:
-    connection, _ = listener.accept()
-    connection.sendall(b"accepted: " + connection.recv(99))
-    connection.close()
+    for _ in range(int(sys.argv[2])):
+        connection, _ = listener.accept()
+        connection.sendall(b"accepted: " + connection.recv(99))
+        connection.close()
 """
 
 
@@ -169,12 +170,19 @@ def serve(port):
     ended("execl", pid)
 
     # Who listens: both, then the program that is executed alone.
-    line = ["python3", "-c", ACCEPTS, str(listener.fileno())]
+    line = ["python3", "-c", ACCEPTS, str(listener.fileno()), "1"]
     os.set_inheritable(listener.fileno(), True)
     ended("a listener", forked(lambda: os.execv(sys.executable, line)))
     pid = os.posix_spawn(sys.executable, line, os.environ)
     listener.close()
     ended("a listener, spawned", pid)
+
+    # Nobody else has it: the second that comes, at the latest, comes to the program that was executed.
+    def listens():
+        mine = socket.create_server(("", port))
+        os.set_inheritable(mine.fileno(), True)
+        os.execv(sys.executable, ["python3", "-c", ACCEPTS, str(mine.fileno()), "2"])
+    ended("a listener, alone", forked(listens))
 
 
 def ask(address, port):
@@ -212,7 +220,8 @@ def ask(address, port):
     exchange(b"system\n")
     exchange(b"execl\n")
     exchange(b"both\n")
-    exchange_at_last(b"one\n")
+    for part in (b"one\n", b"first\n", b"second\n"):
+        exchange_at_last(part)
 
 
 if sys.argv[1] == "serve":
