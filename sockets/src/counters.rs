@@ -6,7 +6,7 @@ use std::fmt;
 use ipc::InterfaceName;
 use vr_api::manager::InterVrCounters;
 
-use crate::vrfib::VrFib;
+use crate::vrfib::{Lookups, VrFib};
 
 /// Why a connection that somebody opened did not reach a listener.
 ///
@@ -138,7 +138,7 @@ impl TrafficTable {
 /// The counters of every inter-VR interface that was used.
 pub(crate) fn inter_vr(vrfib: &VrFib, traffic: &TrafficTable) -> Vec<InterVrCounters> {
     let rows = vrfib.interfaces().map(|interface| {
-        let (vrfib_hits, vrfib_misses) = vrfib.lookups(&interface.name);
+        let Lookups { hits: vrfib_hits, misses: vrfib_misses } = vrfib.lookups(&interface.name);
         let Traffic { connections, bytes_sent, bytes_received } = traffic.of(&interface.name);
         let interface = interface.name.clone();
         InterVrCounters { interface, connections, bytes_sent, bytes_received, vrfib_hits, vrfib_misses }

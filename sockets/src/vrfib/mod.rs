@@ -3,6 +3,12 @@
 //! The VR connection manager writes it, update by update; this process reads its own copy. A look-up is two hash
 //! look-ups at most, takes no lock and no system call, and does not grow with virtual routers, listeners or
 //! interfaces.
+//!
+//! A look-up is counted where it was led, or where it was meant for and not led: at the entry, if there is or was one, and at
+//! the interface behind which the address is. What was meant for no entry is counted for the table.
+
+mod counters;
+mod withdrawn;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,8 +16,11 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use counters::Counters;
+pub use counters::Lookups;
 use ipc::{Criteria, Family, InterfaceName, Pathname, VrId};
 use vr_api::manager::{InterVrInterface, VrFibEntry, VrFibUpdate};
+use withdrawn::{Gone, Withdrawn};
 
 #[cfg(test)]
 mod tests;
@@ -101,13 +110,16 @@ pub struct VrFib {
     by_peer: HashMap<VrId, usize>,
     /// Interfaces by the addresses of their other side, to tell a miss from traffic that was never ours.
     by_peer_address: HashMap<IpAddr, Vec<usize>>,
+    withdrawn: Withdrawn,
+    /// Look-ups for which there is no entry, and was none.
+    unmatched: AtomicU64,
 }
 
 #[derive(Debug)]
 struct Way {
     entry: Arc<VrFibEntry>,
     interface: usize,
-    hits: Arc<AtomicU64>,
+    counters: Arc<Counters>,
 }
 
 /// What a look-up found, for who may be led there again without another one, until the vrFIB changes.
@@ -119,22 +131,21 @@ struct Way {
 ///
 /// let hit = vrfib.lookup_hit(&Local::default(), to, &bgp).expect("blue's bgp listens");
 /// hit.again();
-/// assert_eq!(vrfib.lookups(&hit.interface), (2, 0), "hits and misses");
+/// assert_eq!(vrfib.lookups(&hit.interface).hits, 2);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Hit {
     entry: Arc<VrFibEntry>,
-    of_entry: Arc<AtomicU64>,
-    of_interface: Arc<AtomicU64>,
+    of_entry: Arc<Counters>,
+    of_interface: Arc<Counters>,
 }
 
 impl Hit {
     /// Counts one that was led there without a look-up.
     #[inline]
     pub fn again(&self) {
-        // Relaxed: a counter orders nothing.
-        self.of_entry.fetch_add(1, Ordering::Relaxed);
-        self.of_interface.fetch_add(1, Ordering::Relaxed);
+        self.of_entry.hit();
+        self.of_interface.hit();
     }
 }
 
@@ -149,8 +160,7 @@ impl Deref for Hit {
 #[derive(Debug)]
 struct Interface {
     state: InterVrInterface,
-    hits: Arc<AtomicU64>,
-    misses: AtomicU64,
+    counters: Arc<Counters>,
 }
 
 impl VrFib {
@@ -170,59 +180,76 @@ impl VrFib {
 
     fn find(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Option<(&Way, &Interface)> {
         let ways = self.ways.get(&(to, *criteria)).map(Vec::as_slice).unwrap_or_default();
-        let answers = |(way, interface): &(&Way, &Interface)| {
+        let mut missed = false;
+        for (way, interface) in ways.iter().filter_map(|way| self.meant(way, from)) {
             let source = from.address.unwrap_or(way.entry.source);
-            !matches!(criteria, Criteria::Tcp(..)) || !interface.state.lost_from.contains(&source)
-        };
-        let Some((way, interface)) = ways.iter().filter_map(|way| self.usable(way, from)).find(answers) else {
-            self.count_miss(from, to);
-            return None;
-        };
-        // Relaxed: a counter orders nothing.
-        way.hits.fetch_add(1, Ordering::Relaxed);
-        interface.hits.fetch_add(1, Ordering::Relaxed);
-        Some((way, interface))
+            let has_way_back = !matches!(criteria, Criteria::Tcp(..)) || !interface.state.lost_from.contains(&source);
+            if interface.state.up && has_way_back {
+                way.counters.hit();
+                interface.counters.hit();
+                return Some((way, interface));
+            }
+            way.counters.miss();
+            missed = true;
+        }
+        self.count_miss(from, to, criteria, missed);
+        None
     }
 
     /// All that joined `group` on an inter-VR interface (OSPF's 224.0.0.5).
     pub fn lookup_group(&self, interface: &InterfaceName, group: IpAddr, criteria: &Criteria) -> Vec<Hit> {
-        self.all_usable(&Local { address: None, interface: Some(interface.clone()) }, group, criteria)
+        self.all_usable(&Local { address: None, interface: Some(interface.clone()) }, group, criteria).0
     }
 
     /// All processes on this box that want a packet of raw IP for `to`: each gets a copy.
     pub fn lookup_copies(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Vec<Hit> {
-        let found = self.all_usable(from, to, criteria);
+        let (found, missed) = self.all_usable(from, to, criteria);
         if found.is_empty() {
-            self.count_miss(from, to);
+            self.count_miss(from, to, criteria, missed);
         }
         found
     }
 
-    fn all_usable(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> Vec<Hit> {
+    /// And whether there are others, which are not usable now.
+    fn all_usable(&self, from: &Local, to: IpAddr, criteria: &Criteria) -> (Vec<Hit>, bool) {
         let ways = self.ways.get(&(to, *criteria)).map(Vec::as_slice).unwrap_or_default();
-        let usable = ways.iter().filter_map(|way| self.usable(way, from));
-        let found = usable.map(|(way, interface)| {
-            let hit = way.hit(interface);
-            hit.again();
-            hit
-        });
-        found.collect()
+        let (mut found, mut missed) = (Vec::new(), false);
+        for (way, interface) in ways.iter().filter_map(|way| self.meant(way, from)) {
+            if interface.state.up {
+                let hit = way.hit(interface);
+                hit.again();
+                found.push(hit);
+            } else {
+                way.counters.miss();
+                missed = true;
+            }
+        }
+        (found, missed)
     }
 
-    fn usable<'a>(&'a self, way: &'a Way, from: &Local) -> Option<(&'a Way, &'a Interface)> {
+    /// A way that a socket may take, if its interface is up.
+    fn meant<'a>(&'a self, way: &'a Way, from: &Local) -> Option<(&'a Way, &'a Interface)> {
         let interface = self.interfaces.get(way.interface)?;
         let bound_elsewhere = from.interface.as_ref().is_some_and(|bound| *bound != interface.state.name);
         let other_family = from.address.is_some_and(|own| Family::of(own) != Family::of(way.entry.to));
-        (interface.state.up && !bound_elsewhere && !other_family).then_some((way, interface))
+        (!bound_elsewhere && !other_family).then_some((way, interface))
     }
 
-    /// Counted only where the address is the other VR's: a connection to anywhere else was never a candidate.
-    fn count_miss(&self, from: &Local, to: IpAddr) {
+    /// `at_entry`: entries that are there have counted it. At an interface it counts only where the address is the other
+    /// VR's: a connection to anywhere else was never a candidate.
+    #[cold]
+    fn count_miss(&self, from: &Local, to: IpAddr, criteria: &Criteria, at_entry: bool) {
+        let bound_to = |name: &InterfaceName| from.interface.as_ref().is_none_or(|bound| bound == name);
+        if !at_entry {
+            let gone = self.withdrawn.at(to, *criteria).iter().filter(|gone| bound_to(&gone.entry.interface));
+            if gone.map(|gone| gone.counters.miss()).count() == 0 {
+                self.unmatched.fetch_add(1, Ordering::Relaxed);
+            }
+        }
         let candidates = self.by_peer_address.get(&to).map(Vec::as_slice).unwrap_or_default();
         let mut candidates = candidates.iter().filter_map(|index| self.interfaces.get(*index));
-        let bound_here = |interface: &&Interface| from.interface.as_ref().is_none_or(|b| *b == interface.state.name);
-        if let Some(interface) = candidates.find(bound_here) {
-            interface.misses.fetch_add(1, Ordering::Relaxed);
+        if let Some(interface) = candidates.find(|interface| bound_to(&interface.state.name)) {
+            interface.counters.miss();
         }
     }
 
@@ -245,9 +272,7 @@ impl VrFib {
                 for (to, listener) in removed {
                     self.remove(to, &listener);
                 }
-                for (criteria, entry) in added {
-                    self.add(criteria, entry);
-                }
+                self.add_all(added);
             }
         }
         Ok(())
@@ -256,24 +281,30 @@ impl VrFib {
     /// A snapshot takes the place of everything but the counters.
     fn replace(&mut self, interfaces: Vec<InterVrInterface>, entries: Vec<(Criteria, VrFibEntry)>) {
         let old = std::mem::take(self);
+        (self.withdrawn, self.unmatched) = (old.withdrawn, old.unmatched);
         for interface in interfaces {
-            let name = interface.name.clone();
-            self.set_interface(interface);
-            if let (Some(new), Some(known)) = (self.interface_named(&name), old.interface_named(&name)) {
-                new.hits.store(known.hits.load(Ordering::Relaxed), Ordering::Relaxed);
-                new.misses.store(known.misses.load(Ordering::Relaxed), Ordering::Relaxed);
+            let known = old.by_name.get(&interface.name).and_then(|index| old.interfaces.get(*index));
+            let counters = known.map(|known| Arc::clone(&known.counters));
+            let index = self.set_interface(interface);
+            if let (Some(new), Some(counters)) = (self.interfaces.get_mut(index), counters) {
+                new.counters = counters;
             }
         }
-        for (criteria, entry) in entries {
-            let known = old.ways.get(&(entry.to, criteria)).into_iter().flatten().find(|way| *way.entry == entry);
-            let hits = known.map_or(0, |way| way.hits.load(Ordering::Relaxed));
-            if let Some(way) = self.add(criteria, entry) {
-                way.hits.store(hits, Ordering::Relaxed);
+        self.add_all(entries);
+        for ((to, criteria), ways) in old.ways {
+            match self.ways.get_mut(&(to, criteria)) {
+                Some(present) => ways.into_iter().for_each(|known| {
+                    if let Some(way) = present.iter_mut().find(|way| way.is_of_publication(&known.entry)) {
+                        way.counters = known.counters;
+                    }
+                }),
+                None => ways.into_iter().for_each(|way| self.withdrawn.remember(criteria, way.gone())),
             }
         }
     }
 
-    fn set_interface(&mut self, state: InterVrInterface) {
+    /// Its place.
+    fn set_interface(&mut self, state: InterVrInterface) -> usize {
         let index = match self.by_name.get(&state.name) {
             Some(index) => *index,
             None => self.interfaces.len(),
@@ -291,26 +322,35 @@ impl VrFib {
         self.by_name.insert(state.name.clone(), index);
         match self.interfaces.get_mut(index) {
             Some(interface) => interface.state = state,
-            None => self.interfaces.push(Interface { state, hits: Arc::default(), misses: AtomicU64::new(0) }),
+            None => self.interfaces.push(Interface { state, counters: Arc::default() }),
         }
+        index
     }
 
-    /// An entry with the same listener keeps its place, and its counter if it is the same publication.
-    fn add(&mut self, criteria: Criteria, entry: VrFibEntry) -> Option<&Way> {
-        let interface = *self.by_name.get(&entry.interface)?;
+    fn add_all(&mut self, entries: Vec<(Criteria, VrFibEntry)>) {
+        let places: Vec<_> = entries.iter().map(|(criteria, entry)| (entry.to, *criteria)).collect();
+        entries.into_iter().for_each(|(criteria, entry)| self.add(criteria, entry));
+        // Behind all: each entry finds its counters first.
+        places.into_iter().for_each(|(to, criteria)| self.withdrawn.forget(to, criteria));
+    }
+
+    /// An entry with the same listener keeps its place, and its counters if it is the same publication, as one does that was
+    /// withdrawn.
+    fn add(&mut self, criteria: Criteria, entry: VrFibEntry) {
+        let Some(interface) = self.by_name.get(&entry.interface).copied() else { return };
         let ways = self.ways.entry((entry.to, criteria)).or_default();
         let place = ways.iter().position(|way| way.entry.listener == entry.listener);
         let index = place.unwrap_or(ways.len());
-        let hits = match ways.get(index) {
-            Some(way) if way.entry.generation == entry.generation => way.hits.load(Ordering::Relaxed),
-            Some(_) | None => 0,
+        let counters = match ways.get(index) {
+            Some(way) if way.is_of_publication(&entry) => Some(Arc::clone(&way.counters)),
+            Some(_) => None,
+            None => self.withdrawn.counters(entry.to, criteria, &entry),
         };
-        let way = Way { entry: Arc::new(entry), interface, hits: Arc::new(AtomicU64::new(hits)) };
+        let way = Way { entry: Arc::new(entry), interface, counters: counters.unwrap_or_default() };
         match ways.get_mut(index) {
             Some(old) => *old = way,
             None => ways.push(way),
         }
-        ways.get(index)
     }
 
     /// Removing what is not there is no error: the wish is fulfilled.
@@ -318,16 +358,28 @@ impl VrFib {
         let Pathname::Endpoint { criteria, .. } = listener else { return };
         let key = (to, *criteria);
         if let Some(ways) = self.ways.get_mut(&key) {
-            ways.retain(|way| way.entry.listener != *listener);
+            let gone = ways.extract_if(.., |way| way.entry.listener == *listener);
+            gone.for_each(|way| self.withdrawn.remember(*criteria, way.gone()));
             if ways.is_empty() {
                 self.ways.remove(&key);
             }
         }
     }
 
-    /// All entries, with how often each was hit, for `show vrfib`.
-    pub fn entries(&self) -> impl Iterator<Item = (&VrFibEntry, u64)> {
-        self.ways.values().flatten().map(|way| (&*way.entry, way.hits.load(Ordering::Relaxed)))
+    /// All entries, with how look-ups for each went, for `show vrfib`.
+    pub fn entries(&self) -> impl Iterator<Item = (&VrFibEntry, Lookups)> {
+        self.ways.values().flatten().map(|way| (&*way.entry, way.counters.read()))
+    }
+
+    /// Entries that were withdrawn and that nothing has taken the place of, with how look-ups for each went; at most the
+    /// last 1,024 places.
+    pub fn withdrawn(&self) -> impl Iterator<Item = (&VrFibEntry, Lookups)> {
+        self.withdrawn.all().map(|gone| (&*gone.entry, gone.counters.read()))
+    }
+
+    /// Look-ups for which there is no entry, and was none: the stack's from the first.
+    pub fn unmatched(&self) -> u64 {
+        self.unmatched.load(Ordering::Relaxed)
     }
 
     /// All inter-VR interfaces of the VR.
@@ -346,10 +398,8 @@ impl VrFib {
     }
 
     /// Hits and misses of look-ups over an interface.
-    pub fn lookups(&self, name: &InterfaceName) -> (u64, u64) {
-        self.interface_named(name).map_or((0, 0), |interface| {
-            (interface.hits.load(Ordering::Relaxed), interface.misses.load(Ordering::Relaxed))
-        })
+    pub fn lookups(&self, name: &InterfaceName) -> Lookups {
+        self.interface_named(name).map(|interface| interface.counters.read()).unwrap_or_default()
     }
 
     fn interface_named(&self, name: &InterfaceName) -> Option<&Interface> {
@@ -359,7 +409,15 @@ impl VrFib {
 
 impl Way {
     fn hit(&self, interface: &Interface) -> Hit {
-        Hit { entry: self.entry.clone(), of_entry: self.hits.clone(), of_interface: interface.hits.clone() }
+        Hit { entry: self.entry.clone(), of_entry: self.counters.clone(), of_interface: interface.counters.clone() }
+    }
+
+    fn is_of_publication(&self, entry: &VrFibEntry) -> bool {
+        (&self.entry.listener, self.entry.generation) == (&entry.listener, entry.generation)
+    }
+
+    fn gone(self) -> Gone {
+        Gone { entry: self.entry, counters: self.counters }
     }
 }
 

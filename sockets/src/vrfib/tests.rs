@@ -89,8 +89,80 @@ fn hits_and_misses_count_per_interface_and_foreign_addresses_do_not() {
     vrfib.lookup(&Local::default(), address(1), &tcp(179));
     vrfib.lookup(&Local::default(), address(1), &tcp(22));
     vrfib.lookup(&Local::default(), address(99), &tcp(22));
-    assert_eq!(vrfib.lookups(&vr1), (2, 1));
-    assert_eq!(vrfib.entries().map(|(_, hits)| hits).collect::<Vec<_>>(), [2]);
+    assert_eq!(vrfib.lookups(&vr1), Lookups { hits: 2, misses: 1 });
+    assert_eq!(of_entries(&vrfib), [(2, 0)]);
+    assert_eq!(vrfib.unmatched(), 2, "no entry was meant");
+}
+
+fn of_entries(vrfib: &VrFib) -> Vec<(u64, u64)> {
+    vrfib.entries().map(|(_, lookups)| (lookups.hits, lookups.misses)).collect()
+}
+
+fn of_withdrawn(vrfib: &VrFib) -> Vec<(u64, u64)> {
+    vrfib.withdrawn().map(|(_, lookups)| (lookups.hits, lookups.misses)).collect()
+}
+
+fn look(vrfib: &VrFib) -> bool {
+    vrfib.lookup(&Local::default(), address(1), &tcp(179)).is_some()
+}
+
+#[test]
+fn an_entry_counts_who_was_meant_for_it_while_its_interface_is_shut_or_no_route_leads_back() {
+    let mut vrfib = with(vec![entry(1, 7, 179, 1)]);
+    vrfib.apply(change(vec![interface(1, false)], vec![], &[])).unwrap();
+    assert!(!look(&vrfib));
+    let no_way_back = InterVrInterface { lost_from: vec![address(0)], ..interface(1, true) };
+    vrfib.apply(change(vec![no_way_back], vec![], &[])).unwrap();
+    assert!(!look(&vrfib));
+    // A socket that is bound elsewhere was not meant for it.
+    let bound = Local { interface: Some(InterfaceName::new("vr2").unwrap()), address: None };
+    assert!(vrfib.lookup(&bound, address(1), &tcp(179)).is_none());
+    assert_eq!((of_entries(&vrfib), vrfib.unmatched()), (vec![(0, 2)], 1));
+    vrfib.apply(change(vec![interface(1, true)], vec![], &[])).unwrap();
+    assert!(look(&vrfib));
+    assert_eq!(of_entries(&vrfib), [(1, 2)]);
+}
+
+#[test]
+fn an_entry_that_was_withdrawn_counts_who_looks_for_it_and_goes_on_when_it_is_back() {
+    let present = entry(1, 7, 179, 1);
+    let mut vrfib = with(vec![present.clone()]);
+    assert!(look(&vrfib));
+    // The interface is shut, or short circuits are off: the manager takes the entry away.
+    vrfib.apply(change(vec![], vec![], &[&present])).unwrap();
+    assert!(!look(&vrfib));
+    assert_eq!((of_entries(&vrfib), of_withdrawn(&vrfib), vrfib.unmatched()), (vec![], vec![(1, 1)], 0));
+    vrfib.apply(change(vec![], vec![present.clone()], &[])).unwrap();
+    assert!(look(&vrfib));
+    assert_eq!((of_entries(&vrfib), of_withdrawn(&vrfib)), (vec![(2, 1)], vec![]));
+    // The manager restarts, knows nothing first, then all.
+    vrfib.apply(snapshot(vec![])).unwrap();
+    assert!(!look(&vrfib));
+    vrfib.apply(snapshot(vec![present])).unwrap();
+    assert_eq!(of_entries(&vrfib), [(2, 2)]);
+}
+
+#[test]
+fn another_publication_takes_the_place_of_one_that_was_withdrawn_and_counts_from_zero() {
+    let old = entry(1, 7, 179, 1);
+    let mut vrfib = with(vec![old.clone()]);
+    vrfib.apply(change(vec![], vec![], &[&old])).unwrap();
+    assert!(!look(&vrfib));
+    vrfib.apply(change(vec![], vec![entry(1, 8, 179, 2)], &[])).unwrap();
+    assert!(look(&vrfib));
+    assert_eq!((of_entries(&vrfib), of_withdrawn(&vrfib)), (vec![(1, 0)], vec![]));
+}
+
+#[test]
+fn of_what_was_withdrawn_the_last_thousand_places_are_remembered() {
+    let mut vrfib = with(vec![entry(1, 7, 179, 1)]);
+    vrfib.apply(change(vec![], vec![], &[&entry(1, 7, 179, 1)])).unwrap();
+    for port in 1000..1000 + 1024 {
+        vrfib.apply(change(vec![], vec![entry(1, 7, port, 1)], &[])).unwrap();
+        vrfib.apply(change(vec![], vec![], &[&entry(1, 7, port, 1)])).unwrap();
+    }
+    assert!(!look(&vrfib));
+    assert_eq!((vrfib.withdrawn().count(), vrfib.unmatched()), (1024, 1));
 }
 
 #[test]
@@ -99,8 +171,8 @@ fn a_snapshot_replaces_content_and_keeps_counters() {
     vrfib.lookup(&Local::default(), address(1), &tcp(179));
     vrfib.apply(snapshot(vec![entry(1, 7, 179, 1)])).unwrap();
     assert!(vrfib.lookup(&Local::default(), address(2), &tcp(179)).is_none());
-    assert_eq!(vrfib.lookups(&InterfaceName::new("vr1").unwrap()), (1, 0));
-    assert_eq!(vrfib.entries().map(|(_, hits)| hits).collect::<Vec<_>>(), [1]);
+    assert_eq!(vrfib.lookups(&InterfaceName::new("vr1").unwrap()), Lookups { hits: 1, misses: 0 });
+    assert_eq!(of_entries(&vrfib), [(1, 0)]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use ipc::InterfaceName;
+use sockets::vrfib::Lookups;
 use sockets::{DatagramDrop, DatagramInfo, LibraryEvent, Options, ProcessMessage, SocketError, SocketId, SocketKind};
 
 use crate::harness::{Process, Router, at, write_record};
@@ -74,9 +75,9 @@ fn every_datagram_counts_as_a_hit_and_as_traffic() {
     for _ in 0..10 {
         send(&mut red, client, b"12345").unwrap();
     }
-    let ((hits, misses), bytes) = before;
-    assert_eq!(red.library.vrfib().lookups(&interface), (hits + 10, misses));
-    assert_eq!(red.library.vrfib().entries().map(|(_, hits)| hits).sum::<u64>(), hits + 10);
+    let (Lookups { hits, misses }, bytes) = before;
+    assert_eq!(red.library.vrfib().lookups(&interface), Lookups { hits: hits + 10, misses });
+    assert_eq!(red.library.vrfib().entries().map(|(_, lookups)| lookups.hits).sum::<u64>(), hits + 10);
     assert_eq!(red.library.inter_vr_counters()[0].bytes_sent, bytes + 50);
     let received = blue.library.inter_vr_counters()[0].bytes_received;
     assert_eq!(std::iter::from_fn(|| receive(&mut blue, server)).count(), 10);

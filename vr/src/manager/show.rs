@@ -27,6 +27,7 @@ pub fn tables() -> Vec<ShowTable> {
                 "interface",
                 "peer_vr",
                 "state",
+                "short_circuit",
                 "addresses",
                 "connections",
                 "bytes_sent",
@@ -71,6 +72,7 @@ pub fn inter_vr(mapping: &Mapping, database: &Database, counters: &Counters) -> 
                 Value::text(&own.name),
                 Value::text(mapping.name(peer)?),
                 state(own, far).into(),
+                short_circuit(own, far).into(),
                 addresses(own),
                 count(|counters| counters.connections),
                 count(|counters| counters.bytes_sent),
@@ -111,6 +113,15 @@ fn state(own: &Interface, far: &Interface) -> &'static str {
         (true, _) => "admin-down",
         (false, true) => "down",
         (false, false) => "up",
+    }
+}
+
+/// Switched off at either end, nothing goes past the stack.
+fn short_circuit(own: &Interface, far: &Interface) -> &'static str {
+    match (own.short_circuit, far.short_circuit) {
+        (false, _) => "disabled",
+        (true, false) => "disabled-by-peer",
+        (true, true) => "enabled",
     }
 }
 

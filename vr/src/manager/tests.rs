@@ -7,9 +7,11 @@ use ipc::protocol::{Generation, Identity, Order, Origin, Ticket, VrRow};
 use ipc::service::ClientId;
 use ipc::{Criteria, Family, Pathname, Pid, ServiceName, VrId, VrName};
 use vr_api::manager::{LibraryUpdate, Listener, Membership, RibQuestion, VrFibEntry, VrFibUpdate};
+use vr_api::show::Value;
 
 use super::desired::{Desired, DesiredInterface, DesiredVr};
 use super::instance::{Action, Earlier, Manager};
+use super::show;
 
 const RED: VrId = VrId(1);
 const BLUE: VrId = VrId(2);
@@ -163,6 +165,10 @@ fn without_short_circuits_there_are_no_entries_while_everything_else_stands() {
             _ => None,
         });
         assert_eq!(removed, Some(1), "{actions:?}");
+        let rows = show::inter_vr(&manager.mapping, &manager.database, &show::Counters::new());
+        let column = show::tables()[1].columns.iter().position(|column| column == "short_circuit").unwrap();
+        let words = ["disabled", "disabled-by-peer"].map(Value::from);
+        assert_eq!([&rows[end][column], &rows[1 - end][column]], [&words[0], &words[1]]);
         assert_eq!(entries(&manager.configure(&self::desired()).unwrap(), RED_BGP).len(), 1);
     }
 }

@@ -37,7 +37,7 @@ fn own_tables() -> Vec<ShowTable> {
         ShowTable::new(
             "vrfib",
             "The vrFIB of a process",
-            &["vr", "process", "to", "criteria", "listener", "interface", "source", "hits"],
+            &["vr", "process", "to", "criteria", "listener", "interface", "source", "state", "hits", "misses"],
         )
         .with_arguments("PROCESS"),
     ]

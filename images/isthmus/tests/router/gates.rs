@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde_json::Value;
+use sockets::vrfib::Lookups;
 use sockets::{LibraryEvent, Received, SocketError};
 
 use crate::program::{Program, connect, until};
@@ -122,6 +123,11 @@ fn what_begins_without_short_circuits_goes_through_the_stack_and_reads_the_same(
     until_hits(red, false);
     let (socket, accepted) = connect(red, (blue, listener), "10.0.0.1:7000", None);
     assert_eq!(direct(red), 1);
+    let counted = red.library.vrfib().withdrawn().find(|(_, lookups)| lookups.misses > 0);
+    assert_eq!(counted.map(|(_, lookups)| lookups), Some(Lookups { hits: 1, misses: 1 }), "the entry counts it");
+    for (vr, word) in [("red", "disabled-by-peer"), ("blue", "disabled")] {
+        router.wait_for_row("show inter-vr", &[("vr", vr), ("state", "up"), ("short_circuit", word)]);
+    }
     let of_red = red.library.addresses(socket).unwrap();
     let of_blue = blue.library.addresses(accepted).unwrap();
     assert_eq!((of_red.source, of_red.destination), (of_blue.destination, of_blue.source));
@@ -140,12 +146,15 @@ fn what_begins_without_short_circuits_goes_through_the_stack_and_reads_the_same(
     until_hits(red, true);
     connect(red, (blue, listener), "10.0.0.1:7000", None);
     assert_eq!(direct(red), 2);
+    let (_, lookups) = red.library.vrfib().entries().next().unwrap();
+    assert_eq!(lookups, Lookups { hits: 2, misses: 1 }, "it goes on where it was");
+    router.wait_for_row("show inter-vr", &[("vr", "red"), ("short_circuit", "enabled")]);
 }
 
 /// How often red's process has found blue's loopback in its vrFIB; `None`: it is not in there.
 fn hits(red: &Program) -> Option<u64> {
     let is_loopback = |to: IpAddr| to == IpAddr::from([192, 0, 2, 2]);
-    red.library.vrfib().entries().find(|(entry, _)| is_loopback(entry.to)).map(|(_, hits)| hits)
+    red.library.vrfib().entries().find(|(entry, _)| is_loopback(entry.to)).map(|(_, lookups)| lookups.hits)
 }
 
 #[test]
@@ -176,5 +185,5 @@ fn new_connections_follow_a_route_that_moves_to_the_cable_and_back() {
     router.sh(&format!("configure vr red; {STATIC}; no 192.0.2.2/32 10.1.0.1; 192.0.2.2/32 10.0.0.1"));
     until("the entry to come back", &mut [red], |programs| hits(programs[0]));
     connect(red, (blue, listener), to, from);
-    assert_eq!(hits(red), Some(1), "over the channel again");
+    assert_eq!(hits(red), Some(2), "over the channel again");
 }

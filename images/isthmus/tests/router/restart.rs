@@ -90,7 +90,8 @@ fn a_session_between_vrs_does_not_move_when_any_other_process_is_killed() {
             router.wait_for_row("show fib", &[("vr", vr), ("prefix", learned), ("action", "forward")]);
         }
         for (process, other) in [("red/bgp", "10.0.0.1"), ("blue/bgp", "10.0.0.0")] {
-            router.wait_for_row(&format!("show vrfib {process}"), &[("to", other), ("criteria", "ipv4/tcp/179")]);
+            let entry = [("to", other), ("criteria", "ipv4/tcp/179"), ("state", "active")];
+            router.wait_for_row(&format!("show vrfib {process}"), &entry);
         }
         channel(&router);
         // A millisecond for the rounding of both.
