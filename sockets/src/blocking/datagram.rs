@@ -10,11 +10,12 @@ use ipc::reactor::Reactor;
 use stack_api::options::Options;
 use stack_api::socket::SocketError;
 
-use super::{Inner, Process, Wait, change, close, options, take_error};
+use super::{Inner, Process, Wait, change, close, options, readiness, take_error};
 use crate::datagram::DatagramInfo;
 use crate::error::io_error;
 use crate::library::Library;
 use crate::message::ProcessMessage;
+use crate::readiness::Readiness;
 use crate::socket::SocketId;
 use crate::stream::SPIN;
 
@@ -165,6 +166,16 @@ macro_rules! common_calls {
         /// How long receiving waits before it returns `WouldBlock`; `None`: as long as it takes.
         pub fn set_read_timeout(&self, timeout: Option<Duration>) {
             self.0.read_timeout.set(timeout);
+        }
+
+        /// How long receiving waits.
+        pub fn read_timeout(&self) -> Option<Duration> {
+            self.0.read_timeout.get()
+        }
+
+        /// What it allows now, as poll(2) says it.
+        pub fn readiness(&self) -> io::Result<Readiness> {
+            readiness(&self.0.process, self.0.socket)
         }
 
         /// Its options.

@@ -3,11 +3,13 @@
 use std::cell::Cell;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use stack_api::options::Options;
 
-use super::{Inner, Process, TcpStream, Wait, change, close, options};
+use super::{Inner, Process, TcpStream, Wait, change, close, options, readiness};
 use crate::error::io_error;
+use crate::readiness::Readiness;
 use crate::socket::SocketId;
 
 /// A socket that accepts connections.
@@ -38,17 +40,19 @@ pub struct TcpListener {
     socket: SocketId,
     address: SocketAddr,
     nonblocking: Cell<bool>,
+    accept_timeout: Cell<Option<Duration>>,
 }
 
 impl TcpListener {
     pub(super) fn new(process: &Process, address: SocketAddr, socket: SocketId) -> Self {
-        Self { process: process.clone(), socket, address, nonblocking: Cell::new(false) }
+        let (nonblocking, accept_timeout) = (Cell::new(false), Cell::new(None));
+        Self { process: process.clone(), socket, address, nonblocking, accept_timeout }
     }
 
     /// Waits for a connection.
     pub fn accept(&self) -> io::Result<TcpStream> {
         let mut inner = self.process.0.borrow_mut();
-        let wait = Wait::new(self.nonblocking.get(), None);
+        let wait = Wait::new(self.nonblocking.get(), self.accept_timeout.get());
         loop {
             let Inner { reactor, library, .. } = &mut *inner;
             if let Some(accepted) = library.accept(reactor, self.socket).map_err(io_error)? {
@@ -76,6 +80,21 @@ impl TcpListener {
     /// Whether [`accept`](Self::accept) returns `WouldBlock` instead of waiting.
     pub fn set_nonblocking(&self, nonblocking: bool) {
         self.nonblocking.set(nonblocking);
+    }
+
+    /// How long [`accept`](Self::accept) waits before it returns `WouldBlock`; `None`: as long as it takes.
+    pub fn set_accept_timeout(&self, timeout: Option<Duration>) {
+        self.accept_timeout.set(timeout);
+    }
+
+    /// How long [`accept`](Self::accept) waits.
+    pub fn accept_timeout(&self) -> Option<Duration> {
+        self.accept_timeout.get()
+    }
+
+    /// What it allows now, as poll(2) says it.
+    pub fn readiness(&self) -> io::Result<Readiness> {
+        readiness(&self.process, self.socket)
     }
 
     /// Its options, with which connections begin.

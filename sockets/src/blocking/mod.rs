@@ -2,7 +2,8 @@
 //!
 //! | type | made by |
 //! | --- | --- |
-//! | [`TcpStream`] | [`Process::connect`], [`Process::open`], [`TcpListener::accept`] |
+//! | [`TcpStream`] | [`Process::connect`], [`Process::connect_timeout`], [`Process::open`], [`TcpListener::accept`] |
+//! | [`Connecting`] | [`Process::open_nonblocking`] |
 //! | [`TcpListener`] | [`Process::listen`], [`Process::listen_with`] |
 //! | [`UdpSocket`] | [`Process::udp`], [`Process::udp_with`] |
 //! | [`RawSocket`] | [`Process::raw`], [`Process::raw_with`] |
@@ -55,6 +56,7 @@
 //!
 //! A program with many connections or with timers of its own uses [`Library`] and its events instead.
 
+mod connecting;
 mod datagram;
 mod listener;
 mod stream;
@@ -67,6 +69,7 @@ use std::process::exit;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+pub use connecting::{Connecting, Progress};
 pub use datagram::{RawSocket, UdpSocket};
 use ipc::fd::{Forked, fork};
 use ipc::link::{Link, LinkEvent};
@@ -83,6 +86,7 @@ pub use crate::datagram::DatagramInfo;
 use crate::error::{LibraryError, io_error};
 use crate::library::{Library, LibraryEvent};
 use crate::open::Destination;
+use crate::readiness::Readiness;
 use crate::socket::{SocketId, SocketKind};
 
 /// Longest wait on a channel before the loop is turned: how late a waiting call notices an order to stop.
@@ -199,13 +203,23 @@ impl Process {
         self.open(Destination::new(to))
     }
 
+    /// The same, at most so long (ETIMEDOUT). Without a limit a silent peer is given up after two minutes, as on Linux.
+    pub fn connect_timeout(&self, to: SocketAddr, timeout: Duration) -> io::Result<TcpStream> {
+        self.open_nonblocking(Destination::new(to))?.wait_timeout(timeout)
+    }
+
     /// Connects to a peer from an own address, port or interface, or with options.
     pub fn open(&self, to: Destination) -> io::Result<TcpStream> {
+        self.open_nonblocking(to)?.wait()
+    }
+
+    /// Begins to connect, and waits for nobody.
+    pub fn open_nonblocking(&self, to: Destination) -> io::Result<Connecting> {
         let mut inner = self.0.borrow_mut();
         let Inner { reactor, library, .. } = &mut *inner;
+        let peer = to.to;
         let wanted = library.open_socket(reactor, to).map_err(io_error)?;
-        inner.settle(wanted)?;
-        TcpStream::new(self, &inner, wanted)
+        Ok(Connecting::new(self, wanted, peer))
     }
 
     /// Listens on an address and port; returns once a peer can connect, or after a minute where the router does not answer
@@ -380,12 +394,29 @@ impl mio::event::Source for Process {
 impl Inner {
     /// Turns the loop until it is known how what a socket asked for went.
     fn settle(&mut self, socket: SocketId) -> io::Result<()> {
-        loop {
-            if let Some(result) = self.settled.remove(&socket) {
-                return result.map_err(io_error);
-            }
+        while !self.has_settled(socket)? {
             self.turn(None)?;
         }
+        Ok(())
+    }
+
+    /// The same, until then. `false`: it is not known.
+    fn settle_until(&mut self, socket: SocketId, until: Instant) -> io::Result<bool> {
+        while !self.has_settled(socket)? {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Ok(false);
+            }
+            self.turn(Some(left))?;
+        }
+        Ok(true)
+    }
+
+    /// How it went, if that is known: nobody need be told that it is.
+    fn has_settled(&mut self, socket: SocketId) -> io::Result<bool> {
+        let Some(result) = self.settled.remove(&socket) else { return Ok(false) };
+        self.ready.remove(&socket);
+        result.map(|()| true).map_err(io_error)
     }
 
     /// Takes the place of its parent's, in a forked child.
@@ -442,9 +473,11 @@ impl Inner {
         match event {
             LibraryEvent::Listening { listener: socket } | LibraryEvent::Connected { socket } => {
                 self.settled.insert(socket, Ok(()));
+                self.ready.insert(socket);
             }
             LibraryEvent::ListenFailed { listener: socket, error } | LibraryEvent::ConnectFailed { socket, error } => {
                 self.settled.insert(socket, Err(error));
+                self.ready.insert(socket);
             }
             LibraryEvent::Incoming { listener: socket }
             | LibraryEvent::Readable { socket }
@@ -472,6 +505,12 @@ fn change(process: &Process, socket: SocketId, change: impl FnOnce(&mut Options)
     let mut options = inner.library.options(socket).map_err(io_error)?;
     change(&mut options);
     inner.library.set_options(socket, options).map_err(io_error)
+}
+
+fn readiness(process: &Process, socket: SocketId) -> io::Result<Readiness> {
+    let mut inner = process.0.borrow_mut();
+    let Inner { reactor, library, .. } = &mut *inner;
+    library.readiness(reactor, socket).map_err(io_error)
 }
 
 fn take_error(process: &Process, socket: SocketId) -> io::Result<Option<io::Error>> {

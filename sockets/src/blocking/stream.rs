@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use stack_api::options::Options;
 use stack_api::socket::Addresses;
 
-use super::{Inner, Process, SLICE, Wait, change, close, options, take_error};
+use super::{Inner, Process, SLICE, Wait, change, close, options, readiness, take_error};
 use crate::error::io_error;
+use crate::readiness::Readiness;
 use crate::socket::SocketId;
 use crate::stream::{Gate, Received, Shutdown};
 
@@ -86,9 +87,24 @@ impl TcpStream {
         self.read_timeout.set(timeout);
     }
 
-    /// The same for writes.
+    /// How long a read waits.
+    pub fn read_timeout(&self) -> Option<Duration> {
+        self.read_timeout.get()
+    }
+
+    /// How long a write waits for room before it returns `WouldBlock`; `None`: as long as it takes.
     pub fn set_write_timeout(&self, timeout: Option<Duration>) {
         self.write_timeout.set(timeout);
+    }
+
+    /// How long a write waits.
+    pub fn write_timeout(&self) -> Option<Duration> {
+        self.write_timeout.get()
+    }
+
+    /// What it allows now, as poll(2) says it.
+    pub fn readiness(&self) -> io::Result<Readiness> {
+        readiness(&self.process, self.socket)
     }
 
     /// Lets reads and writes look out for the peer for at most this long before they sleep; zero: not at all. A

@@ -198,6 +198,13 @@ impl Router {
         }
     }
 
+    /// How many connects wait for a stack that is down.
+    pub fn waiting_connects(&self) -> usize {
+        let is_connect = |terms: &[u8]| matches!(postcard::from_bytes(terms), Ok(Terms::Connect(_)));
+        let of_stack = self.waiting.iter().filter(|(_, _, pathname, _)| pathname.to_string() == "/0/stack");
+        of_stack.filter(|(.., terms)| is_connect(terms)).count()
+    }
+
     /// Whether a process has said that it is ready.
     pub fn is_ready(&self, index: usize) -> bool {
         self.known[index].is_ready

@@ -11,6 +11,7 @@ mod hostile;
 mod ipv6;
 mod open;
 mod options;
+mod progress;
 mod restart;
 mod stream;
 mod terms;
