@@ -369,6 +369,10 @@ impl Stream {
         if self.failure.is_some() {
             return Readiness::over(matches!(self.failure, Some(Failure::Untold(_))));
         }
+        // No call has told it yet: none has seen it.
+        if self.gate == Gate::Open && self.channel.rx.reset_by_peer().is_some() {
+            return Readiness::over(true);
+        }
         let (read_closed, writable) = (self.read_shut || self.peer_ended(), self.write_shut);
         let readable = read_closed || self.channel.has_news();
         Readiness { readable, writable, read_closed, hung_up: read_closed && writable, failed: false }

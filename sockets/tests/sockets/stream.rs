@@ -1,8 +1,9 @@
 //! A connection: bytes, ends, and what a killed peer leaves.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use sockets::{LibraryEvent, Received, Shutdown, SocketError};
+use sockets::{Borrower, LibraryEvent, Readiness, Received, Shutdown, SocketError, Stream};
 use stack_api::socket::ConnectResult;
 use vr_api::manager::{InterVrCounters, LibraryRequest, LibraryUpdate, VrFibUpdate};
 
@@ -274,4 +275,39 @@ fn traffic_counts_per_inter_vr_interface_and_the_manager_may_ask() {
         LibraryRequest::Counters { ticket: 6, counters: row("vr1", 1, 0, 12, 0, 0) },
     ];
     assert_eq!(router.asked_manager, expected);
+}
+
+/// Where a connection lies that is used beside the library.
+#[derive(Debug)]
+struct Place(Mutex<Option<Stream>>);
+
+impl Borrower for Place {
+    fn with(&self, what: &mut dyn FnMut(&mut Stream)) {
+        self.0.lock().unwrap().iter_mut().for_each(what);
+    }
+
+    fn take_back(&self) -> Option<Stream> {
+        self.0.lock().unwrap().take()
+    }
+}
+
+#[test]
+fn a_glance_sees_a_reset_and_that_it_was_told() {
+    static PLACE: Place = Place(Mutex::new(None));
+    let (_router, mut red, mut blue, socket, accepted) = connected();
+    let give = |stream| *PLACE.0.lock().unwrap() = Some(stream);
+    blue.library.lend(&mut blue.reactor, accepted, &PLACE, give).unwrap();
+    let mut place = PLACE.0.lock().unwrap();
+    let stream = place.as_mut().unwrap();
+    assert!(!stream.glance().readable);
+    red.library.send(socket, b"last words").unwrap();
+    red.library.abort(&mut red.reactor, socket);
+    // POLLIN, POLLOUT, POLLRDHUP, POLLERR and POLLHUP, as Linux has it, before any call has met the reset.
+    let over = Readiness { readable: true, writable: true, read_closed: true, hung_up: true, failed: true };
+    assert_eq!((stream.glance(), stream.glance_to_read()), (over, over));
+    assert_eq!(stream.readiness(), over);
+    assert_eq!(stream.receive(&mut [0; 32]), Ok(Received::Bytes(10)));
+    assert_eq!(stream.glance(), over);
+    assert_eq!(stream.receive(&mut [0; 32]), Err(SocketError::ConnectionReset));
+    assert_eq!(stream.glance(), Readiness { failed: false, ..over });
 }
