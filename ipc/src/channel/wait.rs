@@ -10,6 +10,9 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Channel;
 use crate::error::ChannelError;
 
+#[cfg(test)]
+mod tests;
+
 /// Looks at the ring between two looks at the clock, while spinning.
 const SPINS_PER_LOOK: u32 = 64;
 
