@@ -280,6 +280,11 @@ impl<'a> Process<'a> {
         socket(&self.step(&format!("accept from {listener}"), &order))
     }
 
+    /// Gives a connect a while to come to something or nothing; which of the two is not told.
+    pub fn let_settle(&mut self, socket: Socket) {
+        self.order(&Order::Wait { socket: socket.0, until: Until::Writable, patience: Patience::Silence });
+    }
+
     /// Takes a connection if one is there after a while.
     pub fn accept_by_now(&mut self, listener: Socket) -> Socket {
         let order = Order::Accept { listener: listener.0, patience: Patience::Silence };

@@ -199,7 +199,12 @@ fn a_full_backlog_is_silence(scene: &Scene<'_>) {
     red.connect(AT);
     // How many wait exactly, one or two, is not what programs rely on, nor whose next try meets a place that has become
     // free; that all get in is.
-    let waiting = [(); 3].map(|()| red.begin_connect(AT));
+    let waiting = [(); 3].map(|()| {
+        let client = red.begin_connect(AT);
+        // Else all three may have passed, still half open, before the first one has taken a place.
+        red.let_settle(client);
+        client
+    });
     red.connected_by_now(waiting[2]);
     for _ in 0..4 {
         blue.accept(listener);
