@@ -60,6 +60,12 @@ impl<S: Serialize, R: DeserializeOwned> ServiceClient<S, R> {
         Ok(())
     }
 
+    /// This process is a forked child, and the client its parent's: the child lets go of the channel, whose end shows the
+    /// service that the parent has ended. The parent's is as it was.
+    pub fn leave_to_parent(&mut self) {
+        self.state = ClientState::Idle;
+    }
+
     /// Whether the service is there.
     pub fn is_up(&self) -> bool {
         matches!(self.state, ClientState::Up { .. })

@@ -54,6 +54,16 @@ impl Library {
     /// be waits for procmgr.
     pub fn before_fork(&mut self, reactor: &mut Reactor) -> Result<(), SocketError> {
         self.make_queues(reactor)?;
+        self.share_with_child()
+    }
+
+    /// The same in a child that is itself no process of the router yet: its parent has made the queues, and all that it
+    /// has goes on to its own child.
+    pub fn before_fork_of_orphan(&mut self) -> Result<(), SocketError> {
+        self.share_with_child()
+    }
+
+    fn share_with_child(&mut self) -> Result<(), SocketError> {
         let mut shared = 0;
         let outcome = self.streams().try_for_each(|stream| {
             stream.channel().share()?;
@@ -81,6 +91,13 @@ impl Library {
     pub fn fork_failed(&mut self) {
         self.streams().for_each(|stream| stream.channel().take_share_back());
         self.datagrams.channels().for_each(Channel::take_share_back);
+    }
+
+    /// This process is a child, and whether it ever becomes a process of the router is open: it may only wait, or fork
+    /// once more. It lets go of what is its parent's alone, so that manager and stack see when the parent ends.
+    pub fn leave_services_to_parent(&mut self) {
+        self.manager.leave_to_parent();
+        self.server.leave_to_parent();
     }
 
     /// This process is a child that does nothing but execute another program: its parent's datagram sockets are its

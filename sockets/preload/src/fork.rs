@@ -45,8 +45,10 @@ extern "C" fn before() {
     let sets: Vec<&'static EpollSet> = EPOLL_SETS.all().collect();
     let sets = sets.into_iter().map(EpollSet::lock_for_fork).collect();
     let mut state = process::state();
-    if let State::Attached(process) = &mut *state {
-        process.share_with_child();
+    match &mut *state {
+        State::Attached(process) => process.share_with_child(),
+        State::Orphan(process) => process.share_with_grandchild(),
+        State::Unattached | State::Executed(_) => {}
     }
     let mut streams = Vec::new();
     let mut waiters = Vec::new();

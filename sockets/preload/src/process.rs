@@ -177,8 +177,6 @@ fn attach(state: &mut State) -> Result<(), Errno> {
         State::Orphan(mut process) => {
             process.reactor = reactor;
             process.alarm = alarm;
-            process.interfaces = Interfaces::default();
-            process.routes = Routes::default();
             process.become_child()?;
             process
         }
@@ -273,7 +271,11 @@ impl State {
     /// This process is a forked child: what it has is its parent's.
     pub fn become_orphan(&mut self) {
         *self = match std::mem::replace(self, State::Unattached) {
-            State::Attached(process) | State::Orphan(process) => State::Orphan(process),
+            State::Attached(mut process) | State::Orphan(mut process) => {
+                process.library.leave_services_to_parent();
+                (process.interfaces, process.routes) = (Interfaces::default(), Routes::default());
+                State::Orphan(process)
+            }
             // Their library is still to be made.
             is_unattached @ (State::Unattached | State::Executed(_)) => is_unattached,
         };
@@ -331,6 +333,13 @@ impl Process {
         self.take_news();
         // What else came meanwhile is the service thread's to fetch.
         wait::ring(self.alarm.as_raw_fd());
+    }
+
+    /// The same in a child that was forked and has needed the router for nothing yet.
+    pub fn share_with_grandchild(&mut self) {
+        if let Err(error) = self.library.before_fork_of_orphan() {
+            log::error!("share sockets with a child: {error}");
+        }
     }
 
     /// One turn of the loop, without waiting; how long until the next one at most.

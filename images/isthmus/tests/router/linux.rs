@@ -104,6 +104,50 @@ fn a_connect_in_progress_at_a_fork_is_broken_in_the_child_and_goes_on_in_the_par
     assert_eq!(stderr(&output).matches("fork while a connect is in progress").count(), 1, "{}", stderr(&output));
 }
 
+/// Listens and ends; of its child, which does nothing but wait, a child accepts.
+const DAEMON: &str = "
+import os, socket
+listener = socket.socket()
+listener.bind(('', 7000))
+listener.listen(8)
+if os.fork():
+    os._exit(0)
+if child := os.fork():
+    os.waitpid(child, 0)
+    os._exit(0)
+for number in range(3):
+    one, _ = listener.accept()
+    one.sendall(b'number %d' % number)
+    one.close()
+";
+
+/// Asks until it is answered, then twice more.
+const ASKS: &str = "
+import socket, time
+def ask():
+    with socket.create_connection(('10.0.0.1', 7000), 10) as one:
+        print(one.recv(99).decode(), flush=True)
+for _ in range(1000):
+    try:
+        ask()
+        break
+    except ConnectionRefusedError:
+        time.sleep(0.01)
+ask()
+ask()
+";
+
+#[test]
+fn who_was_forked_twice_accepts_though_who_listened_has_ended() {
+    if !has("who_was_forked_twice_accepts_though_who_listened_has_ended", &["python3"]) {
+        return;
+    }
+    let router = Router::up("linux-daemon", TWO_VRS);
+    assert!(program(&router, "blue", &["python3", "-c", DAEMON]).status().unwrap().success());
+    let output = program(&router, "red", &["timeout", "60", "python3", "-c", ASKS]).output().unwrap();
+    assert_eq!(String::from_utf8_lossy(&output.stdout), "number 0\nnumber 1\nnumber 2\n", "{}", stderr(&output));
+}
+
 const FORKED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/forked_datagrams.py");
 
 #[test]

@@ -3,9 +3,11 @@
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use testing::namespace::{can_run, find};
 use testing::preload::{Server, build_library, has, program};
 use testing::support::{JOINED, Router, TWO_VRS, assert_fails, stderr, sum, wait_until};
@@ -315,13 +317,34 @@ fn programs_ask_for_the_interfaces_of_the_vr_by_ioctl() {
 
 #[test]
 fn a_server_with_an_event_loop_serves_a_large_page() {
-    nginx_serves("a_server_with_an_event_loop_serves_a_large_page", "preload-nginx", "master_process off;");
+    let processes = "daemon off; master_process off;";
+    nginx_serves("a_server_with_an_event_loop_serves_a_large_page", "preload-nginx", processes);
 }
 
 /// They accept from their parent's listener, have cleared their environment and, where root runs this, are another user.
 #[test]
 fn workers_that_a_master_has_forked_serve_a_large_page() {
-    nginx_serves("workers_that_a_master_has_forked_serve_a_large_page", "preload-workers", "worker_processes 2;");
+    let processes = "daemon off; worker_processes 2;";
+    nginx_serves("workers_that_a_master_has_forked_serve_a_large_page", "preload-workers", processes);
+}
+
+/// Who has listened ends, and the workers' parent never uses the sockets that are between the two.
+#[test]
+fn a_daemon_serves_a_large_page() {
+    nginx_serves("a_daemon_serves_a_large_page", "preload-daemon", "daemon on; worker_processes 2;");
+}
+
+/// A daemon that wrote its process ID to a file, and is ended when this is dropped.
+struct Daemon(PathBuf);
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        // One that was no daemon, or never started, has none.
+        let pid = std::fs::read_to_string(&self.0).ok().and_then(|pid| pid.trim().parse().ok());
+        if let Some(pid) = pid {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
+        }
+    }
 }
 
 fn nginx_serves(test: &str, name: &str, processes: &str) {
@@ -338,12 +361,13 @@ fn nginx_serves(test: &str, name: &str, processes: &str) {
         .map(|what| format!("{what}_temp_path {folder};\n"))
         .collect();
     let config = format!(
-        "daemon off; {processes} pid {folder}/pid; error_log {folder}/error;\nevents {{}}\n\
+        "{processes} pid {folder}/pid; error_log {folder}/error;\nevents {{}}\n\
          http {{ access_log off; sendfile on; {temporary} server {{ listen 80; root {folder}; }} }}\n"
     );
     let config = router.write("nginx.conf", &config).into_os_string();
     let nginx = find("nginx").unwrap().into_os_string();
     let log = router.folder().join("error").into_os_string();
+    let _daemon = Daemon(router.folder().join("pid"));
     let _server = Server::start(program(&router, "blue", &[&nginx, OsStr::new("-e"), &log, OsStr::new("-c"), &config]));
     let get = || program(&router, "red", &["curl", "-sS", "-m", "10", "http://10.0.0.1/page"]).output().unwrap();
     let got = wait_until(|| Some(get()).filter(|output| output.status.success()));
