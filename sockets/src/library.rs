@@ -159,6 +159,8 @@ pub struct Library {
 enum Asked {
     Listener(Authority, SocketId),
     Reservation(SocketId),
+    /// With which address a datagram socket speaks with its peer.
+    Source(SocketId),
     Ports,
 }
 
@@ -401,6 +403,7 @@ impl Library {
                 self.lease_if_low();
                 self.ask_for_reservations();
                 self.ask_for_all(Authority::Server);
+                self.datagrams.ids().into_iter().for_each(|socket| self.ask_for_source(socket));
             }
             ClientEvent::Down => self.authority_left(Authority::Server),
             ClientEvent::Message(SocketReply::Done { ticket }) => self.answered(reactor, ticket, Ok(())),
@@ -411,8 +414,13 @@ impl Library {
                     Err(error) => log::error!("the stack's answer is refused: {error}"),
                 },
                 Some(Asked::Reservation(reservation)) => self.reservation_answered(reservation, Ok(first)),
-                Some(Asked::Listener(..)) | None => {}
+                Some(Asked::Listener(..) | Asked::Source(_)) | None => {}
             },
+            ClientEvent::Message(SocketReply::Source { ticket, address }) => {
+                if let Some(Asked::Source(socket)) = self.asked.remove(&ticket) {
+                    self.datagram_source(socket, Ok(address));
+                }
+            }
         }
     }
 
@@ -427,7 +435,8 @@ impl Library {
             (Some(Asked::Listener(authority, socket)), Ok(())) => self.agreed(authority, socket),
             (Some(Asked::Listener(_, socket)), Err(error)) => self.disagreed(reactor, socket, error),
             (Some(Asked::Reservation(place)), Err(error)) => self.reservation_answered(place, Err(error)),
-            (Some(Asked::Ports | Asked::Reservation(_)), Ok(())) | (None, _) => {}
+            (Some(Asked::Source(socket)), Err(error)) => self.datagram_source(socket, Err(error)),
+            (Some(Asked::Ports | Asked::Reservation(_) | Asked::Source(_)), Ok(())) | (None, _) => {}
             (Some(Asked::Ports), Err(error)) => {
                 log::warn!("no ephemeral ports from the stack: {error}");
                 self.fail_waiting_for_ports(error);
@@ -438,7 +447,7 @@ impl Library {
     fn authority_left(&mut self, authority: Authority) {
         self.asked.retain(|_, asked| match asked {
             Asked::Listener(of, _) => *of != authority,
-            Asked::Reservation(_) | Asked::Ports => authority != Authority::Server,
+            Asked::Reservation(_) | Asked::Source(_) | Asked::Ports => authority != Authority::Server,
         });
         self.left(authority);
     }
@@ -449,6 +458,10 @@ impl Library {
 
     pub(crate) fn new_ask_for_reservation(&mut self, reservation: SocketId) -> u32 {
         self.new_ticket(Asked::Reservation(reservation))
+    }
+
+    pub(crate) fn new_ask_for_source(&mut self, socket: SocketId) -> u32 {
+        self.new_ticket(Asked::Source(socket))
     }
 
     fn new_ticket(&mut self, asked: Asked) -> u32 {

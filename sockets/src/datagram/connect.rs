@@ -1,12 +1,13 @@
 //! Datagram sockets that speak with one peer: whom they hear, and whose ICMP errors they are told.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use ipc::Family;
+use ipc::channel::Channel;
 use ipc::reactor::Reactor;
 use stack_api::datagram::{DatagramPath, DatagramRequest, ProcessMessage};
 use stack_api::datagram_header::DatagramHeader;
-use stack_api::socket::SocketError;
+use stack_api::socket::{SocketError, SocketRequest};
 use vr_api::interface::is_link_scoped;
 
 use super::Kind;
@@ -36,7 +37,7 @@ impl Connected {
     }
 
     /// Whether a datagram from `source` to `destination` is one that the socket hears.
-    pub fn hears(&self, source: SocketAddr, destination: std::net::IpAddr) -> bool {
+    pub fn hears(&self, source: SocketAddr, destination: IpAddr) -> bool {
         match self {
             Connected::No => true,
             Connected::Asked(peer) => *peer == source,
@@ -92,9 +93,45 @@ impl Library {
         }
         self.ask_datagram(id, &DatagramRequest::Connect(Some(peer)));
         self.await_answer(id);
-        self.await_word_of_server(reactor, id);
+        if self.is_read_in_turn(id) {
+            self.ask_for_source(id);
+        } else {
+            self.await_word_of_server(reactor, id);
+        }
         self.refuse_others(reactor, id);
         Ok(())
+    }
+
+    /// Whether forked processes share a socket.
+    fn is_read_in_turn(&self, id: SocketId) -> bool {
+        let channel = self.datagrams.sockets.get(&id).and_then(super::DatagramSocket::channel_ref);
+        channel.is_some_and(Channel::is_used_in_turn)
+    }
+
+    /// Asks for a shared socket's way to its peer in this process's own name: the answer on the socket's channel, a
+    /// sibling may have read that knows of no question.
+    pub(crate) fn ask_for_source(&mut self, id: SocketId) {
+        if !self.is_read_in_turn(id) {
+            return;
+        }
+        let of_groups = self.options.get(&id).and_then(|options| options.multicast_interface.clone());
+        let Ok(socket) = self.datagrams.hot(id) else { return };
+        let (Connected::Asked(peer), Some(bound)) = (socket.connected, &socket.bound) else { return };
+        if let Some(local) = bound.local.filter(|local| !local.is_multicast()) {
+            return self.datagram_source(id, Ok(local));
+        }
+        let on = bound.interface.clone().or(of_groups.filter(|_| peer.ip().is_multicast()));
+        let ticket = self.new_ask_for_source(id);
+        // One that is away is asked when it is back.
+        self.server.send(&SocketRequest::SourceTowards { ticket, to: peer.ip(), on });
+    }
+
+    /// With which address a shared socket speaks with its peer.
+    pub(crate) fn datagram_source(&mut self, id: SocketId, source: Result<IpAddr, SocketError>) {
+        if let Ok(Connected::Asked(peer)) = self.datagrams.hot(id).map(|socket| socket.connected) {
+            let path = source.map(|local| DatagramPath { local: Some(local), peer: Some(peer) });
+            self.datagram_connected(id, path);
+        }
     }
 
     /// The peer of a datagram socket, if it has one.

@@ -21,6 +21,7 @@ fn last_set(router: &Router) -> Option<(OptionsOf, Options)> {
         | SocketRequest::LeasePorts { .. }
         | SocketRequest::ReservePort { .. }
         | SocketRequest::ReleasePort { .. }
+        | SocketRequest::SourceTowards { .. }
         | SocketRequest::HoldPorts { .. } => None,
     })
 }

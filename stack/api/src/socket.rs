@@ -152,6 +152,16 @@ pub enum SocketRequest {
         /// Comes back in the answer.
         ticket: u32,
     },
+    /// With which own address does a datagram socket speak with a peer? Answered by `Source` or `Failed`. For sockets that
+    /// forked processes share: what the stack says on the socket's channel, any of them may read.
+    SourceTowards {
+        /// Comes back in the answer.
+        ticket: u32,
+        /// The peer, or a group.
+        to: IpAddr,
+        /// The interface towards a group, or an address of a link.
+        on: Option<InterfaceName>,
+    },
     /// After a restart of the stack: these blocks are in use.
     HoldPorts {
         /// First ports of the blocks.
@@ -213,6 +223,13 @@ pub enum SocketReply {
         first: u16,
         /// How many.
         count: u16,
+    },
+    /// An own address.
+    Source {
+        /// From the request.
+        ticket: u32,
+        /// The address.
+        address: IpAddr,
     },
 }
 

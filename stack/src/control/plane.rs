@@ -3,8 +3,9 @@
 use std::collections::VecDeque;
 use std::net::{IpAddr, Ipv6Addr};
 
-use ipc::{Family, VrId};
+use ipc::{Family, InterfaceName, VrId};
 use stack_api::socket::SocketError;
+use vr_api::interface::is_link_scoped;
 
 use super::routes::Routes;
 use super::topology::{Topology, TopologyChange};
@@ -282,6 +283,15 @@ impl Plane {
             | Adjacency::InterVr { interface } => interface,
         };
         self.topology.source(interface, to).ok_or(SocketError::AddressNotAvailable)
+    }
+
+    /// The same for a datagram socket: towards a group, and an address of a link, by the interface that is named.
+    pub fn source_on(&self, vr: VrId, on: Option<&InterfaceName>, to: IpAddr) -> Result<IpAddr, SocketError> {
+        if !to.is_multicast() && !is_link_scoped(to) {
+            return self.source_towards(vr, to);
+        }
+        let interface = on.and_then(|name| self.topology.interface(vr, name)).ok_or(SocketError::NetworkUnreachable)?;
+        self.topology.source(interface.index, to).ok_or(SocketError::AddressNotAvailable)
     }
 
     /// IP MTU of the interface towards `to`.

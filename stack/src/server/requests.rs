@@ -69,6 +69,13 @@ impl Server {
                     Err(error) => SocketReply::Failed { ticket, error },
                 })
             }
+            SocketRequest::SourceTowards { ticket, to, on } => {
+                let source = vr.ok_or(SocketError::NetworkDown);
+                Some(match source.and_then(|vr| plane.source_on(vr, on.as_ref(), to)) {
+                    Ok(address) => SocketReply::Source { ticket, address },
+                    Err(error) => SocketReply::Failed { ticket, error },
+                })
+            }
             SocketRequest::HoldPorts { first } => {
                 let vr = vr?;
                 for block in first {

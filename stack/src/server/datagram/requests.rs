@@ -8,7 +8,6 @@ use mio::Token;
 use stack_api::datagram::{DatagramPath, DatagramReply, DatagramRequest};
 use stack_api::datagram_header::{DatagramHeader, HeaderFault};
 use stack_api::socket::SocketError;
-use vr_api::interface::is_link_scoped;
 
 use super::{Datagrams, GROUPS};
 use crate::control::plane::Plane;
@@ -150,16 +149,11 @@ impl Datagrams {
             return Err(SocketError::InvalidArgument);
         }
         let own = socket.local.filter(|local| !local.is_multicast());
+        let of_groups = socket.options.multicast_interface.as_ref().filter(|_| address.is_multicast());
+        let on = socket.interface.as_ref().or(of_groups);
         let local = match own {
             Some(local) => local,
-            None if address.is_multicast() || is_link_scoped(address) => {
-                let of_groups = socket.options.multicast_interface.as_ref().filter(|_| address.is_multicast());
-                let name = socket.interface.as_ref().or(of_groups);
-                let record = name.and_then(|name| plane.topology.interface(socket.vr, name));
-                let index = record.ok_or(SocketError::NetworkUnreachable)?.index;
-                plane.topology.source(index, address).ok_or(SocketError::AddressNotAvailable)?
-            }
-            None => plane.source_towards(socket.vr, address)?,
+            None => plane.source_on(socket.vr, on, address)?,
         };
         socket.connected = Some((local, to));
         Ok(DatagramPath { local: Some(local), peer })

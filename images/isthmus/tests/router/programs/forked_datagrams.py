@@ -68,6 +68,21 @@ def serve(port):
     mine.close()
     os.write(ends[1], b"x")
     ended(child)
+    # A child gives a socket of both its peer, while the parent waits for a datagram of it.
+    both = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    both.settimeout(20)
+    both.bind(("", 0))
+
+    def connects():
+        # More than once, so that the parent waits in its call by then.
+        for _ in range(20):
+            both.connect(first)
+        say("child's peer", both.getpeername() == first)
+        both.send(b"from the child")
+    child = forked(connects, both)
+    say("parent", both.recv(99))
+    ended(child)
+    both.close()
     # Nobody has it.
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as again:
         again.bind(("", port))
@@ -95,6 +110,9 @@ def ask(address, port):
     # While the child makes the port known as its own nothing is lost.
     say_to(one, b"fifth")
     say_to(third, b"sixth")
+    data, sender = one.recvfrom(99)
+    say(data)
+    one.sendto(b"to both", sender)
 
 
 if sys.argv[1] == "serve":
