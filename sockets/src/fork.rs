@@ -54,6 +54,7 @@ impl Library {
     /// be waits for procmgr.
     pub fn before_fork(&mut self, reactor: &mut Reactor) -> Result<(), SocketError> {
         self.make_queues(reactor)?;
+        self.number_datagrams();
         self.share_with_child()
     }
 

@@ -130,7 +130,8 @@ impl Library {
             return Err(SocketError::AddressInUse);
         }
         let interface = bound.interface.clone();
-        let listener = Listener { criteria, local, interface, backlog: backlog.max(1), clauses: Vec::new() };
+        let (clauses, shared) = (Vec::new(), Vec::new());
+        let listener = Listener { criteria, local, interface, backlog: backlog.max(1), clauses, shared };
         let (manager, server) = (Consent::Absent, Consent::Absent);
         // Keyed by the system's random numbers.
         let family = self.reservation_of(criteria, local).unwrap_or_else(|| RandomState::new().hash_one(socket.0));

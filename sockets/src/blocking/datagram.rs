@@ -158,7 +158,7 @@ macro_rules! common_calls {
             self.0.socket
         }
 
-        /// Whether receiving returns `WouldBlock` instead of waiting. Sending never waits.
+        /// Whether receiving returns `WouldBlock` instead of waiting. Sending waits for no receiver.
         pub fn set_nonblocking(&self, nonblocking: bool) {
             self.0.nonblocking.set(nonblocking);
         }

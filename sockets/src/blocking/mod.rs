@@ -310,8 +310,8 @@ impl Process {
     /// with the connections and listeners that there are: both may read and write, each byte goes to one of the two, and a
     /// connection ends when both have dropped it; both may accept, and each connection goes to one of the two. It is a
     /// process of the VR by itself, and may open, listen and fork. UDP and raw sockets from before the fork are both's too:
-    /// each datagram that comes goes to one of the two, of a group to both, and of a sender that begins after the fork all
-    /// go to the one that read first.
+    /// each datagram that comes goes to one of the two, and of a sender that begins after the fork all go to the one that
+    /// read first.
     ///
     /// The program must have one thread, and have been started by [`attach`](Link::attach) or `isthmus run`.
     ///

@@ -253,7 +253,8 @@ impl Library {
         };
         let is_shared = self.datagrams.sockets.values().any(shares);
         let (local, interface) = (bound.local, bound.interface.clone().filter(|_| !is_shared));
-        let listener = Listener { criteria, local, interface, backlog: QUEUE as u16, clauses: Vec::new() };
+        let shared = self.datagrams.shared(criteria, local);
+        let listener = Listener { criteria, local, interface, backlog: QUEUE as u16, clauses: Vec::new(), shared };
         let groups = socket.groups.clone();
         let ticket = self.new_ask(Authority::Manager, id);
         self.manager.send(&LibraryRequest::Publish { ticket, listener });
@@ -341,8 +342,11 @@ impl Library {
             let other = self.datagrams.sockets.get(other).and_then(|other| other.bound.as_ref());
             other.is_some_and(|other| other.local == bound.local)
         };
-        if !others.iter().any(same_address) {
-            self.manager.send(&LibraryRequest::Withdraw { criteria, local: bound.local });
+        match others.iter().copied().find(same_address) {
+            None => _ = self.manager.send(&LibraryRequest::Withdraw { criteria, local: bound.local }),
+            // All that is left are sockets that other processes have too.
+            Some(other) if !self.datagrams.shared(criteria, bound.local).is_empty() => self.publish_datagram(other),
+            Some(_) => {}
         }
         if others.is_empty() {
             let unread: Vec<Token> =

@@ -8,8 +8,12 @@
 //! ```
 //!
 //! As with connections (`crate::fork`), the child is a process of its own and makes its sockets known in its own name, so
-//! that they live as long as one of the two. What the parent had taken out of a ring before the fork, having looked at it
-//! without taking it, is a copy in each. Of a group each process gets what is sent to it.
+//! that they live as long as one of the two. They tell the manager which sockets they share, so that a sender of raw packets,
+//! or to a group, writes one copy for all that have a socket. What the parent had taken out of a ring before the fork, having looked at it
+//! without taking it, is a copy in each.
+
+use std::hash::{BuildHasher, RandomState};
+use std::net::IpAddr;
 
 use ipc::Criteria;
 use ipc::channel::Channel;
@@ -46,7 +50,31 @@ impl Datagrams {
     }
 }
 
+impl Datagrams {
+    /// Numbers of the sockets behind a publication, in order; none where one of them is this process's own.
+    pub(super) fn shared(&self, criteria: Criteria, local: Option<IpAddr>) -> Vec<u64> {
+        let at_address = |socket: &&DatagramSocket| socket.bound.as_ref().is_some_and(|bound| bound.local == local);
+        let behind = self.sockets.values().filter(|socket| socket.criteria() == Some(criteria)).filter(at_address);
+        let mut numbers: Vec<u64> = behind.map(|socket| socket.shared).collect::<Option<_>>().unwrap_or_default();
+        numbers.sort_unstable();
+        numbers
+    }
+}
+
 impl Library {
+    /// A child is about to have the datagram sockets too: the manager is told which ones, before it hears of the child.
+    pub(crate) fn number_datagrams(&mut self) {
+        let mut numbered = Vec::new();
+        for (id, socket) in &mut self.datagrams.sockets {
+            if socket.channel_ref().is_some() && socket.shared.is_none() {
+                // Keyed by the system's random numbers.
+                socket.shared = Some(RandomState::new().hash_one(id.0));
+                numbered.push(*id);
+            }
+        }
+        numbered.into_iter().for_each(|id| self.publish_datagram(id));
+    }
+
     /// This process is the child: its parent's datagram sockets are its own too.
     pub(crate) fn inherit_datagrams(&mut self, reactor: &mut Reactor, parents: Datagrams) {
         for (id, socket) in parents.sockets {

@@ -205,6 +205,8 @@ struct DatagramSocket {
     server: Server,
     published: bool,
     announced: bool,
+    /// A number that it has once a forked child has it too, and that nobody else knows.
+    shared: Option<u64>,
     connected: Connected,
     groups: BTreeSet<(InterfaceName, IpAddr)>,
     peers: Peers,
@@ -326,6 +328,7 @@ impl DatagramSocket {
             server: Server::Absent,
             published: false,
             announced: false,
+            shared: None,
             connected: Connected::No,
             groups: BTreeSet::new(),
             peers: Peers::default(),

@@ -50,7 +50,7 @@ fn a_listener_is_published_on_both_paths_and_listens_when_both_agree() {
     };
     let local = Some(at("10.0.0.2:179").ip());
     let clauses = wanted.clauses.clone();
-    assert_eq!(*wanted, Listener { criteria: tcp(179), local, interface: None, backlog: 4, clauses });
+    assert_eq!(*wanted, Listener { criteria: tcp(179), local, interface: None, backlog: 4, clauses, shared: vec![] });
     let [SocketRequest::LeasePorts { .. }, SocketRequest::Listen { ticket: taken, listener: pathname, .. }] =
         &router.asked_stack[..]
     else {

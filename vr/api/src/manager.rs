@@ -36,6 +36,10 @@ pub struct Listener {
     pub backlog: u16,
     /// What procmgr compares the terms of opens with: minimum TTL, digests of keys.
     pub clauses: Vec<Clause>,
+    /// Numbers of the datagram sockets behind it, in order, where forked processes share each of them; empty where it has
+    /// one of its own. Of publications with the same numbers one is led to: what comes is for one socket, and not for each
+    /// process that has it. Nobody can guess them.
+    pub shared: Vec<u64>,
 }
 
 /// A process's listener has joined a multicast group on an interface.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv6Addr};
 
-use ipc::{Family, InterfaceName, Pathname, Pid, VrId, VrName};
+use ipc::{Criteria, Family, InterfaceName, Pathname, Pid, VrId, VrName};
 use ipnet::{IpNet, Ipv6Net};
 use vr_api::interface::is_link_scoped;
 use vr_api::manager::{InterVrInterface, Listener, Membership, VrFibEntry};
@@ -232,7 +232,7 @@ impl Database {
                     && published.listener.local.is_none_or(|local| local == to)
                     && family(&published.pathname) == Some(Family::of(to))
             });
-            let mut willing: Vec<&Published> = willing.collect();
+            let mut willing: Vec<&Published> = one_of_each_family(willing.collect());
             willing.sort_by_key(|published| precedence(published));
             entries.extend(willing.into_iter().map(|published| VrFibEntry {
                 to,
@@ -279,18 +279,24 @@ impl Database {
 
     /// Entries for the groups that processes of `peer` have joined on `far`.
     fn group_entries(&self, peer: VrId, own: &Interface, far: &Interface, entries: &mut Vec<VrFibEntry>) {
+        let mut joined: BTreeMap<(IpAddr, Criteria), Vec<&Published>> = BTreeMap::new();
         for (pid, Membership { criteria, group, interface }) in self.memberships.get(&peer).into_iter().flatten() {
             let pathname = Pathname::endpoint(peer, *pid, *criteria);
             let published = self.published(peer).iter().find(|published| published.pathname == pathname);
-            let source = own.source(*group);
-            if let (Some(published), Some(source)) = (published, source)
-                && *interface == far.name
-                && family(&pathname) == Some(Family::of(*group))
-                && group.is_multicast()
-            {
-                let (generation, interface) = (published.generation, own.name.clone());
-                entries.push(VrFibEntry { to: *group, listener: pathname, generation, interface, source });
+            let is_meant = *interface == far.name && family(&pathname) == Some(Family::of(*group));
+            if is_meant && group.is_multicast() {
+                joined.entry((*group, *criteria)).or_default().extend(published);
             }
+        }
+        for ((group, _), members) in joined {
+            let Some(source) = own.source(group) else { continue };
+            entries.extend(one_of_each_family(members).into_iter().map(|published| VrFibEntry {
+                to: group,
+                listener: published.pathname.clone(),
+                generation: published.generation,
+                interface: own.name.clone(),
+                source,
+            }));
         }
     }
 
@@ -304,6 +310,15 @@ impl Database {
         let interfaces = self.vrs.get(&vr).map_or(&[][..], |router| &router.interfaces);
         interfaces.iter().filter(|interface| !interface.shut).flat_map(|i| i.addresses.iter().map(IpNet::addr))
     }
+}
+
+/// Of publications of the same sockets, which forked processes share, the oldest: it stays the one when another is forked.
+fn one_of_each_family(all: Vec<&Published>) -> Vec<&Published> {
+    let is_older = |one: &Published, other: &Published| {
+        one.generation < other.generation && one.listener.shared == other.listener.shared
+    };
+    let is_led_to = |one: &&&Published| one.listener.shared.is_empty() || !all.iter().any(|other| is_older(other, one));
+    all.iter().filter(is_led_to).copied().collect()
 }
 
 /// Whether `to` is an address of `far` in a subnet of `own`, the two ends of an inter-VR interface; or its link-local

@@ -46,7 +46,7 @@ fn identity(vr: VrId, pid: u32) -> Identity {
 
 fn bgp_listener() -> Listener {
     let criteria = Criteria::Tcp(Family::Ipv4, NonZeroU16::new(179).unwrap());
-    Listener { criteria, local: None, interface: None, backlog: 64, clauses: vec![] }
+    Listener { criteria, local: None, interface: None, backlog: 64, clauses: vec![], shared: vec![] }
 }
 
 const RED_BGP: ClientId = ClientId(1);
@@ -426,4 +426,35 @@ fn of_several_processes_the_address_counts_first_then_of_udp_who_was_bound_last_
         assert_eq!(found(&mut ways, &publish(BLUE_BGP, None)), wanted, "{criteria}");
         assert_eq!(found(&mut ways, &publish(BLUE_BGP, Some("10.0.0.1")))[0], 22, "{criteria}: bound to the address");
     }
+}
+
+#[test]
+fn forked_processes_that_share_their_sockets_are_led_to_once_and_to_the_next_when_the_oldest_is_gone() {
+    let criteria = Criteria::Raw(Family::Ipv4, ipc::IpProtocol::OSPF);
+    let mut manager = Manager::new(Earlier::default(), 100);
+    manager.configure(&desired()).unwrap();
+    manager.library_up(RED_BGP, identity(RED, 11));
+    manager.library_up(BLUE_BGP, identity(BLUE, 22));
+    manager.library_up(BLUE_TOO, identity(BLUE, 33));
+    let publish = |manager: &mut Manager, client, shared: &[u64]| {
+        let listener = Listener { criteria, shared: shared.to_vec(), ..bgp_listener() };
+        let (_, publishing) = manager.publish(client, 1, listener).unwrap();
+        manager.ordered(Ticket(9), publishing);
+        manager.order_done(Ticket(9))
+    };
+    let mut ways = Vec::new();
+    let mut after = |actions: &[Action]| found(&mut ways, actions);
+    assert_eq!(after(&publish(&mut manager, BLUE_BGP, &[])), [22]);
+    assert_eq!(after(&publish(&mut manager, BLUE_BGP, &[7, 9])), [22], "before it forks");
+    assert_eq!(after(&publish(&mut manager, BLUE_TOO, &[7, 9])), [22]);
+    // The child makes a socket of its own, and closes it.
+    assert_eq!(after(&publish(&mut manager, BLUE_TOO, &[])), [22, 33]);
+    assert_eq!(after(&publish(&mut manager, BLUE_TOO, &[7, 9])), [22]);
+    let group = |manager: &mut Manager, client| {
+        let (group, interface) = (address("224.0.0.5"), "red".parse().unwrap());
+        entries(&manager.join(client, Membership { criteria, group, interface }), RED_BGP)
+    };
+    assert_eq!(group(&mut manager, BLUE_BGP), [pair_of("224.0.0.5", "10.0.0.0")]);
+    assert_eq!(group(&mut manager, BLUE_TOO), []);
+    assert_eq!(after(&manager.library_gone(BLUE_BGP)), [33]);
 }

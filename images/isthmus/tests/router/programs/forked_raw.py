@@ -24,11 +24,26 @@ def raw(address):
 
 
 def hear(mine, wanted):
-    """The packet with such data behind its header, which has no options. One may come more than once."""
+    """The packet with such data behind its header, which has no options."""
     while True:
         packet, sender = mine.recvfrom(99)
         if packet[20:] == wanted:
             return packet, sender
+
+
+def counted(mine):
+    """All that is numbered, until nothing more comes: each packet once."""
+    found = []
+    while True:
+        # The first may take as long as anything, the last are there by then.
+        mine.settimeout(1 if b"n9" in found else 20)
+        try:
+            packet = mine.recv(99)[20:]
+        except TimeoutError:
+            mine.settimeout(20)
+            return found
+        if packet.startswith(b"n"):
+            found.append(packet)
 
 
 def receive(who, mine, wanted):
@@ -63,6 +78,8 @@ def serve(own):
         receive("child", mine, b"second")
         receive("child", mine, b"third")
         mine.sendto(b"from the child", first)
+        say("child", *counted(mine))
+        mine.sendto(b"counted", first)
         # With a socket of its own, too, which hears a copy of the next.
         with raw(own) as second:
             mine.sendto(b"both?", first)
@@ -88,9 +105,9 @@ def serve(own):
 
 def ask(own, address):
     mine = raw(own)
-    mine.settimeout(2)
 
     def say_to(data, answer=None):
+        mine.settimeout(2)
         for _ in range(10):
             # What went to a process that is about to end may be lost, as packets may be.
             mine.sendto(data, (address, 0))
@@ -102,6 +119,7 @@ def ask(own, address):
                 pass
 
     def told(data):
+        mine.settimeout(20)
         say(hear(mine, data)[0][20:])
     say_to(b"first")
     say_to(b"second")
@@ -114,6 +132,9 @@ def ask(own, address):
         os._exit(0)
     say("other", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     told(b"from the child")
+    for number in range(10):
+        mine.sendto(b"n%d" % number, (address, 0))
+    told(b"counted")
     told(b"both?")
     mine.sendto(b"to both", (address, 0))
     told(b"both")
