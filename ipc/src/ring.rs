@@ -48,6 +48,11 @@ const WINDOW_BYTES: [usize; 4] = [4 << 10, 32 << 10, 256 << 10, 2 << 20];
 /// fall out of the cache between write and read. The next one is entered only for records that need it.
 const STREAM_WINDOW: usize = 2;
 
+/// The smallest window that holds `bytes`, or the largest there is.
+fn window_for(bytes: usize) -> usize {
+    WINDOW_BYTES.iter().position(|window| *window >= bytes).unwrap_or(WINDOW_BYTES.len() - 1)
+}
+
 /// Largest record in bytes: half of the largest window, so that writing one never waits for the last byte of another.
 pub const MAX_RECORD: usize = 1 << 20;
 
@@ -140,6 +145,8 @@ struct StateLine {
     writer_cpu: AtomicU64,
     /// What the writer's side stands for, in a word that the other side judges; 0: it has not said.
     writer_mark: AtomicU64,
+    /// The largest window that the reader lets the writer move on to, plus one; 0: any.
+    reader_window: AtomicU64,
 }
 
 /// Header of a ring in shared memory.

@@ -41,6 +41,7 @@ impl Library {
         self.keep_options(socket, options.clone());
         if self.datagrams.contains(socket) {
             self.ask_datagram(socket, &DatagramRequest::SetOptions(options));
+            self.bound_waiting_datagrams(socket);
             return Ok(());
         }
         let asked = match self.sockets.get_mut(&socket) {
@@ -54,6 +55,7 @@ impl Library {
                 let told = connected.with_stream(|stream| {
                     stream.set_send_buffer(options.send_buffer());
                     if matches!(stream.path(), Path::InterVr(_)) {
+                        stream.set_receive_buffer(options.receive_buffer());
                         stream.set_mark(Mark::new(salt, stream.addresses(), stream.is_opener(), &options));
                     }
                     (*stream.path() == Path::Stack).then(|| OptionsOf::Connection(stream.addresses()))

@@ -253,6 +253,7 @@ impl Library {
         }
         if matches!(stream.path(), Path::InterVr(_)) {
             let options = self.options_of(socket);
+            stream.set_receive_buffer(options.receive_buffer());
             stream.set_mark(Mark::new(&self.salt, stream.addresses(), stream.is_opener(), &options));
         }
         let token = match token.map_or_else(|| reactor.register(stream.channel()), Ok) {

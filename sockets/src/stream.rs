@@ -482,6 +482,11 @@ impl Stream {
         self.channel.tx.limit_stream(bytes);
     }
 
+    /// How much may wait to be received: the peer's ring does not grow past it.
+    pub fn set_receive_buffer(&mut self, bytes: usize) {
+        self.channel.rx.limit_window(bytes);
+    }
+
     /// Whether the peer has not taken all that was sent.
     pub fn has_unsent(&self) -> bool {
         self.channel.unread_by_peer().is_ok_and(|bytes| bytes > 0)

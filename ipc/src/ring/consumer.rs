@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     DEAF, FIN, MAX_RECORD, RECORD_HEADER, RECORD_TAG, RESET, Ring, Switch, WINDOW_BYTES, bytes_of, protocol,
-    record_bytes, reset_code,
+    record_bytes, reset_code, window_for,
 };
 use crate::error::PeerFault;
 
@@ -42,6 +42,15 @@ enum Freeing {
 impl Consumer {
     pub(super) fn new(ring: Ring) -> Self {
         Self { ring, freeing: Freeing::AtOnce, published: 0, shared: false }
+    }
+
+    /// Lets the ring have at most the smallest window that holds `bytes`: as much as may wait for this reader. One that is
+    /// larger already stays until the writer moves on, a record that would fit into none gets one, and a limit is not
+    /// taken back.
+    pub fn limit_window(&mut self, bytes: usize) {
+        let window = window_for(bytes) as u64;
+        // Relaxed: it takes effect when the writer sees it.
+        self.ring.header.state.reader_window.store(window + 1, Ordering::Relaxed);
     }
 
     /// The writer is told of room in batches. With each read, the line of the head would have to come back from a writer

@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 
 use super::{
     DEAF, FIN, MAX_RECORD, PATIENCE, RECORD_HEADER, RESET, ROOM_WORTH_WRITING, Ring, STREAM_WINDOW, Switch,
-    WAKE_FRACTION, WINDOW_BYTES, bytes_of, protocol, record_bytes, record_tag, reset_code,
+    WAKE_FRACTION, WINDOW_BYTES, bytes_of, protocol, record_bytes, record_tag, reset_code, window_for,
 };
 use crate::error::{PeerFault, RecordError};
 
@@ -14,7 +14,17 @@ pub struct Producer {
     ring: Ring,
     /// The largest window that bytes move on to.
     stream_window: usize,
+    /// The largest that the reader was seen to allow. A reader cannot take that back: one that changes it all the time gains
+    /// nothing.
+    readers_window: usize,
     growth: Growth,
+}
+
+/// Whether a part of what is written is of use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wanted {
+    Whole,
+    Part,
 }
 
 /// How a ring grows that was found full.
@@ -28,14 +38,14 @@ enum Growth {
 
 impl Producer {
     pub(super) fn new(ring: Ring) -> Self {
-        Self { ring, stream_window: STREAM_WINDOW, growth: Growth::Patient }
+        let readers_window = WINDOW_BYTES.len() - 1;
+        Self { ring, stream_window: STREAM_WINDOW, readers_window, growth: Growth::Patient }
     }
 
     /// Lets a stream have at most the smallest window that holds `bytes`, or the largest there is. A larger one that it
     /// has already is kept: what lies in it cannot be taken back.
     pub fn limit_stream(&mut self, bytes: usize) {
-        let fits = WINDOW_BYTES.iter().position(|window| *window >= bytes);
-        self.stream_window = fits.unwrap_or(WINDOW_BYTES.len() - 1);
+        self.stream_window = window_for(bytes);
     }
 
     /// For a writer that waits for nobody, so that what finds the ring full is lost: the first that would be lost moves
@@ -47,7 +57,7 @@ impl Producer {
     /// Copies bytes in and publishes them; returns how many fitted (0: full). [`PeerFault`]: the peer's index lies.
     #[inline(always)]
     pub fn write(&mut self, bytes: &[u8]) -> Result<usize, PeerFault> {
-        let room = self.room_for(bytes.len(), self.stream_window)?;
+        let room = self.room_for(bytes.len(), Wanted::Part, self.stream_window)?;
         let bytes = bytes.get(..room).unwrap_or(bytes);
         let tail = self.tail();
         self.ring.put(self.switch().window(), tail, bytes);
@@ -70,7 +80,7 @@ impl Producer {
         };
         let needed = record_bytes(length);
         let limit = if 2 * needed > WINDOW_BYTES[STREAM_WINDOW] { WINDOW_BYTES.len() - 1 } else { STREAM_WINDOW };
-        if self.room_for(needed, limit)? < needed {
+        if self.room_for(needed, Wanted::Whole, limit)? < needed {
             return Ok(false);
         }
         let (tail, window) = (self.tail(), self.switch().window());
@@ -174,7 +184,7 @@ impl Producer {
     /// counts as all of it. `true`: armed, and there is really no room: the peer rings, once a good part of the window is free or
     /// when it goes to sleep itself. `false`: there is room, or the reader has closed.
     pub fn arm(&mut self, minimum: usize) -> Result<bool, PeerFault> {
-        let largest = self.stream_window.max(self.switch().window());
+        let largest = self.limited(self.stream_window).max(self.switch().window());
         self.arm_for(minimum.min(WINDOW_BYTES[largest & 3]))
     }
 
@@ -282,18 +292,23 @@ impl Producer {
 
     /// Room for `wanted` bytes, or less. Moves to a larger window, at most `limit`, where that helps.
     #[inline]
-    fn room_for(&mut self, wanted: usize, limit: usize) -> Result<usize, PeerFault> {
+    fn room_for(&mut self, wanted: usize, as_what: Wanted, limit: usize) -> Result<usize, PeerFault> {
         let room = self.room() as usize;
-        if room >= wanted { Ok(wanted) } else { self.make_room(wanted, limit) }
+        if room >= wanted { Ok(wanted) } else { self.make_room(wanted, as_what, limit) }
     }
 
     #[cold]
-    fn make_room(&mut self, wanted: usize, limit: usize) -> Result<usize, PeerFault> {
+    fn make_room(&mut self, wanted: usize, as_what: Wanted, limit: usize) -> Result<usize, PeerFault> {
         self.refresh()?;
         let room = self.room() as usize;
         if room >= wanted {
             return Ok(wanted);
         }
+        let limit = match as_what {
+            Wanted::Part => self.limited(limit),
+            // What fits into no window that the reader allows, would never come.
+            Wanted::Whole => self.limited(limit).max(window_for(wanted)),
+        };
         let (switch, cursors) = (self.switch(), &self.ring.cursors.tx);
         let window = switch.window();
         if window < limit && self.head() >= self.head_for_switch() {
@@ -309,6 +324,16 @@ impl Producer {
             }
         }
         Ok((self.room() as usize).min(wanted))
+    }
+
+    /// A limit of this side, as far as the reader allows it.
+    fn limited(&mut self, own: usize) -> usize {
+        // Relaxed: it orders nothing, and takes effect whenever it is seen.
+        let said = self.ring.header.state.reader_window.load(Ordering::Relaxed);
+        if let Some(window) = said.checked_sub(1).and_then(|window| usize::try_from(window).ok()) {
+            self.readers_window = self.readers_window.min(window);
+        }
+        own.min(self.readers_window)
     }
 
     fn move_to(&mut self, window: usize) {

@@ -173,9 +173,9 @@ proptest! {
 /// Offsets of the words of a ring's header: the indices, and all that is in the line of states.
 fn header_words() -> Vec<usize> {
     let state = offset_of!(RingHeader, state);
-    let last = offset_of!(RingHeader, state) + offset_of!(StateLine, writer_mark);
+    let last = offset_of!(RingHeader, state) + offset_of!(StateLine, reader_window);
     // Whoever adds a word behind the last one is to name it here.
-    assert_eq!(size_of::<StateLine>(), (offset_of!(StateLine, writer_mark) + size_of::<u64>()).next_multiple_of(128));
+    assert_eq!(size_of::<StateLine>(), (offset_of!(StateLine, reader_window) + size_of::<u64>()).next_multiple_of(128));
     [TAIL, SWITCH, HEAD].into_iter().chain((state..=last).step_by(size_of::<u64>())).collect()
 }
 
@@ -343,6 +343,45 @@ fn a_stream_that_is_limited_stays_in_a_small_window_and_its_writer_sleeps_for_th
     }
     ends.a.0.limit_stream(usize::MAX);
     assert_eq!(ends.a.0.write(&vec![7; 3 << 20]).unwrap(), 2 << 20, "the largest that there is");
+}
+
+#[test]
+fn a_reader_keeps_its_ring_small_and_its_writer_sleeps_for_that() {
+    let mut ends = Ends::new();
+    ends.b.1.limit_window(5000);
+    let mut into = [0; 1000];
+    for _ in 0..100 {
+        while ends.a.0.write(&[7; 40_000]).unwrap() > 0 {}
+        assert!(ends.a.0.unread().unwrap() <= WINDOW_BYTES[1] + WINDOW_BYTES[0]);
+        assert!(ends.a.0.arm(40_000).unwrap(), "all of its window is what it can wait for");
+        while ends.b.1.read(&mut into).unwrap() > 0 {}
+        assert!(!ends.a.0.arm(40_000).unwrap());
+    }
+    // One that changes its mind is not believed, else its writer would try again and again.
+    ends.b.1.limit_window(usize::MAX);
+    for _ in 0..100 {
+        while ends.a.0.write(&[7; 40_000]).unwrap() > 0 {}
+        assert_eq!(ends.a.0.unread().unwrap(), WINDOW_BYTES[1]);
+        while ends.b.1.read(&mut into).unwrap() > 0 {}
+    }
+}
+
+#[test]
+fn a_record_that_no_allowed_window_holds_gets_one_that_does_and_a_flood_of_small_ones_does_not() {
+    let mut ends = Ends::new();
+    ends.a.0.grow_at_once();
+    ends.b.1.limit_window(1);
+    let mut sent = 0;
+    while ends.a.0.write_record(&[7; 100]).unwrap() {
+        sent += 1;
+    }
+    assert_eq!(sent, WINDOW_BYTES[0] / record_bytes(100));
+    let mut record = Vec::new();
+    while ends.b.1.read_record(&mut record).unwrap() {}
+    for length in [5000, 30_000, 60_000, MAX_RECORD] {
+        assert!(ends.a.0.write_record(&vec![8; length]).unwrap(), "{length}");
+        assert!(ends.b.1.read_record(&mut record).unwrap() && record.len() == length);
+    }
 }
 
 #[test]

@@ -138,6 +138,7 @@ impl Library {
             return;
         }
         channel.rx.free_in_batches();
+        channel.rx.limit_window(self.receive_buffer_of(criteria));
         match reactor.register(&mut channel) {
             Ok(token) => {
                 let (peer, spin) = (peer.clone(), Duration::ZERO);

@@ -235,6 +235,7 @@ impl Library {
             self.ask_datagram(id, &DatagramRequest::Join { group, interface });
         }
         self.ask_for_peer(id);
+        self.bound_waiting_datagrams(id);
         if !armed {
             self.events.push_back(LibraryEvent::Readable { socket: id });
         }

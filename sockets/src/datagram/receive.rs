@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use ipc::Criteria;
 use ipc::reactor::Reactor;
 use stack_api::socket::{Addresses, SocketError};
 
@@ -138,6 +139,25 @@ impl Library {
         let socket = self.datagrams.hot(id)?;
         let (readable, failed) = (!socket.queue.is_empty(), socket.error.is_some());
         Ok(Readiness { readable, writable: true, failed, ..Readiness::default() })
+    }
+
+    /// Bounds what may wait for a socket in each ring that leads to it (`SO_RCVBUF`).
+    pub(crate) fn bound_waiting_datagrams(&mut self, id: SocketId) {
+        let own = self.options_of(id).receive_buffer();
+        let Ok(socket) = self.datagrams.hot(id) else { return };
+        if let Some(channel) = socket.channel() {
+            channel.rx.limit_window(own);
+        }
+        let Some(criteria) = socket.criteria() else { return };
+        let most = self.receive_buffer_of(criteria);
+        let of_it = self.datagrams.incoming.values_mut().filter(|incoming| incoming.criteria == criteria);
+        of_it.for_each(|incoming| incoming.channel.rx.limit_window(most));
+    }
+
+    /// Bytes that may wait for sockets of some criteria, which read the same rings: as the largest of them wants it.
+    pub(super) fn receive_buffer_of(&self, criteria: Criteria) -> usize {
+        let listening = self.datagrams.listening(criteria).into_iter();
+        listening.map(|id| self.options_of(id).receive_buffer()).max().unwrap_or(usize::MAX)
     }
 
     /// An error of a datagram socket, though datagrams may lie before it.

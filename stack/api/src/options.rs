@@ -55,7 +55,9 @@ pub struct Options {
     /// buffer, on a hit too: the size is rounded up to one of its windows, and a ring that has grown does not shrink.
     pub send_buffer_bytes: u32,
     /// Bytes that may wait for the user, and so the window that TCP offers (`SO_RCVBUF`). How large a window can become
-    /// is settled when the connection is opened. On a hit the sender's buffer is all there is: recorded only.
+    /// is settled when the connection is opened. On a hit it is the largest window that the sender's ring grows to, rounded up
+    /// to one of them; so it is for the datagrams of each sender, and what finds that full is dropped and counted. A ring
+    /// that has grown does not shrink, and a limit is not taken back.
     pub receive_buffer_bytes: u32,
     /// Several UDP sockets may have one port if all of them say so (`SO_REUSEADDR`). What is sent to a group reaches all
     /// that joined it; what is sent to one receiver reaches the socket that was bound last.

@@ -88,7 +88,8 @@ pub const LISTED: &[Listed] = &[
         columns: CHANNELS,
         judge: "red: was stopped much sooner",
         found: "red: was stopped no sooner",
-        reason: "between VRs there is one buffer, not one at each end: its size is what the sender asks for",
+        reason: "between VRs there is one buffer, not one at each end; it begins small and grows with use, as far as both \
+                 ends let it",
     },
     Listed {
         case: "the_peer_of_who_was_timed_out_learns_it_when_it_sends",

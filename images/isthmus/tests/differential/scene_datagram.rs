@@ -140,14 +140,18 @@ impl Process<'_> {
         self.say(&format!("{socket} send {count} datagrams to {to}"), order);
     }
 
-    /// Receives until no more come: that it is some of `of`, and in which order, is compared.
-    pub fn collect(&mut self, socket: Socket, of: u32) {
+    /// Receives until no more come: that it is some of `of`, and in which order, is compared. How many it is.
+    pub fn collect(&mut self, socket: Socket, of: u32) -> u32 {
         let step = format!("{socket} receive all");
         match self.order(&Order::Datagram(DatagramOrder::Collect { socket: socket.0 })) {
             Reply::Datagram(DatagramReply::Collected { count, in_order: true }) if (1..of).contains(&count) => {
                 self.remark(&format!("{step}: some, in order"));
+                count
             }
-            other => self.note(&step, &other),
+            other => {
+                self.note(&step, &other);
+                0
+            }
         }
     }
 
