@@ -47,6 +47,7 @@ pub mod packet;
 mod process;
 mod protection;
 mod receive;
+mod reconfigure;
 mod rival;
 pub mod routes;
 mod run;

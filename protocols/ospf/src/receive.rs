@@ -104,16 +104,7 @@ impl Ospf {
         interface.take_back_refusal(from, router, RefusedPacket::Hello);
         let neighbor = interface.neighbors.entry(key).or_insert_with(|| Neighbor::new(now, router, from));
         let hears_us = own.is_some_and(|own| hello.neighbors().any(|heard| heard == own));
-        // It may not know that it is heard: what was said to it so far may be lost.
-        let is_unaware = match neighbor.state {
-            NeighborState::Down => true,
-            NeighborState::Init => !hears_us,
-            NeighborState::TwoWay
-            | NeighborState::ExStart
-            | NeighborState::Exchange
-            | NeighborState::Loading
-            | NeighborState::Full => false,
-        };
+        let is_unaware = may_be_unaware(neighbor.state, hears_us);
         neighbor.inactive_at = now + dead;
         // On a broadcast network another router may have taken the address over.
         neighbor.router = router;
@@ -179,6 +170,19 @@ impl Ospf {
         if known.is_none_or(|known| known.reason != reason) {
             self.outbox.log(Level::Warn, text);
         }
+    }
+}
+
+/// Whether a neighbor may not know that it is heard: what was said to it so far may be lost.
+fn may_be_unaware(state: NeighborState, hears_us: bool) -> bool {
+    match state {
+        NeighborState::Down => true,
+        NeighborState::Init => !hears_us,
+        NeighborState::TwoWay
+        | NeighborState::ExStart
+        | NeighborState::Exchange
+        | NeighborState::Loading
+        | NeighborState::Full => false,
     }
 }
 
