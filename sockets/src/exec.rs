@@ -4,14 +4,15 @@
 //! opens a link of its own and is a process of its VR like any other. Its connections it can use before that.
 //!
 //! ```text
-//!   before:  hand_over, hand_over_listener ──▶ records and descriptors ──▶ exec(3)
-//!   after:   Stream::take_over, Library::new, enter_lent, take_over_listener
+//!   before:  hand_over, hand_over_listener, hand_over_datagram ──▶ records and descriptors ──▶ exec(3)
+//!   after:   Stream::take_over, Library::new, enter_lent, take_over_listener, take_over_datagram
 //! ```
 //!
-//! Not so: datagram sockets, and opens under way.
+//! Datagram sockets: `datagram/exec.rs`. Not so: opens under way.
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::vec;
 
 use ipc::channel::Successor;
 use ipc::error::ChannelError;
@@ -33,7 +34,7 @@ use crate::stream::{Stream, StreamRecord};
 /// Descriptors of a connection that is handed over.
 pub const STREAM_FDS: usize = 4;
 /// Those of a listener, beside those of the connections that wait at it.
-const QUEUE_FDS: usize = 2;
+pub(crate) const QUEUE_FDS: usize = 2;
 
 /// What of a listener is said to the program that goes on with it, beside descriptors.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,17 +127,12 @@ impl Library {
         fds: Vec<OwnedFd>,
     ) -> Result<SocketId, SocketError> {
         let mut fds = fds.into_iter();
-        let (Some(give), Some(take)) = (fds.next(), fds.next()) else { return Err(SocketError::InvalidArgument) };
         let ListenerRecord { listener, family, options, waiting } = record;
         let criteria = listener.criteria;
         if !matches!(criteria, Criteria::Tcp(..)) {
             return Err(SocketError::InvalidArgument);
         }
-        if !self.queues.contains_key(&criteria) {
-            let mut queue = Queue::from_fds([give, take]).map_err(|_| SocketError::NoBuffers)?;
-            let token = reactor.register(&mut queue).map_err(|_| SocketError::NoBuffers)?;
-            self.hand_over_queue(reactor, criteria, FamilyQueue { queue, token })?;
-        }
+        self.take_over_queue(reactor, criteria, &mut fds)?;
         let mut queue = Vec::new();
         for (record, came_by) in waiting {
             let parts: Vec<OwnedFd> = fds.by_ref().take(STREAM_FDS).collect();
@@ -155,6 +151,22 @@ impl Library {
         self.ask(Authority::Manager, socket);
         self.ask(Authority::Server, socket);
         Ok(socket)
+    }
+
+    /// What comes for `criteria` comes into a queue, whose descriptors are the next two.
+    pub(crate) fn take_over_queue(
+        &mut self,
+        reactor: &mut Reactor,
+        criteria: Criteria,
+        fds: &mut vec::IntoIter<OwnedFd>,
+    ) -> Result<(), SocketError> {
+        let (Some(give), Some(take)) = (fds.next(), fds.next()) else { return Err(SocketError::InvalidArgument) };
+        if self.queues.contains_key(&criteria) {
+            return Ok(());
+        }
+        let mut queue = Queue::from_fds([give, take]).map_err(|_| SocketError::NoBuffers)?;
+        let token = reactor.register(&mut queue).map_err(|_| SocketError::NoBuffers)?;
+        self.hand_over_queue(reactor, criteria, FamilyQueue { queue, token })
     }
 
     /// A connection that the program before this one has handed over, and that is used beside the library

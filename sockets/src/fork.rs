@@ -27,7 +27,6 @@ use ipc::{Criteria, Pathname};
 use mio::Token;
 use stack_api::socket::SocketError;
 
-use crate::datagram::Datagrams;
 use crate::error::{LibraryError, error_of_link};
 use crate::hash::BySocket;
 use crate::library::{Library, LibraryEvent};
@@ -36,7 +35,7 @@ use crate::socket::{Socket, SocketId};
 use crate::stream::Stream;
 
 /// How often connections that other processes have too are looked at without a bell: a sibling may have silenced it.
-const LOOK: Duration = Duration::from_millis(10);
+pub(crate) const LOOK: Duration = Duration::from_millis(10);
 
 /// How long a fork waits for procmgr to say that what comes for a listener goes into its queue.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -72,6 +71,7 @@ impl Library {
             Ok::<(), ipc::error::ChannelError>(())
         });
         let outcome = outcome.and_then(|()| {
+            self.datagrams.copy_unread()?;
             self.datagrams.channels().try_for_each(|channel| {
                 channel.share()?;
                 shared += 1;
@@ -99,12 +99,6 @@ impl Library {
     pub fn leave_services_to_parent(&mut self) {
         self.manager.leave_to_parent();
         self.server.leave_to_parent();
-    }
-
-    /// This process is a child that does nothing but execute another program: its parent's datagram sockets are its
-    /// parent's alone again.
-    pub fn give_back_datagrams(&mut self) {
-        self.datagrams = Datagrams::default();
     }
 
     /// Gives each listener a queue, and waits until nothing more comes for it over the link.

@@ -109,7 +109,7 @@ mod terms;
 pub mod vrfib;
 
 pub use counters::AcceptDrop;
-pub use datagram::{DatagramDrop, DatagramInfo};
+pub use datagram::{DatagramDrop, DatagramInfo, DatagramRecord};
 pub use error::{LibraryError, errno, io_error};
 pub use exec::{ListenerRecord, STREAM_FDS, hand_over};
 pub use lend::Borrower;

@@ -22,7 +22,7 @@ use crate::handover::{self, Address, Body, ENVELOPE_ENV, SocketRecord};
 use crate::process::{self, SOCKET_ENV, State, VR_ENV};
 use crate::table::DESCRIPTIONS;
 use crate::thread::Inside;
-use crate::{datagram, descriptors, kernel, log};
+use crate::{datagram, descriptors, kernel, log, netlink};
 
 /// What makes the loader load this library.
 const LOADER_ENV: &str = "LD_PRELOAD";
@@ -43,6 +43,7 @@ pub struct Departure {
     successor: Successor,
     connections: Vec<&'static Description>,
     listeners: Vec<SocketId>,
+    datagrams: Vec<SocketId>,
     environment: Vec<CString>,
     /// Its addresses, and null.
     pointers: Vec<*const c_char>,
@@ -83,11 +84,16 @@ pub fn prepare(successor: Successor, inherited: Inherited, environment: &[&CStr]
         successor,
         connections: Vec::new(),
         listeners: Vec::new(),
+        datagrams: Vec::new(),
         environment: Vec::new(),
         pointers: Vec::new(),
     };
     match departure.pack(&which) {
         Ok(()) => {
+            if !departure.datagrams.is_empty() && matches!(*process::state(), State::Attached(_)) {
+                // The service thread looks now and then at what it shares from now on.
+                let _ = process::with(|_| Ok(()));
+            }
             departure.environment = departure.told(environment);
             let pointers = departure.environment.iter().map(|variable| variable.as_ptr());
             departure.pointers = pointers.chain([ptr::null()]).collect();
@@ -121,7 +127,10 @@ pub fn depart<T>(departure: Departure, execute: impl FnOnce(*const *const c_char
 pub fn give_back_others(departure: Option<&Departure>) {
     let _inside = Inside::enter();
     match &mut *process::state() {
-        State::Orphan(process) => process.library.give_back_datagrams(),
+        State::Orphan(process) => {
+            let kept = departure.map(|departure| departure.datagrams.as_slice()).unwrap_or_default();
+            process.library.give_back_datagrams(kept);
+        }
         State::Executed(_) => {}
         State::Unattached | State::Attached(_) => return,
     }
@@ -180,7 +189,11 @@ impl Departure {
             (None, Some(Control { phase: Phase::Listening(listeners, _), .. })) => {
                 self.hand_over_listeners(state, listeners, fds)
             }
+            (None, Some(Control { phase: Phase::Datagram(sockets, _), .. })) => {
+                self.hand_over_datagrams(state, sockets, fds)
+            }
             (None, Some(control)) if kind == Kind::Stream => idle(control),
+            (None, Some(_)) if kind == Kind::Netlink => Body::Netlink(netlink::hand_over(description.index())),
             (None, _) => lost(kind),
         };
         Ok(SocketRecord {
@@ -191,6 +204,34 @@ impl Departure {
             control,
             body,
         })
+    }
+
+    /// As with a listener, what others open from then on comes into a queue. A child of vfork(2) can share no bell with its
+    /// parent, which silences it.
+    fn hand_over_datagrams(&mut self, state: &mut State, sockets: &[SocketId], fds: &mut Vec<OwnedFd>) -> Body {
+        if descriptors::is_in_parents_memory() {
+            return lost(Kind::Datagram);
+        }
+        let (library, mut reactor) = match state {
+            State::Attached(process) => (&mut process.library, Some(&mut process.reactor)),
+            State::Orphan(process) => (&mut process.library, None),
+            State::Unattached | State::Executed(_) => return lost(Kind::Datagram),
+        };
+        let mut records = Vec::new();
+        for socket in sockets {
+            match library.hand_over_datagram(reactor.as_deref_mut(), *socket, self.successor) {
+                Ok((record, parts)) => {
+                    self.datagrams.push(*socket);
+                    fds.extend(parts);
+                    records.push(record);
+                }
+                Err(error) => {
+                    log::error!("a datagram socket cannot be handed over by exec: {error}");
+                    return Body::Lost;
+                }
+            }
+        }
+        Body::Datagram(records)
     }
 
     /// What comes for a listener goes into a queue, which a process can hand over and procmgr makes for it; but a child of
@@ -265,6 +306,7 @@ impl Departure {
         match &mut *process::state() {
             State::Attached(process) | State::Orphan(process) => {
                 self.listeners.iter().for_each(|of| process.library.take_listener_back(*of, self.successor));
+                self.datagrams.iter().for_each(|of| process.library.take_datagram_back(*of, self.successor));
             }
             State::Unattached | State::Executed(_) => {}
         }
@@ -294,9 +336,10 @@ fn idle(control: &mut Control) -> Body {
 
 fn lost(kind: Kind) -> Body {
     log::not_covered(match kind {
-        Kind::Stream => "exec with a socket that is about to be closed",
-        Kind::Datagram => "exec with a datagram socket",
-        Kind::Netlink => "exec with a socket of netlink",
+        Kind::Stream | Kind::Netlink => "exec with a socket that is about to be closed",
+        Kind::Datagram => {
+            "exec with a datagram socket by a child of vfork, or by a process that has no way to the router"
+        }
     });
     Body::Lost
 }

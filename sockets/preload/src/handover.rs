@@ -9,7 +9,8 @@
 //! ```text
 //!   ISTHMUS_PRELOAD_HANDOVER=1024:48813:48790 ──▶ envelope ─┬─ table (memfd), file of turns, log
 //!                                                           ├─ per connection: memory, own bell, peer's bell, cursors
-//!                                                           └─ per listener: its queue, and connections that wait
+//!                                                           ├─ per listener: its queue, and connections that wait
+//!                                                           └─ per datagram socket: its queue, and its channels
 //!   descriptors 0, 1 ──▶ a socket with inode 48790 ──▶ the table's entry 48790
 //! ```
 //!
@@ -26,17 +27,18 @@ use std::time::Duration;
 use ipc::fd::{MAX_FDS, receive_with_fds, send_now_with_fds, seqpacket_pair, set_nonblocking};
 use nix::sys::memfd::{MFdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
-use sockets::{ListenerRecord, STREAM_FDS, StreamRecord};
+use sockets::{DatagramRecord, ListenerRecord, STREAM_FDS, StreamRecord};
 
 use crate::control::Control;
 use crate::description::Kind;
 use crate::kernel;
+use crate::netlink::Netlink;
 
 /// Where the envelope is: its descriptor, its inode, and those of the sockets in it.
 pub const ENVELOPE_ENV: &str = "ISTHMUS_PRELOAD_HANDOVER";
 
 /// Of another library, which the program that is executed may have, another table.
-const VERSION: u32 = 1;
+const VERSION: u32 = 2;
 
 /// A table that is longer is none: so many sockets have no descriptors.
 const MOST_BYTES: u64 = 64 << 20;
@@ -74,6 +76,10 @@ pub enum Body {
     Connected(Box<StreamRecord>),
     /// It listens, as one or two sockets, whose descriptors are the next.
     Listening(Vec<ListenerRecord>),
+    /// A datagram socket, as one or two sockets, whose descriptors are the next.
+    Datagram(Vec<DatagramRecord>),
+    /// A socket of netlink.
+    Netlink(Netlink),
     /// It does not go on: its numbers are to be closed.
     Lost,
 }
@@ -84,7 +90,8 @@ impl Body {
         match self {
             Self::Connected(_) => STREAM_FDS,
             Self::Listening(listeners) => listeners.iter().map(ListenerRecord::descriptors).sum(),
-            Self::Idle | Self::Lost => 0,
+            Self::Datagram(sockets) => sockets.iter().map(DatagramRecord::descriptors).sum(),
+            Self::Idle | Self::Netlink(_) | Self::Lost => 0,
         }
     }
 }

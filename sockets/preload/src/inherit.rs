@@ -9,7 +9,7 @@ use std::ffi::CString;
 use std::os::fd::{IntoRawFd, OwnedFd, RawFd};
 
 use nix::errno::Errno;
-use sockets::{ListenerRecord, Stream};
+use sockets::{DatagramRecord, ListenerRecord, SocketId, Stream};
 
 use crate::control::{Control, Phase};
 use crate::description::{Description, Direction};
@@ -17,7 +17,7 @@ use crate::handover::{self, Address, Body, Contents, ENVELOPE_ENV, SocketRecord}
 use crate::process::{self, Process, State};
 use crate::table::{self, DESCRIPTIONS};
 use crate::thread::Inside;
-use crate::{descriptors, fork, kernel, log};
+use crate::{descriptors, fork, kernel, log, netlink};
 
 /// Takes over what the program before has left. Called once, before the program begins.
 pub fn take_over() {
@@ -58,21 +58,22 @@ fn take_sockets(contents: Contents) {
     }
     if !ipc::channel::take_over_turns(turns) {
         log::error!("sockets that were handed over by exec are lost: this process has shared others before");
-        return;
+        let is_lost = |(_, inode): &(RawFd, u64)| sockets.iter().any(|socket| socket.inode == *inode);
+        return numbers.into_iter().filter(is_lost).for_each(|(fd, _)| _ = kernel::close(fd));
     }
     fork::watch();
     let mut by_inode: HashMap<u64, Vec<RawFd>> = HashMap::new();
     for (fd, inode) in numbers {
         by_inode.entry(inode).or_default().push(fd);
     }
-    let (mut controls, mut listening) = (HashMap::new(), Vec::new());
+    let (mut controls, mut to_library) = (HashMap::new(), Vec::new());
     for socket in sockets {
         let numbers = by_inode.remove(&socket.inode).unwrap_or_default();
         let parts: Vec<OwnedFd> = fds.drain(..socket.body.descriptors().min(fds.len())).collect();
         match take_socket(socket, parts, &numbers) {
-            Ok(Some(Taken { index, control, listeners })) => {
+            Ok(Some(Taken { index, control, parts })) => {
                 controls.insert(index, control);
-                listening.extend(listeners.into_iter().map(|listener| (index, listener)));
+                to_library.extend(parts.into_iter().map(|part| (index, part)));
             }
             Ok(None) => {}
             Err(why) => {
@@ -82,30 +83,35 @@ fn take_sockets(contents: Contents) {
         }
     }
     *process::state() = State::Executed(controls);
-    if !listening.is_empty() {
-        // It listens in its own name, and so has to have one.
-        let listens = process::with(|process| process.take_listeners(listening));
-        if let Err(error) = listens {
-            log::error!("listeners that were handed over by exec are lost: {error}");
+    if !to_library.is_empty() {
+        // It is reached by its own name, and so has to have one.
+        let taken = process::with(|process| process.take_handed_over(to_library));
+        if let Err(error) = taken {
+            log::error!("listeners and datagram sockets that were handed over by exec are lost: {error}");
         }
     }
 }
 
-/// A listener that was handed over, with its descriptors.
-type HandedOver = (ListenerRecord, Vec<OwnedFd>);
+/// What the library takes over, as soon as there is one, with its descriptors.
+#[derive(Debug)]
+enum HandedOver {
+    Listener(ListenerRecord, Vec<OwnedFd>),
+    Datagram(Box<DatagramRecord>, Vec<OwnedFd>),
+}
 
 /// A socket that was taken over.
 #[derive(Debug)]
 struct Taken {
     index: u32,
     control: Control,
-    /// Of one that listens.
-    listeners: Vec<HandedOver>,
+    /// Of one that listens, or of datagrams.
+    parts: Vec<HandedOver>,
 }
 
 /// Takes one socket over. `None`: no descriptor leads to it.
 fn take_socket(socket: SocketRecord, parts: Vec<OwnedFd>, numbers: &[RawFd]) -> Result<Option<Taken>, String> {
-    let (mut connection, mut listeners) = (None, Vec::new());
+    let (mut connection, mut of_library, mut netlink) = (None, Vec::new(), None);
+    let mut phase = Phase::Idle;
     match socket.body {
         Body::Connected(record) => {
             let parts = parts.try_into().map_err(|_| "its descriptors are not there")?;
@@ -115,9 +121,18 @@ fn take_socket(socket: SocketRecord, parts: Vec<OwnedFd>, numbers: &[RawFd]) -> 
             let mut parts = parts.into_iter();
             for record in records {
                 let own = parts.by_ref().take(record.descriptors()).collect();
-                listeners.push((record, own));
+                of_library.push(HandedOver::Listener(record, own));
             }
         }
+        Body::Datagram(records) => {
+            let mut parts = parts.into_iter();
+            for record in records {
+                let own = parts.by_ref().take(record.descriptors()).collect();
+                of_library.push(HandedOver::Datagram(Box::new(record), own));
+            }
+            phase = Phase::Datagram(Vec::new(), 0);
+        }
+        Body::Netlink(known) => netlink = Some(known),
         Body::Idle => {}
         // The program before has said so.
         Body::Lost => {
@@ -130,7 +145,8 @@ fn take_socket(socket: SocketRecord, parts: Vec<OwnedFd>, numbers: &[RawFd]) -> 
         connection.into_iter().for_each(Stream::close);
         return Ok(None);
     };
-    let control = socket.control.ok_or("nothing is known of it")?;
+    let mut control = socket.control.ok_or("nothing is known of it")?;
+    control.phase = phase;
     let (index, description) = DESCRIPTIONS.take().ok_or("there are too many")?;
     let flags = kernel::fcntl(*first, libc::F_GETFL, 0).unwrap_or_default();
     description.begin(index, socket.kind, flags & libc::O_NONBLOCK != 0);
@@ -139,27 +155,41 @@ fn take_socket(socket: SocketRecord, parts: Vec<OwnedFd>, numbers: &[RawFd]) -> 
     description.set_timeout(Direction::Send, socket.send_timeout);
     numbers.iter().skip(1).for_each(|_| description.add_reference());
     *description.lock() = connection;
+    if let Some(netlink) = netlink {
+        netlink::take_over(index, netlink);
+    }
     if !numbers.iter().all(|fd| table::put_socket(*fd, index)) {
         return Err("a number is beyond all limits".to_owned());
     }
-    Ok(Some(Taken { index, control, listeners }))
+    Ok(Some(Taken { index, control, parts: of_library }))
 }
 
 impl Process {
     /// Listens at what was handed over.
-    fn take_listeners(&mut self, all: Vec<(u32, HandedOver)>) -> Result<(), Errno> {
-        for (index, (record, parts)) in all {
-            let taken = self.library.take_over_listener(&mut self.reactor, record, parts);
+    fn take_handed_over(&mut self, all: Vec<(u32, HandedOver)>) -> Result<(), Errno> {
+        for (index, part) in all {
+            let of_sockets: fn(Vec<SocketId>) -> Phase = match part {
+                HandedOver::Listener(..) => |sockets| Phase::Listening(sockets, 0),
+                HandedOver::Datagram(..) => |sockets| Phase::Datagram(sockets, 0),
+            };
+            let taken = match part {
+                HandedOver::Listener(record, parts) => {
+                    self.library.take_over_listener(&mut self.reactor, record, parts)
+                }
+                HandedOver::Datagram(record, parts) => {
+                    self.library.take_over_datagram(&mut self.reactor, *record, parts)
+                }
+            };
             let control = self.control(index)?;
             match taken {
                 Ok(socket) => {
                     let mut sockets = control.library_sockets();
                     sockets.push(socket);
-                    control.phase = Phase::Listening(sockets, 0);
+                    control.phase = of_sockets(sockets);
                     self.by_socket.insert(socket, index);
                 }
                 Err(error) => {
-                    log::error!("a listener that was handed over by exec is lost: {error}");
+                    log::error!("a socket that was handed over by exec is lost: {error}");
                     control.error = Some(error);
                 }
             }

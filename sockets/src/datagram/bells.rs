@@ -120,7 +120,6 @@ impl Library {
         peer: &Identity,
         terms: &[u8],
     ) {
-        channel.stay_here();
         let open = self.datagrams.incoming.values().filter(|i| (i.peer.vr, i.peer.pid) == (peer.vr, peer.pid)).count();
         let kind = postcard::from_bytes::<DatagramPeer>(terms);
         let wants_word = kind == Ok(DatagramPeer::RecordsOfConnected);

@@ -150,7 +150,10 @@ impl Library {
 
     /// procmgr opened what a datagram socket wanted.
     pub(crate) fn datagram_opened(&mut self, reactor: &mut Reactor, ticket: Ticket, mut channel: Channel) {
-        channel.stay_here();
+        if matches!(self.datagrams.opening.get(&ticket), Some(Opening::Peer(..))) {
+            // A program that is executed opens its own.
+            channel.stay_here();
+        }
         match self.datagrams.opening.remove(&ticket) {
             Some(Opening::Server(id)) if self.datagrams.contains(id) => match reactor.register(&mut channel) {
                 Ok(token) => {

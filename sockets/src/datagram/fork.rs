@@ -9,8 +9,8 @@
 //!
 //! As with connections (`crate::fork`), the child is a process of its own and makes its sockets known in its own name, so
 //! that they live as long as one of the two. They tell the manager which sockets they share, so that a sender of raw packets,
-//! or to a group, writes one copy for all that have a socket. What the parent had taken out of a ring before the fork, having looked at it
-//! without taking it, is a copy in each.
+//! or to a group, writes one copy for all that have a socket. What the parent had taken out of a ring before the fork,
+//! having looked at it without taking it, is whose of the two fetches it first (`copies`).
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -40,8 +40,19 @@ impl Datagrams {
 
     /// The channels that a child reads too.
     pub fn channels(&mut self) -> impl Iterator<Item = &mut Channel> {
-        let servers = self.sockets.values_mut().filter_map(DatagramSocket::channel);
-        servers.chain(self.incoming.values_mut().map(|incoming| &mut incoming.channel))
+        let own = self.sockets.values_mut().flat_map(|socket| {
+            let server = match &mut socket.server {
+                Server::Bound(channel, _) => Some(channel),
+                Server::Absent | Server::Opening(_) | Server::Asked(..) => None,
+            };
+            server.into_iter().chain(socket.copies.as_mut().map(|copies| &mut copies.claim))
+        });
+        own.chain(self.incoming.values_mut().map(|incoming| &mut incoming.channel))
+    }
+
+    /// What was read and not fetched is about to be a child's too.
+    pub fn copy_unread(&mut self) -> Result<(), ChannelError> {
+        self.sockets.values_mut().try_for_each(DatagramSocket::copy_unread)
     }
 
     /// Whether a sibling may have silenced a bell of one of them.
@@ -107,6 +118,9 @@ impl Library {
             // The answer comes to the parent.
             Server::Absent | Server::Opening(_) | Server::Asked(..) => Server::Absent,
         };
+        if let Some(copies) = &mut socket.copies {
+            copies.claim.adopt();
+        }
         socket.server_is_armed = false;
         let is_bound = socket.bound.is_some();
         // A question of the parent's is answered to whoever reads it.
@@ -152,7 +166,10 @@ impl Library {
     /// Looks at channels that a sibling reads too: it may have silenced a bell that rang for this process.
     pub(crate) fn look_at_shared_datagrams(&mut self) -> bool {
         let Datagrams { sockets, incoming, .. } = &mut self.datagrams;
-        let has_some = |channel: &Channel| channel.is_shared() && channel.available().is_ok_and(|bytes| bytes > 0);
+        // One that was just left alone once more: the other may have silenced the bell and ended.
+        let has_some = |channel: &Channel| {
+            channel.is_used_in_turn() && (!channel.is_shared() || channel.available().is_ok_and(|bytes| bytes > 0))
+        };
         let servers = sockets.iter_mut().filter(|(_, socket)| socket.channel_ref().is_some_and(&has_some));
         let readable: Vec<SocketId> = servers
             .map(|(id, socket)| {

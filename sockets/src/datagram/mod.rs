@@ -16,7 +16,7 @@
 //! A datagram that finds a ring or a queue full is dropped there and counted ([`DatagramDrop`]). What goes wrong after it
 //! was sent, the next call on its socket says, once. Read first: `send`, then `receive`, with `pull`
 //! (records out of the channels), `judge` (who gets them) and `bells` (who rang); `bind` is how a socket gets its
-//! port and its groups, `connect` how it gets a peer, `fork` what a child has of it.
+//! port and its groups, `connect` how it gets a peer, `fork` what a child has of it, `exec` what a program that is executed has.
 //!
 //! Ports are shared where all sockets on one agree to it (`Options::reuse_address`); raw sockets share their protocol
 //! always. What is for one receiver goes to the socket connected to the sender, else to one bound to the address, else
@@ -26,6 +26,8 @@
 mod bells;
 mod bind;
 mod connect;
+mod copies;
+mod exec;
 mod fork;
 mod judge;
 mod peers;
@@ -41,6 +43,8 @@ use std::num::NonZeroU16;
 use std::time::Duration;
 
 use connect::Connected;
+use copies::Copies;
+pub use exec::DatagramRecord;
 use ipc::channel::Channel;
 use ipc::protocol::{Identity, Ticket};
 use ipc::{Criteria, Family, InterfaceName, IpProtocol};
@@ -48,6 +52,7 @@ use judge::{Judged, Known};
 use mio::Token;
 use peers::{PeerKey, Peers};
 use send::Way;
+use serde::{Deserialize, Serialize};
 use stack_api::socket::SocketError;
 
 use crate::hash::BySocket;
@@ -217,20 +222,22 @@ struct DatagramSocket {
     /// The header of the last datagram of the stack.
     known: Option<Known>,
     queue: VecDeque<ProcessMessage>,
+    /// Those at its head that another process has too.
+    copies: Option<Copies>,
     /// What went wrong with an earlier datagram; the next call says it.
     error: Option<SocketError>,
     /// Whether the stack's channel is read before those of other processes: they take turns.
     server_first: bool,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Kind {
     Udp,
     Raw(IpProtocol),
 }
 
 /// What a socket is bound to. Port 0: of raw IP, or the stack has not chosen.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 struct BoundTo {
     family: Family,
     local: Option<IpAddr>,
@@ -336,6 +343,7 @@ impl DatagramSocket {
             server_is_armed: false,
             known: None,
             queue: VecDeque::new(),
+            copies: None,
             error: None,
             server_first: true,
         }

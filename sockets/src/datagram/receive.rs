@@ -74,6 +74,7 @@ impl Library {
             if let Some(error) = socket.error.take() {
                 return Err(error);
             }
+            socket.claim_copies();
             if let Some(message) = socket.queue.pop_front() {
                 return Ok(Some(taken(message, room)));
             }
@@ -106,6 +107,7 @@ impl Library {
         id: SocketId,
         into: &mut [u8],
     ) -> Result<Option<DatagramInfo>, SocketError> {
+        self.datagrams.hot(id)?.forget_claimed();
         if self.datagrams.hot(id)?.queue.is_empty() {
             let next = self.receive_message(reactor, id, Duration::ZERO)?;
             self.datagrams.hot(id)?.queue.extend(next);
@@ -128,6 +130,7 @@ impl Library {
         look_out: Duration,
     ) -> Result<Readiness, SocketError> {
         let socket = self.datagrams.hot(id)?;
+        socket.forget_claimed();
         if socket.queue.is_empty() && socket.error.is_none() {
             let next = self.receive_message(reactor, id, look_out);
             let socket = self.datagrams.hot(id)?;

@@ -35,6 +35,29 @@ fn a_program_that_is_executed_goes_on_with_its_sockets_as_on_linux() {
     }
 }
 
+const DATAGRAMS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/router/programs/exec_datagrams.py");
+
+#[test]
+fn a_program_that_is_executed_goes_on_with_a_udp_socket_as_on_linux() {
+    if !has("a_program_that_is_executed_goes_on_with_a_udp_socket_as_on_linux", &["python3", "timeout"]) {
+        return;
+    }
+    let port = std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port().to_string();
+    let on_linux = |words: &[&str]| {
+        let mut command = Command::new("timeout");
+        command.args(["60", "python3", DATAGRAMS]).args(words);
+        command
+    };
+    let on_linux = seen(on_linux(&["serve", &port]), on_linux(&["ask", "127.0.0.1", &port]));
+    let router = Router::up("exec-udp", BOTH_WAYS);
+    let ours =
+        |vr: &str, words: &[&str]| program(&router, vr, &[&["timeout", "60", "python3", DATAGRAMS], words].concat());
+    for address in ["10.0.0.1", "10.1.0.1"] {
+        let ours = seen(ours("blue", &["serve", &port]), ours("red", &["ask", address, &port]));
+        assert_eq!(ours, on_linux, "{address}");
+    }
+}
+
 /// What a client of port 7 gets back.
 fn answer(router: &Router, said: &[u8]) -> Option<Vec<u8>> {
     wait_until(|| {

@@ -10,6 +10,7 @@ use std::net::IpAddr;
 use std::sync::Mutex;
 
 use nix::errno::Errno;
+use serde::{Deserialize, Serialize};
 use stack_api::interface::InterfaceState;
 
 use crate::control::wait_for;
@@ -29,9 +30,9 @@ const NLM_F_MULTI: u16 = 2;
 const NLM_F_ACK: u16 = 4;
 const NLM_F_DUMP: u16 = 0x300;
 
-/// What is known of a netlink socket.
-#[derive(Debug, Default)]
-struct Netlink {
+/// What is known of a netlink socket, and goes on in a program that is executed with it.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Netlink {
     port: u32,
     answers: VecDeque<Vec<u8>>,
 }
@@ -50,6 +51,16 @@ fn with<T>(held: Held, what: impl FnOnce(&mut Netlink) -> T) -> T {
 pub fn create(index: u32) {
     let port = std::process::id().wrapping_add(index << 22);
     sockets().get_or_insert_default().insert(index, Netlink { port, answers: VecDeque::new() });
+}
+
+/// What a program that is executed needs to go on with a socket.
+pub fn hand_over(index: u32) -> Netlink {
+    sockets().get_or_insert_default().get(&index).cloned().unwrap_or_default()
+}
+
+/// Goes on with a socket of the program before.
+pub fn take_over(index: u32, netlink: Netlink) {
+    sockets().get_or_insert_default().insert(index, netlink);
 }
 
 /// Its last descriptor is closed.
