@@ -5,9 +5,11 @@ use std::fs;
 use std::path::Path;
 
 /// Types of which an example cannot run within one process, and the test that runs them.
-const RUN_ELSEWHERE: [(&str, &str); 1] =
-    // It waits for procmgr, and goes to a program that is executed.
-    [("ListenerRecord", "images/isthmus/tests/router/exec.rs")];
+const RUN_ELSEWHERE: [(&str, &str); 2] = [
+    // They wait for procmgr, and go to a program that is executed.
+    ("DatagramRecord", "images/isthmus/tests/router/exec.rs"),
+    ("ListenerRecord", "images/isthmus/tests/router/exec.rs"),
+];
 
 /// Every `pub struct`, `pub enum` and `pub trait` of a source folder, with the lines of its documentation.
 fn documented(folder: &Path, found: &mut HashMap<String, String>) {
