@@ -203,7 +203,10 @@ def ask(address, port):
         while True:
             try:
                 return exchange(part)
-            except (ConnectionRefusedError, ConnectionResetError):
+            except OSError as error:
+                # Refused, or reset before it was asked.
+                if error.errno not in (errno.ECONNREFUSED, errno.ECONNRESET, errno.ENOTCONN, errno.EPIPE):
+                    raise
                 time.sleep(0.01)
     exchange(b"to cat\n")
     exchange(b"to tr\n")
