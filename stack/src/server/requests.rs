@@ -135,7 +135,7 @@ impl Server {
         is_own(plane, vr, local, interface.as_ref())?;
         let (ports, sharing) = (self.ports(vr), Sharing::Reserved { number, reuse });
         let reserved = match port {
-            0 => ports.bind_any(owner, family, local, sharing),
+            0 => ports.bind_any(owner, family, (local, None), sharing),
             port => ports.bind_sharing(owner, family, local, port, sharing).map(|()| port),
         };
         reserved.map_err(of_port)

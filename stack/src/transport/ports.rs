@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::ops::RangeInclusive;
 
-use ipc::{Family, Pid};
+use ipc::{Family, InterfaceName, Pid};
 use thiserror::Error;
 
 /// Ephemeral ports of connections through the stack. It begins where Linux's range does.
@@ -52,12 +52,14 @@ pub enum PortError {
 }
 
 /// One explicit bind.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 struct Bind {
     owner: Pid,
     family: Family,
     /// `None`: all addresses.
     local: Option<IpAddr>,
+    /// `None`: all interfaces.
+    interface: Option<InterfaceName>,
     sharing: Sharing,
 }
 
@@ -81,9 +83,10 @@ pub enum Sharing {
 }
 
 impl Bind {
-    /// As on Linux without `SO_REUSEADDR`: the wildcard clashes with everything of its family, an address with itself. The two
-    /// families have nothing to do with each other (`IPV6_V6ONLY`).
-    fn clashes(&self, owner: Pid, family: Family, local: Option<IpAddr>, sharing: Sharing) -> bool {
+    /// As on Linux without `SO_REUSEADDR`: the wildcard clashes with everything of its family, an address with itself, and
+    /// so it is with interfaces. The two families have nothing to do with each other (`IPV6_V6ONLY`).
+    fn clashes(&self, other: &Bind) -> bool {
+        let Bind { owner, family, local, ref interface, sharing } = *other;
         let both_share = match (self.sharing, sharing) {
             (Sharing::Shared, Sharing::Shared) => true,
             (Sharing::Family(one), Sharing::Family(other)) => one == other && self.local == local,
@@ -96,7 +99,9 @@ impl Bind {
             (Sharing::Reserved { reuse, .. }, Sharing::Alone) => reuse || self.owner == owner,
             (Sharing::Shared | Sharing::Family(_) | Sharing::Alone | Sharing::Reserved { .. }, _) => false,
         };
-        self.family == family && !both_share && (self.local.is_none() || local.is_none() || self.local == local)
+        let meet = self.local.is_none() || local.is_none() || self.local == local;
+        let meet = meet && (self.interface.is_none() || interface.is_none() || self.interface == *interface);
+        self.family == family && !both_share && meet
     }
 }
 
@@ -141,27 +146,51 @@ impl PortSpace {
         port: u16,
         sharing: Sharing,
     ) -> Result<(), PortError> {
+        self.bind_on(owner, family, (local, None), port, sharing)
+    }
+
+    /// The same for a socket that is bound to an interface, and has the port on that one alone.
+    pub fn bind_on(
+        &mut self,
+        owner: Pid,
+        family: Family,
+        (local, interface): (Option<IpAddr>, Option<InterfaceName>),
+        port: u16,
+        sharing: Sharing,
+    ) -> Result<(), PortError> {
         if port == 0 {
             return Err(PortError::Zero);
         }
-        let bound =
-            self.binds.get(&port).into_iter().flatten().find(|bind| bind.clashes(owner, family, local, sharing));
+        let wanted = Bind { owner, family, local, interface, sharing };
+        let bound = self.binds.get(&port).into_iter().flatten().find(|bind| bind.clashes(&wanted));
         // A process that leased a block picks from it what it likes.
         let leased = self.lease_of(port).filter(|holder| *holder != owner);
         let holder = bound.map(|bind| bind.owner).or(self.ephemeral.get(&port).copied()).or(leased);
         if let Some(holder) = holder {
             return Err(PortError::InUse { port, holder });
         }
-        self.binds.entry(port).or_default().push(Bind { owner, family, local, sharing });
+        self.binds.entry(port).or_default().push(wanted);
         Ok(())
     }
 
     /// Gives a bound port back; `false` where this process did not have it.
     pub fn unbind(&mut self, owner: Pid, family: Family, local: Option<IpAddr>, port: u16) -> bool {
+        self.unbind_from(owner, family, (local, None), port)
+    }
+
+    /// The same where it was bound to an interface.
+    pub fn unbind_from(
+        &mut self,
+        owner: Pid,
+        family: Family,
+        (local, interface): (Option<IpAddr>, Option<&InterfaceName>),
+        port: u16,
+    ) -> bool {
         let Some(binds) = self.binds.get_mut(&port) else { return false };
         // One of them, where a process has shared a port with itself.
         let is_reserved = |bind: &Bind| matches!(bind.sharing, Sharing::Reserved { .. });
-        let given = |bind: &Bind| (bind.owner, bind.family, bind.local) == (owner, family, local) && !is_reserved(bind);
+        let is_its = |bind: &Bind| (bind.owner, bind.family, bind.local) == (owner, family, local);
+        let given = |bind: &Bind| is_its(bind) && bind.interface.as_ref() == interface && !is_reserved(bind);
         let place = binds.iter().position(given);
         let found = place.map(|place| binds.swap_remove(place)).is_some();
         if binds.is_empty() {
@@ -194,11 +223,11 @@ impl PortSpace {
         &mut self,
         owner: Pid,
         family: Family,
-        local: Option<IpAddr>,
+        at: (Option<IpAddr>, Option<InterfaceName>),
         sharing: Sharing,
     ) -> Result<u16, PortError> {
         let port = self.free()?;
-        self.bind_sharing(owner, family, local, port, sharing)?;
+        self.bind_on(owner, family, at, port, sharing)?;
         Ok(port)
     }
 
@@ -300,6 +329,25 @@ mod tests {
     }
 
     #[test]
+    fn interfaces_have_a_port_each_and_none_beside_one_that_is_bound_to_all() {
+        let [one, two] = ["blue", "Port0/0/0"].map(|name| Some(name.parse::<InterfaceName>().unwrap()));
+        for (first, second, granted) in
+            [(&one, &two, true), (&one, &one, false), (&one, &None, false), (&None, &one, false)]
+        {
+            let mut ports = PortSpace::new(0);
+            let mut bind = |owner, on: &Option<InterfaceName>| {
+                ports.bind_on(owner, Family::Ipv4, (None, on.clone()), 520, Sharing::Alone)
+            };
+            assert_eq!(bind(A, first), Ok(()));
+            assert_eq!(bind(B, second).is_ok(), granted, "{first:?} then {second:?}");
+            let mut unbind = |on: &Option<InterfaceName>| ports.unbind_from(A, Family::Ipv4, (None, on.as_ref()), 520);
+            let elsewhere = if *first == two { &one } else { &two };
+            assert!(!unbind(elsewhere), "{first:?} is not {elsewhere:?}");
+            assert!(unbind(first));
+        }
+    }
+
+    #[test]
     fn a_port_is_shared_by_those_who_all_agree_to_it_and_given_back_one_by_one() {
         let mut ports = PortSpace::new(0);
         let mut bind = |owner, sharing| ports.bind_sharing(owner, Family::Ipv4, None, 520, sharing);
@@ -361,11 +409,15 @@ mod tests {
     #[test]
     fn an_ephemeral_port_of_a_bind_is_free_in_the_other_family() {
         let mut ports = PortSpace::new(7);
-        let port = ports.bind_any(A, Family::Ipv6, None, Sharing::Alone).unwrap();
+        let port = ports.bind_any(A, Family::Ipv6, (None, None), Sharing::Alone).unwrap();
         assert!(ports.bind(A, Family::Ipv6, None, port).is_err());
         ports.bind(A, Family::Ipv4, None, port).unwrap();
         assert!(ports.unbind(A, Family::Ipv6, None, port));
-        assert_ne!(ports.bind_any(B, Family::Ipv6, None, Sharing::Alone), Ok(port), "the other family has it still");
+        assert_ne!(
+            ports.bind_any(B, Family::Ipv6, (None, None), Sharing::Alone),
+            Ok(port),
+            "the other family has it still"
+        );
     }
 
     #[test]

@@ -93,7 +93,12 @@ impl Datagrams {
             let token = reactor.register(&mut channel).map_err(|_| SocketError::NoBuffers);
             token.map(|token| (vr, port, token)).inspect_err(|_| {
                 if let Some(port) = port {
-                    self.ports(vr).unbind(peer.pid, wanted.family, wanted.local, port);
+                    self.ports(vr).unbind_from(
+                        peer.pid,
+                        wanted.family,
+                        (wanted.local, wanted.interface.as_ref()),
+                        port,
+                    );
                 }
             })
         });
@@ -178,10 +183,10 @@ impl Datagrams {
             DatagramProtocol::Raw(_) => Ok((vr, None)),
             DatagramProtocol::Udp { port: wish } => {
                 let sharing = if wanted.options.reuse_address { Sharing::Shared } else { Sharing::Alone };
-                let ports = self.ports(vr);
+                let (ports, at) = (self.ports(vr), (wanted.local, wanted.interface.clone()));
                 let bound = match wish {
-                    0 => ports.bind_any(peer.pid, wanted.family, wanted.local, sharing),
-                    port => ports.bind_sharing(peer.pid, wanted.family, wanted.local, port, sharing).map(|()| port),
+                    0 => ports.bind_any(peer.pid, wanted.family, at, sharing),
+                    port => ports.bind_on(peer.pid, wanted.family, at, port, sharing).map(|()| port),
                 };
                 let port = bound.map_err(|error| match error {
                     PortError::InUse { .. } => SocketError::AddressInUse,
@@ -242,7 +247,8 @@ impl Datagrams {
         let heir = self.speaking(speech).find(|(_, other)| other.key() == key).map(|(id, other)| other.entry(id));
         plane.ifib.apply(&[heir.map_or(IfibChange::Remove(key), |entry| IfibChange::Set(key, entry))]);
         if let DatagramProtocol::Udp { port } = socket.protocol {
-            self.ports(socket.vr).unbind(socket.owner, socket.family, socket.local, port);
+            let at = (socket.local, socket.interface.as_ref());
+            self.ports(socket.vr).unbind_from(socket.owner, socket.family, at, port);
         }
     }
 }
