@@ -85,8 +85,8 @@ impl Library {
         }
     }
 
-    /// A borrower has sent through a gate that is closed: the time runs after which the connection ends.
-    pub fn sent_into_gate(&mut self, socket: SocketId) {
+    /// A borrower has sent where [`Stream::keeps_time`]: the time may run after which the connection ends.
+    pub fn sent_in_time(&mut self, socket: SocketId) {
         self.keep_time(socket);
     }
 

@@ -54,6 +54,7 @@ impl Library {
                 let salt = &self.salt;
                 let told = connected.with_stream(|stream| {
                     stream.set_send_buffer(options.send_buffer());
+                    stream.set_impatient(options.user_timeout.is_some());
                     if matches!(stream.path(), Path::InterVr(_)) {
                         stream.set_receive_buffer(options.receive_buffer());
                         stream.set_mark(Mark::new(salt, stream.addresses(), stream.is_opener(), &options));

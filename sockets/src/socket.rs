@@ -134,7 +134,7 @@ impl Library {
     pub fn send(&mut self, socket: SocketId, bytes: &[u8]) -> Result<usize, SocketError> {
         let stream = self.stream(socket)?;
         let sent = stream.send(bytes)?;
-        if stream.gate() == Gate::Closed {
+        if stream.keeps_time() {
             self.keep_time(socket);
         }
         Ok(sent)
@@ -150,7 +150,7 @@ impl Library {
     ) -> Result<usize, SocketError> {
         let stream = self.stream_at(socket, index)?;
         let sent = stream.put(bytes)?;
-        if stream.gate() == Gate::Closed {
+        if stream.keeps_time() {
             self.keep_time(socket);
         }
         Ok(sent)
@@ -250,6 +250,7 @@ impl Library {
     ) -> Result<(), SocketError> {
         if let Some(options) = self.options.get(&socket) {
             stream.set_send_buffer(options.send_buffer());
+            stream.set_impatient(options.user_timeout.is_some());
         }
         if matches!(stream.path(), Path::InterVr(_)) {
             let options = self.options_of(socket);
@@ -318,7 +319,7 @@ impl Library {
         }
     }
 
-    /// Sets the timer of a connection that stands behind a closed gate.
+    /// Sets the timer of a connection that stands behind a closed gate, or before a peer that takes nothing.
     pub(crate) fn keep_time(&mut self, socket: SocketId) {
         if let Some(due) = self.gives_up_at(socket, Instant::now()) {
             self.set_timer(socket, due);
@@ -333,7 +334,7 @@ impl Library {
         self.with_stream(socket, |stream| stream.gives_up_at(now, user_timeout, keepalive))
     }
 
-    /// A gate was closed for as long as the user waits, or as probes would have been sent.
+    /// A gate was closed, or nothing taken, for as long as the user waits, or as probes would have been sent.
     pub(crate) fn gate_expired(&mut self, socket: SocketId, now: Instant) {
         let due = self.gives_up_at(socket, now).flatten();
         if due.is_none_or(|due| due > now) {

@@ -150,6 +150,10 @@ pub struct Stream {
     stopped_at: Option<Instant>,
     /// Since when something waits behind the closed gate.
     unsent_since: Option<Instant>,
+    /// Whether its user set a user timeout.
+    is_impatient: bool,
+    /// Since when the peer has taken nothing, and how much it had taken then, while there is no room to send.
+    stuck: Option<(Instant, u64)>,
     /// Whether the inter-VR interface has once led to the peer's address.
     led_there: bool,
     failure: Option<Failure>,
@@ -179,6 +183,8 @@ impl Stream {
             peer_mark: 0,
             stopped_at: None,
             unsent_since: None,
+            is_impatient: false,
+            stuck: None,
             led_there: false,
             failure: None,
             peer_died: false,

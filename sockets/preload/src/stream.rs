@@ -8,7 +8,7 @@ use std::os::fd::{AsFd, AsRawFd, RawFd};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use sockets::{Gate, Received, Stream, errno};
+use sockets::{Received, Stream, errno};
 
 use crate::description::{Direction, Held};
 use crate::signals::Watch;
@@ -109,34 +109,42 @@ pub fn send(held: Held, bytes: &[u8], flags: i32) -> Result<usize, Errno> {
     // As in `receive`.
     let begun = begin_to_send(held, bytes, flags);
     match begun {
-        Ok((count, Gate::Open)) if count == bytes.len() => Ok(count),
+        Ok((count, Pace::Free)) if count == bytes.len() => Ok(count),
         begun => send_on(held, bytes, flags, begun),
     }
 }
 
-/// Sends what there is room for, and how the gate stands.
+/// Whether time runs after what is sent.
+enum Pace {
+    Free,
+    Timed,
+}
+
+/// Sends what there is room for, and whether time runs after it.
 #[inline(always)]
-fn begin_to_send(held: Held, bytes: &[u8], flags: i32) -> Result<(usize, Gate), Errno> {
+fn begin_to_send(held: Held, bytes: &[u8], flags: i32) -> Result<(usize, Pace), Errno> {
     if flags & libc::MSG_OOB != 0 {
         return Err(Errno::EOPNOTSUPP);
     }
     let mut stream = held.lock()?;
     let Some(stream) = stream.as_mut() else { return Err(Errno::ENOTCONN) };
-    Ok((stream.put(bytes).map_err(errno)?, stream.gate()))
+    let sent = stream.put(bytes).map_err(errno)?;
+    Ok((sent, if stream.keeps_time() { Pace::Timed } else { Pace::Free }))
 }
 
 /// Goes on with what could not be sent at once.
 #[cold]
 #[inline(never)]
-fn send_on(held: Held, bytes: &[u8], flags: i32, mut outcome: Result<(usize, Gate), Errno>) -> Result<usize, Errno> {
+fn send_on(held: Held, bytes: &[u8], flags: i32, mut outcome: Result<(usize, Pace), Errno>) -> Result<usize, Errno> {
     let mut sent = 0;
     let mut waiting = None;
     loop {
         match outcome {
-            Ok((count, gate)) => {
+            Ok((count, pace)) => {
                 sent += count;
-                if gate == Gate::Closed {
-                    note_closed_gate(held);
+                match pace {
+                    Pace::Free => {}
+                    Pace::Timed => keep_time(held),
                 }
             }
             Err(_) if sent > 0 => return Ok(sent),
@@ -179,11 +187,11 @@ fn pipe_of(error: Errno) -> Errno {
 }
 
 #[cold]
-fn note_closed_gate(held: Held) {
+fn keep_time(held: Held) {
     // Whoever closes the socket meanwhile ends the time, too.
     let _ = process::with(|process| {
         for socket in process.control(held.index())?.library_sockets() {
-            process.library.sent_into_gate(socket);
+            process.library.sent_in_time(socket);
         }
         Ok(())
     });

@@ -1,10 +1,11 @@
-//! When bytes pass: while routes lead to the peer and back, and both sides sign and send as the other one expects.
+//! When bytes pass: while routes lead to the peer and back, and both sides sign and send as the other one expects. And
+//! how long is waited where they do not, or where the peer takes none.
 
 use std::time::{Duration, Instant};
 
 use stack_api::options::KeepAlive;
 
-use super::Stream;
+use super::{Path, Stream};
 use crate::mark::Mark;
 
 /// Whether bytes pass: an inter-VR interface that is shut stops them as a cut wire does.
@@ -94,19 +95,54 @@ impl Stream {
         leads_there || !self.led_there
     }
 
+    /// Whether time runs after what was sent: the library is to know.
+    #[inline]
+    pub fn keeps_time(&self) -> bool {
+        self.gate == Gate::Closed || (self.is_impatient && self.is_full())
+    }
+
+    fn is_full(&self) -> bool {
+        self.channel.tx.free().is_ok_and(|room| room == 0)
+    }
+
+    /// Whether its user set a user timeout, which ends what the peer does not take as well.
+    pub(crate) fn set_impatient(&mut self, is_impatient: bool) {
+        self.is_impatient = is_impatient;
+        self.stuck = None;
+    }
+
     /// When the connection ends behind a closed gate: as on a wire that is cut, what was sent waits for the user timeout,
-    /// and an idle connection is probed in vain.
+    /// and an idle connection is probed in vain. Through an open one it ends where the user set a timeout, and the peer
+    /// leaves no room for so long: as on Linux, where the peer's window stays closed.
     pub(crate) fn gives_up_at(
         &mut self,
         now: Instant,
         user_timeout: Duration,
         keepalive: Option<KeepAlive>,
     ) -> Option<Instant> {
-        let stopped_at = self.stopped_at?;
+        let Some(stopped_at) = self.stopped_at else {
+            return self.stuck_since(now).map(|since| since + user_timeout);
+        };
         if self.has_unsent() {
             return Some(*self.unsent_since.get_or_insert(now) + user_timeout);
         }
         self.unsent_since = None;
         keepalive.map(|probing| stopped_at + probing.gives_up_after())
+    }
+
+    /// Since when, as far as anybody looked, the peer has taken nothing and there is no room.
+    fn stuck_since(&mut self, now: Instant) -> Option<Instant> {
+        // Through the stack TCP knows the peer's window, and keeps the time.
+        if !self.is_impatient || self.path == Path::Stack || !self.is_full() {
+            self.stuck = None;
+            return None;
+        }
+        let taken = self.bytes_sent.saturating_sub(self.unsent() as u64);
+        let since = match self.stuck {
+            Some((since, before)) if before == taken => since,
+            Some(_) | None => now,
+        };
+        self.stuck = Some((since, taken));
+        Some(since)
     }
 }

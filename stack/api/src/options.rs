@@ -48,8 +48,9 @@ pub struct Options {
     /// Small segments do not wait for an acknowledgment (`TCP_NODELAY`). On by default, other than in RFC 9293 section
     /// 3.7.4: routing protocols want their messages out. On a hit nothing ever waits.
     pub nodelay: bool,
-    /// How long sent bytes may stay unacknowledged before the connection ends (`TCP_USER_TIMEOUT`); `None`: what the
-    /// system does by itself, about 15 minutes. On a hit it runs while the interface is shut.
+    /// How long sent bytes may stay unacknowledged, or find no room at a peer that does not read, before the connection
+    /// ends (`TCP_USER_TIMEOUT`); `None`: what the system does by itself, about 15 minutes, and such a peer is waited for. On
+    /// a hit it runs while the interface is shut, and while the channel is full and nothing is taken from it.
     pub user_timeout: Option<Duration>,
     /// Bytes that a connection takes from its user before they are acknowledged (`SO_SNDBUF`). The channel's ring is that
     /// buffer, on a hit too: the size is rounded up to one of its windows, and a ring that has grown does not shrink.

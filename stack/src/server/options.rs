@@ -37,7 +37,6 @@ pub(super) fn config(
     let mtu = of_link.into_iter().chain(known).min().unwrap_or(0);
     let max_segment = u16::try_from(mtu.saturating_sub(headers).max(least)).unwrap_or(u16::MAX - 60);
     let usual = Config::default();
-    let user_timeout = options.user_timeout.unwrap_or(usual.user_timeout);
     Config {
         max_segment,
         receive_bytes: options.receive_buffer(),
@@ -45,7 +44,7 @@ pub(super) fn config(
         keepalive: options.keepalive,
         // As on Linux, the user timeout holds for the SYN too.
         connect_timeout: usual.connect_timeout.min(options.user_timeout.unwrap_or(usual.connect_timeout)),
-        user_timeout,
+        user_timeout: options.user_timeout,
         // Whoever cuts a large segment cannot sign the pieces.
         gso_bytes: options.key(to.ip()).is_none().then_some(GSO_BYTES),
         signed: options.key(to.ip()).is_some(),
@@ -127,8 +126,7 @@ impl Server {
         options: Options,
     ) {
         let Some(socket) = self.sockets.get_mut(&id) else { return };
-        let user_timeout = options.user_timeout.unwrap_or(Config::default().user_timeout);
-        socket.connection.set_options(now, options.nodelay, user_timeout, options.keepalive);
+        socket.connection.set_options(now, options.nodelay, options.user_timeout, options.keepalive);
         socket.pipe.get_mut().set_receive_bytes(options.receive_buffer());
         // Whether segments are signed was settled when it was opened; with which key, may change.
         let peer = socket.connection.remote().ip();

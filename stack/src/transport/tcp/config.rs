@@ -30,8 +30,9 @@ pub struct Config {
     pub minimum_rto: Duration,
     /// How long an open may take: Linux's six SYN retries.
     pub connect_timeout: Duration,
-    /// How long data may stay unacknowledged (`TCP_USER_TIMEOUT`); about Linux's `tcp_retries2`.
-    pub user_timeout: Duration,
+    /// How long data may stay unacknowledged, or unsent before a closed window (`TCP_USER_TIMEOUT`). `None`: as long as
+    /// [`Config::patience`] says, and where the peer answers that its window is closed, for ever (RFC 9293 section 3.8.6.1).
+    pub user_timeout: Option<Duration>,
     /// Twice the maximum segment lifetime: the length of TIME-WAIT, and of an orphan's FIN-WAIT-2, as on Linux.
     pub time_wait: Duration,
     /// Probes on an idle connection; `None`: none.
@@ -53,9 +54,19 @@ impl Default for Config {
             delayed_ack: Duration::from_millis(40),
             minimum_rto: Duration::from_millis(200),
             connect_timeout: Duration::from_secs(127),
-            user_timeout: Duration::from_secs(15 * 60),
+            user_timeout: None,
             time_wait: Duration::from_secs(60),
             keepalive: None,
         }
+    }
+}
+
+/// About Linux's `tcp_retries2`.
+const USUAL_PATIENCE: Duration = Duration::from_secs(15 * 60);
+
+impl Config {
+    /// How long a peer may say nothing of what it was sent.
+    pub fn patience(&self) -> Duration {
+        self.user_timeout.unwrap_or(USUAL_PATIENCE)
     }
 }

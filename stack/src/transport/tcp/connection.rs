@@ -222,13 +222,19 @@ impl Connection {
 
     /// Other settings for a connection that lives: Nagle's algorithm, the user timeout, probing. Deadlines that run are
     /// counted anew from now.
-    pub fn set_options(&mut self, now: Time, nodelay: bool, user_timeout: Duration, keepalive: Option<KeepAlive>) {
+    pub fn set_options(
+        &mut self,
+        now: Time,
+        nodelay: bool,
+        user_timeout: Option<Duration>,
+        keepalive: Option<KeepAlive>,
+    ) {
         self.config.nodelay = nodelay;
         if std::mem::replace(&mut self.config.user_timeout, user_timeout) != user_timeout
             && self.state.is_synchronized()
             && self.timers.runs(Timer::UserTimeout)
         {
-            self.timers.set(Timer::UserTimeout, now + user_timeout);
+            self.timers.set(Timer::UserTimeout, now + self.config.patience());
         }
         if std::mem::replace(&mut self.config.keepalive, keepalive) != keepalive {
             self.timers.stop(Timer::KeepAlive);

@@ -308,7 +308,7 @@ impl Connection {
             // RFC 6298 section 5.3.
             _ => {
                 self.timers.set(Timer::Retransmit, now + self.send.round_trip.timeout());
-                self.timers.set(Timer::UserTimeout, now + self.config.user_timeout);
+                self.timers.set(Timer::UserTimeout, now + self.config.patience());
             }
         }
         if acknowledged.fin {
@@ -316,14 +316,17 @@ impl Connection {
         }
     }
 
-    /// A peer that answers with a closed window is alive; one that opens it needs no more probes.
+    /// A peer that answers with a closed window is alive; one that opens it needs no more probes. Whoever has set a user
+    /// timeout waits for neither longer than that, as on Linux.
     fn after_window(&mut self, now: Time, changed: bool) {
         if changed && self.send.usable_window() > 0 {
             self.timers.stop(Timer::Persist);
             self.persist_backoff = 0;
         }
-        if self.timers.runs(Timer::UserTimeout) && (self.send.in_flight() == 0 || self.send.window == 0) {
-            self.timers.set(Timer::UserTimeout, now + self.config.user_timeout);
+        let waits_for_it = self.send.in_flight() == 0 || self.send.window == 0;
+        let may_wait = self.send.usable_window() > 0 || self.config.user_timeout.is_none();
+        if self.timers.runs(Timer::UserTimeout) && waits_for_it && may_wait {
+            self.timers.set(Timer::UserTimeout, now + self.config.patience());
         }
     }
 

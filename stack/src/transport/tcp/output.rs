@@ -161,7 +161,7 @@ impl Connection {
         if idle && usable <= unsent {
             let wait = self.send.round_trip.backed_off(self.persist_backoff);
             self.timers.set_once(Timer::Persist, now + wait);
-            self.timers.set_once(Timer::UserTimeout, now + self.config.user_timeout);
+            self.timers.set_once(Timer::UserTimeout, now + self.config.patience());
         }
         None
     }
@@ -176,7 +176,7 @@ impl Connection {
         self.last_sent = now;
         self.timers.stop(Timer::Persist);
         self.timers.set_once(Timer::Retransmit, now + self.send.round_trip.timeout());
-        self.timers.set_once(Timer::UserTimeout, now + self.config.user_timeout);
+        self.timers.set_once(Timer::UserTimeout, now + self.config.patience());
     }
 
     /// A probe of a closed window or of an idle peer: an empty segment before the window, which the peer must answer (the way of

@@ -9,7 +9,7 @@ use crate::transport::tcp::Config;
 #[test]
 fn rfc6298_unacknowledged_data_is_sent_again_with_back_off_until_the_user_timeout() {
     run(
-        Config { user_timeout: MINUTE / 10, ..plain() },
+        Config { user_timeout: Some(MINUTE / 10), ..plain() },
         &opened(
             "10    write 5
              10    > P. 1..6 ack 1

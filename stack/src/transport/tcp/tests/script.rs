@@ -117,7 +117,7 @@ impl Player {
         let milliseconds = |at: usize| Duration::from_millis(words[at].parse().unwrap());
         match words[0] {
             "nodelay" => self.config.nodelay = true,
-            "user-timeout" => self.config.user_timeout = milliseconds(1),
+            "user-timeout" => self.config.user_timeout = Some(milliseconds(1)),
             "keepalive" => {
                 let (idle, interval, probes) = (milliseconds(1), milliseconds(2), words[3].parse().unwrap());
                 self.config.keepalive = Some(KeepAlive { idle, interval, probes });

@@ -48,7 +48,7 @@ fn a_closed_window_is_probed_with_back_off_and_an_update_opens_it() {
 #[test]
 fn a_closed_window_that_nobody_answers_for_ends_the_connection() {
     run(
-        Config { user_timeout: Duration::from_secs(5), ..plain() },
+        Config { user_timeout: Some(Duration::from_secs(5)), ..plain() },
         &opened(
             "10    < . 1 ack 1 win 0
              10    write 50
@@ -57,6 +57,30 @@ fn a_closed_window_that_nobody_answers_for_ends_the_connection() {
              1410  > . 0 ack 1
              3010  > . 0 ack 1
              5010  event Failed(TimedOut)",
+        ),
+    );
+}
+
+#[test]
+fn a_closed_window_ends_the_connection_of_who_set_a_user_timeout_however_often_the_peer_answers() {
+    run(
+        Config { user_timeout: Some(Duration::from_secs(1)), ..plain() },
+        &opened(
+            "10    < . 1 ack 1 win 0
+             10    write 50
+             210   > . 0 ack 1
+             220   < . 1 ack 1 win 0
+             610   > . 0 ack 1
+             # It opens in time, and closes again: the time begins anew.
+             700   < . 1 ack 1 win 50
+             700   > P. 1..51 ack 1
+             710   < . 1 ack 51 win 0
+             710   write 50
+             910   > . 50 ack 1
+             920   < . 1 ack 51 win 0
+             1310  > . 50 ack 1
+             1320  < . 1 ack 51 win 0
+             1710  event Failed(TimedOut)",
         ),
     );
 }
