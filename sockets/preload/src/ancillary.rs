@@ -61,8 +61,11 @@ fn wanted(control: &Control, info: &DatagramInfo, number: u32) -> Vec<(i32, i32,
         IpAddr::V6(own) => {
             let data = [&own.octets()[..], &number.to_ne_bytes()].concat();
             add((ipv6, libc::IPV6_RECVPKTINFO), libc::IPV6_PKTINFO, data);
-            add((ipv6, libc::IPV6_RECVHOPLIMIT), libc::IPV6_HOPLIMIT, i32::from(info.ttl).to_ne_bytes().to_vec());
-            add((ipv6, libc::IPV6_RECVTCLASS), libc::IPV6_TCLASS, i32::from(info.tos).to_ne_bytes().to_vec());
+            // As on Linux, what came as IPv4 has none of these, but for its address.
+            if own.to_ipv4_mapped().is_none() {
+                add((ipv6, libc::IPV6_RECVHOPLIMIT), libc::IPV6_HOPLIMIT, i32::from(info.ttl).to_ne_bytes().to_vec());
+                add((ipv6, libc::IPV6_RECVTCLASS), libc::IPV6_TCLASS, i32::from(info.tos).to_ne_bytes().to_vec());
+            }
         }
     }
     messages
