@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::datagram_host::{Letter, Parcel, Speaks};
 use crate::endpoint::{Patience, Reply};
-use crate::host::{Errno, Handle, Host, Outcome, SILENCE, Wishes};
+use crate::host::{Errno, Handle, Host, Link, Outcome, SILENCE, Wishes};
 
 /// Room for any datagram.
 pub const ANY_SIZE: usize = 1 << 16;
@@ -25,10 +25,10 @@ pub enum DatagramOrder {
     Send { socket: Handle, letter: Letter },
     /// Receives one.
     Receive { socket: Handle, room: usize, patience: Patience },
-    /// Joins a group on the link.
-    Join { socket: Handle, group: IpAddr },
-    /// Leaves a group on the link.
-    Leave { socket: Handle, group: IpAddr },
+    /// Joins a group on a link.
+    Join { socket: Handle, group: IpAddr, on: Link },
+    /// Leaves a group on a link.
+    Leave { socket: Handle, group: IpAddr, on: Link },
     /// `SO_ERROR`.
     TakeError { socket: Handle },
     /// Sends so many datagrams with numbers.
@@ -56,8 +56,8 @@ pub fn obey(host: &mut dyn Host, order: DatagramOrder) -> Outcome<Reply> {
         DatagramOrder::Create { speaks, at, wishes } => return Ok(Reply::Socket(host.datagram(speaks, at, &wishes)?)),
         DatagramOrder::Aim { socket, to } => return host.aim(socket, to).map(|()| Reply::Done),
         DatagramOrder::Send { socket, letter } => return host.send_to(socket, &letter).map(|()| Reply::Done),
-        DatagramOrder::Join { socket, group } => return host.join(socket, group).map(|()| Reply::Done),
-        DatagramOrder::Leave { socket, group } => return host.leave(socket, group).map(|()| Reply::Done),
+        DatagramOrder::Join { socket, group, on } => return host.join(socket, group, on).map(|()| Reply::Done),
+        DatagramOrder::Leave { socket, group, on } => return host.leave(socket, group, on).map(|()| Reply::Done),
         DatagramOrder::Flood { socket, to, count } => return flood(host, socket, to, count).map(|()| Reply::Done),
         DatagramOrder::OwnAddress { socket } => DatagramReply::OwnAddress(host.own_address(socket)?),
         DatagramOrder::TakeError { socket } => DatagramReply::Error(host.take_error(socket)?),
@@ -71,7 +71,7 @@ pub fn obey(host: &mut dyn Host, order: DatagramOrder) -> Outcome<Reply> {
 fn flood(host: &mut dyn Host, socket: Handle, to: SocketAddr, count: u32) -> Outcome<()> {
     for number in 0..count {
         let text = format!("{number:1000}");
-        host.send_to(socket, &Letter { to: Some(to), from: None, ttl: None, tos: 0, text })?;
+        host.send_to(socket, &Letter { to: Some(to), from: None, by: None, ttl: None, tos: 0, text })?;
     }
     Ok(())
 }

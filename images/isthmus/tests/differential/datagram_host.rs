@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::host::{Errno, Handle, Outcome, Wishes};
+use crate::host::{Errno, Handle, Link, Outcome, Wishes};
 
 /// What a datagram socket speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +23,8 @@ pub struct Letter {
     pub to: Option<SocketAddr>,
     /// Own address, where the sender chooses one for this datagram (`IP_PKTINFO`).
     pub from: Option<IpAddr>,
+    /// By which link it is to leave (`IP_PKTINFO`), where the sender says it.
+    pub by: Option<Link>,
     /// TTL or hop limit, or the usual one.
     pub ttl: Option<u8>,
     /// TOS or traffic class.
@@ -42,8 +44,8 @@ pub struct Parcel {
     pub ttl: u8,
     /// As it arrived.
     pub tos: u8,
-    /// Whether it came in by the link between the two routers.
-    pub by_link: bool,
+    /// The link that it came in by (`IP_PKTINFO`); `None`: neither.
+    pub by: Option<Link>,
     /// What is said, as far as there was room.
     pub text: String,
     /// Where there was too little room: how long the whole is (MSG_TRUNC, as a flag of the call and of its result).
@@ -58,14 +60,14 @@ pub trait DatagramHost {
     fn aim(&mut self, socket: Handle, to: SocketAddr) -> Outcome<()>;
     /// Own address of a datagram socket.
     fn own_address(&mut self, socket: Handle) -> Outcome<SocketAddr>;
-    /// Sends a datagram; to groups, and to link-local addresses, by the link.
+    /// Sends a datagram.
     fn send_to(&mut self, socket: Handle, letter: &Letter) -> Outcome<()>;
     /// The next datagram, waited for at most so long.
     fn receive_from(&mut self, socket: Handle, room: usize, patience: Duration) -> Outcome<Parcel>;
-    /// Receives what comes to a group by the link.
-    fn join(&mut self, socket: Handle, group: IpAddr) -> Outcome<()>;
+    /// Receives what comes to a group by a link.
+    fn join(&mut self, socket: Handle, group: IpAddr, on: Link) -> Outcome<()>;
     /// No longer.
-    fn leave(&mut self, socket: Handle, group: IpAddr) -> Outcome<()>;
+    fn leave(&mut self, socket: Handle, group: IpAddr, on: Link) -> Outcome<()>;
     /// What went wrong and no call has told (`SO_ERROR`).
     fn take_error(&mut self, socket: Handle) -> Outcome<Option<Errno>>;
 }

@@ -30,8 +30,8 @@ const CHUNK: usize = 16 * 1024;
 pub enum Place {
     /// Those that libc's calls lead to: the kernel's, or those of a VR where it was started with the library before libc.
     Libc {
-        /// The interface that leads to the other side.
-        link: String,
+        /// The interfaces that lead to the other side.
+        links: [String; 2],
     },
     /// Those of a VR.
     Vr {
@@ -41,8 +41,8 @@ pub enum Place {
         vr: String,
         /// What the process calls itself.
         name: String,
-        /// The interface that leads to the other VR.
-        link: String,
+        /// The interfaces that lead to the other VR.
+        links: [String; 2],
     },
 }
 
@@ -85,6 +85,8 @@ pub enum Order {
     Addresses { socket: Handle },
     /// [`Host::send`].
     Send { socket: Handle, text: String },
+    /// Sends so much of the pattern with calls that wait ([`Host::write`]).
+    Write { socket: Handle, bytes: u64 },
     /// [`Host::receive`].
     Receive { socket: Handle, room: usize },
     /// [`Host::shutdown`].
@@ -161,9 +163,9 @@ impl fmt::Display for Stop {
 pub fn play(place: &str) {
     let place = serde_json::from_str(place).expect("a place");
     let host: Box<dyn Host> = match place {
-        Place::Libc { link } => Box::new(KernelHost::new(&link)),
-        Place::Vr { control_socket, vr, name, link } => {
-            Box::new(LibraryHost::join_vr(&control_socket, &vr, &name, &link))
+        Place::Libc { links } => Box::new(KernelHost::new(links)),
+        Place::Vr { control_socket, vr, name, links } => {
+            Box::new(LibraryHost::join_vr(&control_socket, &vr, &name, &links))
         }
     };
     let mut endpoint = Endpoint { host, progress: BTreeMap::new() };
@@ -220,6 +222,7 @@ impl Endpoint {
                 Reply::Addresses(own, peer)
             }
             Order::Send { socket, text } => Reply::Sent(self.host.send(socket, text.as_bytes())? as u64),
+            Order::Write { socket, bytes } => Reply::Sent(self.write(socket, bytes)?),
             Order::Receive { socket, room } => {
                 let mut buffer = vec![0; room];
                 Reply::Got(match self.host.receive(socket, &mut buffer)? {
@@ -270,6 +273,20 @@ impl Endpoint {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// The part that went before an error is not told.
+    fn write(&mut self, socket: Handle, bytes: u64) -> Outcome<u64> {
+        let mut written = 0;
+        while written < bytes {
+            let progress = self.progress.entry(socket).or_default();
+            let length = (bytes - written).min(CHUNK as u64);
+            let part: Vec<u8> = (progress.sent..progress.sent + length).map(pattern).collect();
+            let taken = self.host.write(socket, &part)? as u64;
+            progress.sent += taken;
+            written += taken;
+        }
+        Ok(written)
     }
 
     fn exchange(&mut self, socket: Handle, send: u64, receive: u64) -> Outcome<Reply> {

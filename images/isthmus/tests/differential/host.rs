@@ -55,15 +55,73 @@ pub struct Wanted {
     pub wishes: Wishes,
 }
 
+/// The two links between the routers. What says nothing of links concerns the first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Link {
+    /// That which columns are named after, and which is cut.
+    #[default]
+    First,
+    /// The other one, a wire in each column.
+    Other,
+}
+
+impl Link {
+    /// Both.
+    pub const ALL: [Link; 2] = [Link::First, Link::Other];
+
+    /// Scope of a link-local address on it, in orders; hosts know the interface's own number.
+    pub fn scope(self) -> u32 {
+        self as u32 + 1
+    }
+
+    /// The link that an address of an order is on; the first, where it needs one and says none.
+    pub fn of(address: SocketAddr) -> Link {
+        match address {
+            SocketAddr::V6(v6) if v6.scope_id() == Link::Other.scope() => Link::Other,
+            SocketAddr::V4(_) | SocketAddr::V6(_) => Link::First,
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Link::First => "link",
+            Link::Other => "other link",
+        })
+    }
+}
+
+/// By which link what a socket sends to groups leaves, where a datagram does not say it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum GroupsBy {
+    /// `IP_MULTICAST_IF`, `IPV6_MULTICAST_IF`: the link that the socket is bound to, or the first.
+    #[default]
+    Usual,
+    /// The same: this one.
+    Link(Link),
+    /// Nobody has said.
+    Route,
+}
+
 /// How a socket is to be, where it is not as usual: what `setsockopt` says before it is bound.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Wishes {
-    /// `SO_BINDTODEVICE`: the link.
-    pub on_link: bool,
+    /// `SO_BINDTODEVICE`.
+    pub on: Option<Link>,
+    /// `IP_MULTICAST_IF`.
+    pub groups_by: GroupsBy,
     /// `SO_REUSEADDR` of a datagram socket: the port may be shared.
     pub shares: bool,
-    /// `IP_MULTICAST_LOOP`.
-    pub loops: bool,
+    /// `IP_MULTICAST_LOOP`, `IPV6_MULTICAST_LOOP`.
+    pub loops: Option<bool>,
+    /// `IP_MULTICAST_ALL`, `IPV6_MULTICAST_ALL` are off: only groups are heard that the socket has joined.
+    pub own_groups: bool,
+    /// `IPV6_V6ONLY`.
+    pub v6_only: bool,
+    /// A listener goes without `SO_REUSEADDR`, which servers set so as to be started again while the connections of the
+    /// last one are in TIME-WAIT.
+    pub without_reuse: bool,
     /// `IP_TTL`.
     pub ttl: Option<u8>,
     /// `IP_MINTTL`.
@@ -82,6 +140,17 @@ pub struct Wishes {
     pub send_buffer: Option<u32>,
     /// `SO_RCVBUF`, in bytes.
     pub receive_buffer: Option<u32>,
+}
+
+impl Wishes {
+    /// By which link groups are sent to.
+    pub fn groups_link(&self) -> Option<Link> {
+        match self.groups_by {
+            GroupsBy::Usual => Some(self.on.unwrap_or_default()),
+            GroupsBy::Link(link) => Some(link),
+            GroupsBy::Route => None,
+        }
+    }
 }
 
 /// How a silent peer is probed.
@@ -186,6 +255,8 @@ pub trait Host: DatagramHost {
     fn addresses(&mut self, socket: Handle) -> Outcome<(SocketAddr, SocketAddr)>;
     /// Sends; how much was taken.
     fn send(&mut self, socket: Handle, bytes: &[u8]) -> Outcome<usize>;
+    /// Sends as a call does that waits: until something is taken, or an error.
+    fn write(&mut self, socket: Handle, bytes: &[u8]) -> Outcome<usize>;
     /// Receives into a buffer; how much, 0 at the end of file.
     fn receive(&mut self, socket: Handle, into: &mut [u8]) -> Outcome<usize>;
     /// Ends a direction.

@@ -1,7 +1,7 @@
 //! The judge's datagrams.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::{AsFd, AsRawFd};
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use nix::sys::socket::{
 use socket2::{Domain, InterfaceIndexOrAddress, Protocol, SockAddr, Socket, Type};
 
 use crate::datagram_host::{DatagramHost, Letter, Parcel, Speaks};
-use crate::host::{Errno, Handle, Outcome, Wishes};
+use crate::host::{Errno, Handle, Link, Outcome, Wishes};
 use crate::kernel_host::{KernelHost, errno, inet, look};
 use crate::kernel_options::{self, number};
 
@@ -27,7 +27,7 @@ impl DatagramHost for KernelHost {
             Speaks::Raw(number) => (Type::RAW, Protocol::from(i32::from(number))),
         };
         let socket = Socket::new(Domain::for_address(at), kind.nonblocking(), Some(protocol)).map_err(|e| errno(&e))?;
-        kernel_options::apply(&socket, wishes, at.is_ipv6(), &self.link_name)?;
+        kernel_options::apply(&socket, wishes, at.is_ipv6(), &self.link_names)?;
         if at.is_ipv6() {
             self.tell_all_v6(&socket, wishes)?
         } else {
@@ -48,24 +48,27 @@ impl DatagramHost for KernelHost {
     fn send_to(&mut self, socket: Handle, letter: &Letter) -> Outcome<()> {
         let socket = self.get(socket)?;
         let is_ipv6 = socket.domain().is_ok_and(|domain| domain == Domain::IPV6);
-        set_header(socket, letter, is_ipv6).map_err(|error| errno(&error))?;
-        let to = letter.to.map(|to| SockaddrStorage::from(self.scoped(to)));
+        // The socket has said by which link its groups are reached.
+        let scoped = |to: SocketAddr| if to.ip().is_multicast() { to } else { self.scoped(to) };
+        let to = letter.to.map(|to| SockaddrStorage::from(scoped(to)));
         let slices = [io::IoSlice::new(letter.text.as_bytes())];
-        let fd = socket.as_raw_fd();
-        let none = MsgFlags::empty();
-        let sent = match letter.from {
-            None => sendmsg(fd, &slices, &[], none, to.as_ref()),
-            Some(IpAddr::V4(from)) => {
-                let spec_dst = libc::in_addr { s_addr: u32::from(from).to_be() };
-                let info = libc::in_pktinfo { ipi_ifindex: 0, ipi_spec_dst: spec_dst, ipi_addr: spec_dst };
-                sendmsg(fd, &slices, &[ControlMessage::Ipv4PacketInfo(&info)], none, to.as_ref())
-            }
-            Some(IpAddr::V6(from)) => {
-                let ipi6_addr = libc::in6_addr { s6_addr: from.octets() };
-                let info = libc::in6_pktinfo { ipi6_addr, ipi6_ifindex: 0 };
-                sendmsg(fd, &slices, &[ControlMessage::Ipv6PacketInfo(&info)], none, to.as_ref())
-            }
-        };
+        let (ttl, tos) = (letter.ttl.map(libc::c_int::from), libc::c_int::from(letter.tos));
+        let any = if is_ipv6 { Ipv6Addr::UNSPECIFIED.into() } else { Ipv4Addr::UNSPECIFIED.into() };
+        let (info_v4, info_v6) = (self.info_v4(letter), self.info_v6(letter));
+        // What the letter does not say is left to the kernel.
+        let mut beside = Vec::new();
+        match letter.from.unwrap_or(any) {
+            _ if letter.from.is_none() && letter.by.is_none() => {}
+            IpAddr::V4(_) => beside.push(ControlMessage::Ipv4PacketInfo(&info_v4)),
+            IpAddr::V6(_) => beside.push(ControlMessage::Ipv6PacketInfo(&info_v6)),
+        }
+        if let Some(ttl) = &ttl {
+            beside.push(if is_ipv6 { ControlMessage::Ipv6HopLimit(ttl) } else { ControlMessage::Ipv4Ttl(ttl) });
+        }
+        if letter.tos != 0 {
+            beside.push(if is_ipv6 { ControlMessage::Ipv6TClass(&tos) } else { ControlMessage::Ipv4Tos(&letter.tos) });
+        }
+        let sent = sendmsg(socket.as_raw_fd(), &slices, &beside, MsgFlags::empty(), to.as_ref());
         sent.map(drop).map_err(number)
     }
 
@@ -100,26 +103,26 @@ impl DatagramHost for KernelHost {
         // Linux gives raw sockets of IPv4 the IP header as well.
         let header = if is_raw && to.is_ipv4() { usize::from(buffer[0] & 0xf) * 4 } else { 0 };
         let from = if is_raw { SocketAddr::new(from.ip(), 0) } else { from };
-        let by_link = u32::try_from(index) == Ok(self.link);
+        let by = Link::ALL.into_iter().find(|link| u32::try_from(index) == Ok(self.index(*link)));
         let bytes = whole.min(buffer.len());
         let text = String::from_utf8_lossy(&buffer[header..bytes]).into_owned();
-        Ok(Parcel { from, to, ttl, tos, by_link, text, cut_from: is_cut.then_some(whole) })
+        Ok(Parcel { from, to, ttl, tos, by, text, cut_from: is_cut.then_some(whole) })
     }
 
-    fn join(&mut self, socket: Handle, group: IpAddr) -> Outcome<()> {
+    fn join(&mut self, socket: Handle, group: IpAddr, on: Link) -> Outcome<()> {
         let socket = self.get(socket)?;
         let joined = match group {
-            IpAddr::V4(group) => socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(self.link)),
-            IpAddr::V6(group) => socket.join_multicast_v6(&group, self.link),
+            IpAddr::V4(group) => socket.join_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(self.index(on))),
+            IpAddr::V6(group) => socket.join_multicast_v6(&group, self.index(on)),
         };
         joined.map_err(|error| errno(&error))
     }
 
-    fn leave(&mut self, socket: Handle, group: IpAddr) -> Outcome<()> {
+    fn leave(&mut self, socket: Handle, group: IpAddr, on: Link) -> Outcome<()> {
         let socket = self.get(socket)?;
         let left = match group {
-            IpAddr::V4(group) => socket.leave_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(self.link)),
-            IpAddr::V6(group) => socket.leave_multicast_v6(&group, self.link),
+            IpAddr::V4(group) => socket.leave_multicast_v4_n(&group, &InterfaceIndexOrAddress::Index(self.index(on))),
+            IpAddr::V6(group) => socket.leave_multicast_v6(&group, self.index(on)),
         };
         left.map_err(|error| errno(&error))
     }
@@ -131,48 +134,53 @@ impl DatagramHost for KernelHost {
 }
 
 impl KernelHost {
-    /// All that a datagram brings is to be told; groups are left by the link, and those heard that the socket joined.
+    /// Whence and by which link a letter is to go.
+    fn info_v4(&self, letter: &Letter) -> libc::in_pktinfo {
+        let from = match letter.from {
+            Some(IpAddr::V4(from)) => from,
+            Some(IpAddr::V6(_)) | None => Ipv4Addr::UNSPECIFIED,
+        };
+        let address = libc::in_addr { s_addr: u32::from(from).to_be() };
+        let ipi_ifindex = letter.by.map_or(0, |link| self.index(link)).try_into().expect("a small number");
+        libc::in_pktinfo { ipi_ifindex, ipi_spec_dst: address, ipi_addr: address }
+    }
+
+    fn info_v6(&self, letter: &Letter) -> libc::in6_pktinfo {
+        let from = match letter.from {
+            Some(IpAddr::V6(from)) => from,
+            Some(IpAddr::V4(_)) | None => Ipv6Addr::UNSPECIFIED,
+        };
+        let ipi6_addr = libc::in6_addr { s6_addr: from.octets() };
+        libc::in6_pktinfo { ipi6_addr, ipi6_ifindex: letter.by.map_or(0, |link| self.index(link)) }
+    }
+
+    /// All that a datagram brings is to be told; groups are sent to by the link that is wished.
     fn tell_all_v4(&self, socket: &Socket, wishes: &Wishes) -> Outcome<()> {
         setsockopt(socket, sockopt::Ipv4PacketInfo, &true).map_err(number)?;
         setsockopt(socket, sockopt::Ipv4RecvTtl, &true).map_err(number)?;
         setsockopt(socket, sockopt::IpRecvTos, &true).map_err(number)?;
-        let request = libc::ip_mreqn {
-            imr_multiaddr: libc::in_addr { s_addr: 0 },
-            imr_address: libc::in_addr { s_addr: 0 },
-            imr_ifindex: self.link as libc::c_int,
-        };
-        setsockopt(socket, kernel_options::IpMulticastIf, &request).map_err(number)?;
-        socket.set_multicast_all_v4(false).map_err(|error| errno(&error))?;
-        socket.set_multicast_loop_v4(wishes.loops).map_err(|error| errno(&error))
+        if let Some(link) = wishes.groups_link() {
+            let request = libc::ip_mreqn {
+                imr_multiaddr: libc::in_addr { s_addr: 0 },
+                imr_address: libc::in_addr { s_addr: 0 },
+                imr_ifindex: self.index(link).try_into().expect("a small number"),
+            };
+            setsockopt(socket, kernel_options::IpMulticastIf, &request).map_err(number)?;
+        }
+        Ok(())
     }
 
     fn tell_all_v6(&self, socket: &Socket, wishes: &Wishes) -> Outcome<()> {
         setsockopt(socket, sockopt::Ipv6RecvPacketInfo, &true).map_err(number)?;
         let set = || {
-            if socket.r#type()? == Type::DGRAM {
-                // A socket of ours is of one family, as a raw one is here too.
-                socket.set_only_v6(true)?;
-            }
             socket.set_recv_hoplimit_v6(true)?;
             socket.set_recv_tclass_v6(true)?;
-            socket.set_multicast_if_v6(self.link)?;
-            socket.set_multicast_all_v6(false)?;
-            socket.set_multicast_loop_v6(wishes.loops)
+            if let Some(link) = wishes.groups_link() {
+                socket.set_multicast_if_v6(self.index(link))?;
+            }
+            Ok(())
         };
         set().map_err(|error| errno(&error))
-    }
-}
-
-fn set_header(socket: &Socket, letter: &Letter, is_ipv6: bool) -> io::Result<()> {
-    let (ttl, group_ttl) = (letter.ttl.unwrap_or(64).into(), letter.ttl.unwrap_or(1).into());
-    if is_ipv6 {
-        socket.set_unicast_hops_v6(ttl)?;
-        socket.set_multicast_hops_v6(group_ttl)?;
-        socket.set_tclass_v6(letter.tos.into())
-    } else {
-        socket.set_ttl_v4(ttl)?;
-        socket.set_multicast_ttl_v4(group_ttl)?;
-        socket.set_tos_v4(letter.tos.into())
     }
 }
 

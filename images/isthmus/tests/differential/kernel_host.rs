@@ -11,32 +11,37 @@ use nix::net::if_::if_nametoindex;
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
-use crate::host::{Errno, Handle, Host, How, Outcome, Ready, Until, Wanted, Wishes};
+use crate::host::{Errno, Handle, Host, How, Link, Outcome, Ready, Until, Wanted, Wishes};
 use crate::kernel_options;
 
 /// Sockets of this process's network namespace.
 #[derive(Debug)]
 pub struct KernelHost {
-    /// Index of the interface that leads to the other side.
-    pub(crate) link: u32,
-    /// Its name.
-    pub(crate) link_name: String,
+    /// Interfaces that lead to the other side, by number.
+    links: [u32; 2],
+    /// The same by name.
+    pub(crate) link_names: [String; 2],
     sockets: BTreeMap<Handle, Socket>,
     last: u32,
 }
 
 impl KernelHost {
     /// Sockets of the place that this process is in.
-    pub fn new(link: &str) -> Self {
-        let number = if_nametoindex(link).expect("there is an interface of this name");
-        Self { link: number, link_name: link.to_owned(), sockets: BTreeMap::new(), last: 0 }
+    pub fn new(link_names: [String; 2]) -> Self {
+        let number = |link: &String| if_nametoindex(link.as_str()).expect("there is an interface of this name");
+        Self { links: link_names.each_ref().map(number), link_names, sockets: BTreeMap::new(), last: 0 }
     }
 
-    /// The same address with the link as its scope, where it needs one.
+    /// Number of an interface.
+    pub(crate) fn index(&self, link: Link) -> u32 {
+        self.links[link as usize]
+    }
+
+    /// The same address with its link's number as its scope, where it needs one.
     pub(crate) fn scoped(&self, address: SocketAddr) -> SocketAddr {
         match address {
             SocketAddr::V6(mut v6) if is_link_scoped(*v6.ip()) => {
-                v6.set_scope_id(self.link);
+                v6.set_scope_id(self.index(Link::of(address)));
                 v6.into()
             }
             SocketAddr::V4(_) | SocketAddr::V6(_) => address,
@@ -61,9 +66,8 @@ impl Host for KernelHost {
 
     fn listen(&mut self, at: SocketAddr, backlog: u16, wishes: &Wishes) -> Outcome<Handle> {
         let socket = stream(at)?;
-        kernel_options::apply(&socket, wishes, at.is_ipv6(), &self.link_name)?;
-        // As every server does: a port in TIME-WAIT may be listened on.
-        socket.set_reuse_address(true).map_err(|error| errno(&error))?;
+        kernel_options::apply(&socket, wishes, at.is_ipv6(), &self.link_names)?;
+        socket.set_reuse_address(!wishes.without_reuse).map_err(|error| errno(&error))?;
         socket.bind(&SockAddr::from(self.scoped(at))).map_err(|error| errno(&error))?;
         socket.listen(i32::from(backlog)).map_err(|error| errno(&error))?;
         Ok(self.put(socket))
@@ -71,7 +75,7 @@ impl Host for KernelHost {
 
     fn connect(&mut self, wanted: &Wanted) -> Outcome<Handle> {
         let socket = stream(wanted.to)?;
-        kernel_options::apply(&socket, &wanted.wishes, wanted.to.is_ipv6(), &self.link_name)?;
+        kernel_options::apply(&socket, &wanted.wishes, wanted.to.is_ipv6(), &self.link_names)?;
         if wanted.from.is_some() || wanted.port.is_some() {
             let any = any_of(wanted.to);
             let from = SocketAddr::new(wanted.from.unwrap_or(any), wanted.port.unwrap_or(0));
@@ -109,6 +113,14 @@ impl Host for KernelHost {
     fn send(&mut self, socket: Handle, bytes: &[u8]) -> Outcome<usize> {
         let mut socket = self.get(socket)?;
         socket.write(bytes).map_err(|error| errno(&error))
+    }
+
+    fn write(&mut self, socket: Handle, bytes: &[u8]) -> Outcome<usize> {
+        let mut socket = self.get(socket)?;
+        socket.set_nonblocking(false).map_err(|error| errno(&error))?;
+        let written = socket.write(bytes).map_err(|error| errno(&error));
+        socket.set_nonblocking(true).map_err(|error| errno(&error))?;
+        written
     }
 
     fn receive(&mut self, socket: Handle, into: &mut [u8]) -> Outcome<usize> {
@@ -162,12 +174,7 @@ impl Host for KernelHost {
 /// A TCP socket for an address's family that does not block.
 fn stream(of: SocketAddr) -> Outcome<Socket> {
     let socket = Socket::new(Domain::for_address(of), Type::STREAM.nonblocking(), Some(Protocol::TCP));
-    let socket = socket.map_err(|error| errno(&error))?;
-    if of.is_ipv6() {
-        // A socket of ours is of one family.
-        socket.set_only_v6(true).map_err(|error| errno(&error))?;
-    }
-    Ok(socket)
+    socket.map_err(|error| errno(&error))
 }
 
 fn any_of(address: SocketAddr) -> IpAddr {

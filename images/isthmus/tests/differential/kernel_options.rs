@@ -71,7 +71,7 @@ nix::setsockopt_impl!(
 );
 
 /// Makes a socket as it is wished, before it is bound.
-pub fn apply(socket: &Socket, wishes: &Wishes, is_ipv6: bool, link: &str) -> Outcome<()> {
+pub fn apply(socket: &Socket, wishes: &Wishes, is_ipv6: bool, links: &[String; 2]) -> Outcome<()> {
     if let Some(least) = wishes.minimum_ttl.map(libc::c_int::from) {
         let set =
             if is_ipv6 { setsockopt(socket, Ipv6MinHopCount, &least) } else { setsockopt(socket, IpMinTtl, &least) };
@@ -80,15 +80,24 @@ pub fn apply(socket: &Socket, wishes: &Wishes, is_ipv6: bool, link: &str) -> Out
     if let Some((peer, key)) = &wishes.key {
         setsockopt(socket, TcpMd5Sig, &md5_key(*peer, key)).map_err(number)?;
     }
-    set(socket, wishes, is_ipv6, link).map_err(|error| errno(&error))
+    set(socket, wishes, is_ipv6, links).map_err(|error| errno(&error))
 }
 
-fn set(socket: &Socket, wishes: &Wishes, is_ipv6: bool, link: &str) -> std::io::Result<()> {
-    if wishes.on_link {
-        socket.bind_device(Some(link.as_bytes()))?;
+fn set(socket: &Socket, wishes: &Wishes, is_ipv6: bool, links: &[String; 2]) -> std::io::Result<()> {
+    if let Some(link) = wishes.on {
+        socket.bind_device(Some(links[link as usize].as_bytes()))?;
     }
     if wishes.shares {
         socket.set_reuse_address(true)?;
+    }
+    if wishes.v6_only {
+        socket.set_only_v6(true)?;
+    }
+    if let Some(loops) = wishes.loops {
+        if is_ipv6 { socket.set_multicast_loop_v6(loops)? } else { socket.set_multicast_loop_v4(loops)? }
+    }
+    if wishes.own_groups {
+        if is_ipv6 { socket.set_multicast_all_v6(false)? } else { socket.set_multicast_all_v4(false)? }
     }
     match wishes.ttl.map(u32::from) {
         Some(hops) if is_ipv6 => socket.set_unicast_hops_v6(hops)?,

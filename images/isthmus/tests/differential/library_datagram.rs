@@ -4,11 +4,11 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use ipc::IpProtocol;
-use sockets::{Options, SocketKind};
+use sockets::SocketKind;
 
 use crate::datagram_host::{DatagramHost, Letter, Parcel, Speaks};
-use crate::host::{Errno, Handle, Outcome, PATIENCE, Wishes};
-use crate::library_host::{LibraryHost, errno};
+use crate::host::{Errno, Handle, Link, Outcome, PATIENCE, Wishes};
+use crate::library_host::{LibraryHost, errno, unscoped};
 
 impl DatagramHost for LibraryHost {
     fn datagram(&mut self, speaks: Speaks, at: SocketAddr, wishes: &Wishes) -> Outcome<Handle> {
@@ -18,17 +18,16 @@ impl DatagramHost for LibraryHost {
         };
         self.turns = true;
         let socket = self.library.create_socket(kind).map_err(errno)?;
-        let options = Options { multicast_interface: Some(self.link.clone()), ..self.options(wishes) };
-        self.library.set_options(socket, options).map_err(errno)?;
-        let interface = self.interface(wishes, at.ip());
-        self.library.bind_datagram(&mut self.reactor, socket, at, interface).map_err(errno)?;
+        self.library.set_options(socket, self.options(wishes)).map_err(errno)?;
+        let interface = self.interface(wishes.on, at);
+        self.library.bind_datagram(&mut self.reactor, socket, unscoped(at), interface).map_err(errno)?;
         self.result(socket, PATIENCE).unwrap_or_else(|| Err(Errno("nothing is said of the socket".to_owned())))?;
         Ok(self.put(socket))
     }
 
     fn aim(&mut self, socket: Handle, to: SocketAddr) -> Outcome<()> {
         let socket = self.get(socket)?;
-        self.library.connect_datagram(&mut self.reactor, socket, Some(to)).map_err(errno)?;
+        self.library.connect_datagram(&mut self.reactor, socket, Some(unscoped(to))).map_err(errno)?;
         self.result(socket, PATIENCE).unwrap_or_else(|| Err(Errno("nothing is said of the peer".to_owned())))
     }
 
@@ -39,10 +38,16 @@ impl DatagramHost for LibraryHost {
     fn send_to(&mut self, socket: Handle, letter: &Letter) -> Outcome<()> {
         self.turn(Duration::ZERO);
         let socket = self.get(socket)?;
-        let mut message = self.library.message(socket, letter.to, letter.text.as_bytes()).map_err(errno)?;
+        let mut message =
+            self.library.message(socket, letter.to.map(unscoped), letter.text.as_bytes()).map_err(errno)?;
         message.tos = letter.tos;
         message.ttl = letter.ttl.unwrap_or(message.ttl);
-        message.interface = self.interface(&Wishes::default(), message.addresses.destination.ip());
+        let to = letter.to.unwrap_or(message.addresses.destination);
+        message.interface = match letter.by {
+            // The socket has said by which link its groups are reached.
+            None if to.ip().is_multicast() => None,
+            by => self.interface(by, to),
+        };
         if let Some(from) = letter.from {
             message.addresses.source.set_ip(from);
         }
@@ -62,20 +67,20 @@ impl DatagramHost for LibraryHost {
             to: info.destination.ip(),
             ttl: info.ttl,
             tos: info.tos,
-            by_link: info.interface.as_ref() == Some(&self.link),
+            by: Link::ALL.into_iter().find(|link| info.interface.as_ref() == Some(self.link(*link))),
             text: String::from_utf8_lossy(&buffer[..info.length.min(room)]).into_owned(),
             cut_from: info.truncated.then_some(info.length),
         })
     }
 
-    fn join(&mut self, socket: Handle, group: IpAddr) -> Outcome<()> {
+    fn join(&mut self, socket: Handle, group: IpAddr, on: Link) -> Outcome<()> {
         let socket = self.get(socket)?;
-        self.library.join(socket, group, &self.link).map_err(errno)
+        self.library.join(socket, group, &self.links[on as usize]).map_err(errno)
     }
 
-    fn leave(&mut self, socket: Handle, group: IpAddr) -> Outcome<()> {
+    fn leave(&mut self, socket: Handle, group: IpAddr, on: Link) -> Outcome<()> {
         let socket = self.get(socket)?;
-        self.library.leave(socket, group, &self.link).map_err(errno)
+        self.library.leave(socket, group, &self.links[on as usize]).map_err(errno)
     }
 
     fn take_error(&mut self, socket: Handle) -> Outcome<Option<Errno>> {

@@ -2,7 +2,7 @@
 //! channel or through the stack, the router decides; nothing here knows it.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, SocketAddrV6};
 use std::num::NonZeroU16;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::path::Path;
@@ -19,7 +19,7 @@ use sockets::{
 };
 use vr_api::interface::is_link_scoped;
 
-use crate::host::{Errno, Handle, Host, How, Outcome, PATIENCE, Probing, Ready, Until, Wanted, Wishes};
+use crate::host::{Errno, Handle, Host, How, Link as Wire, Outcome, PATIENCE, Probing, Ready, Until, Wanted, Wishes};
 
 /// The sockets of a process of a VR.
 #[derive(Debug)]
@@ -30,8 +30,8 @@ pub struct LibraryHost {
     last: u32,
     /// How listens and connects went that were not asked about yet.
     results: BTreeMap<SocketId, Result<(), SocketError>>,
-    /// Interface of this VR that leads to the other one.
-    pub(crate) link: InterfaceName,
+    /// Interfaces of this VR that lead to the other one.
+    pub(crate) links: [InterfaceName; 2],
     /// Whether the loop turns between orders, once there is a datagram socket.
     pub(crate) turns: bool,
     /// Of the source of orders, once the loop waits for it too.
@@ -41,7 +41,7 @@ pub struct LibraryHost {
 
 impl LibraryHost {
     /// Joins a VR of a running router, as `isthmus run` does.
-    pub fn join_vr(control_socket: &Path, vr: &str, name: &str, link: &str) -> Self {
+    pub fn join_vr(control_socket: &Path, vr: &str, name: &str, links: &[String; 2]) -> Self {
         let (vr, name) = (VrName::new(vr).expect("a VR's name"), ServiceName::new(name).expect("a process's name"));
         let to_procmgr = Link::attach(control_socket, Some(vr), name).expect("the router takes it");
         let mut reactor = Reactor::new(to_procmgr).expect("an event loop");
@@ -52,7 +52,7 @@ impl LibraryHost {
             sockets: BTreeMap::new(),
             last: 0,
             results: BTreeMap::new(),
-            link: link.parse().expect("an interface's name"),
+            links: links.each_ref().map(|link| link.parse().expect("an interface's name")),
             turns: false,
             orders: None,
             has_order: false,
@@ -119,9 +119,14 @@ impl LibraryHost {
         }
     }
 
-    /// The interface that a socket is bound to.
-    pub(crate) fn interface(&self, wishes: &Wishes, address: IpAddr) -> Option<InterfaceName> {
-        (wishes.on_link || is_link_scoped(address)).then(|| self.link.clone())
+    pub(crate) fn link(&self, link: Wire) -> &InterfaceName {
+        &self.links[link as usize]
+    }
+
+    /// The interface that a socket is bound to, or must be for the sake of an address.
+    pub(crate) fn interface(&self, on: Option<Wire>, address: SocketAddr) -> Option<InterfaceName> {
+        let link = on.or_else(|| is_link_scoped(address.ip()).then(|| Wire::of(address)))?;
+        Some(self.link(link).clone())
     }
 
     /// A socket's options.
@@ -146,8 +151,8 @@ impl LibraryHost {
             send_buffer_bytes: wishes.send_buffer.unwrap_or(usual.send_buffer_bytes),
             receive_buffer_bytes: wishes.receive_buffer.unwrap_or(usual.receive_buffer_bytes),
             reuse_address: wishes.shares,
-            multicast_loop: wishes.loops,
-            multicast_interface: Some(self.link.clone()),
+            multicast_loop: wishes.loops.unwrap_or(usual.multicast_loop),
+            multicast_interface: wishes.groups_link().map(|link| self.link(link).clone()),
             minimum_ttl: wishes.minimum_ttl,
             peers: wishes.key.iter().map(key).collect(),
             ..usual
@@ -177,7 +182,7 @@ impl Host for LibraryHost {
     fn listen(&mut self, at: SocketAddr, backlog: u16, wishes: &Wishes) -> Outcome<Handle> {
         let socket = self.library.create_socket(SocketKind::Stream).map_err(errno)?;
         self.library.set_options(socket, self.options(wishes)).map_err(errno)?;
-        self.library.bind(socket, at, self.interface(wishes, at.ip())).map_err(errno)?;
+        self.library.bind(socket, unscoped(at), self.interface(wishes.on, at)).map_err(errno)?;
         self.library.listen(&mut self.reactor, socket, backlog).map_err(errno)?;
         match self.result(socket, PATIENCE) {
             Some(Ok(())) => Ok(self.put(socket)),
@@ -191,9 +196,9 @@ impl Host for LibraryHost {
 
     fn connect(&mut self, wanted: &Wanted) -> Outcome<Handle> {
         self.turn(Duration::ZERO);
-        let mut to = Destination::new(wanted.to);
+        let mut to = Destination::new(unscoped(wanted.to));
         to.local.address = wanted.from;
-        to.local.interface = self.interface(&wanted.wishes, wanted.to.ip());
+        to.local.interface = self.interface(wanted.wishes.on, wanted.to);
         to.options = self.options(&wanted.wishes);
         to.port = wanted.port.and_then(NonZeroU16::new);
         let socket = self.library.open_socket(&mut self.reactor, to).map_err(errno)?;
@@ -228,6 +233,11 @@ impl Host for LibraryHost {
             0 if !bytes.is_empty() => Err(Errno::again()),
             sent => Ok(sent),
         }
+    }
+
+    fn write(&mut self, socket: Handle, bytes: &[u8]) -> Outcome<usize> {
+        let sent = self.turn_until(PATIENCE, |host| Some(host.send(socket, bytes)).filter(|sent| *sent != again()));
+        sent.unwrap_or_else(|| Err(Errno("nothing was announced".to_owned())))
     }
 
     fn receive(&mut self, socket: Handle, into: &mut [u8]) -> Outcome<usize> {
@@ -286,6 +296,18 @@ impl Host for LibraryHost {
             None => self.ready(socket),
             Some(met) => met,
         }
+    }
+}
+
+fn again() -> Outcome<usize> {
+    Err(Errno::again())
+}
+
+/// An address without its link, which the library is told of by name.
+pub(crate) fn unscoped(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(v6) => SocketAddrV6::new(*v6.ip(), v6.port(), 0, 0).into(),
     }
 }
 

@@ -155,5 +155,8 @@ This page is written by the suite itself (`images/isthmus/tests/differential`) a
     cargo test -p isthmus --test differential                    # plays and compares; fails if this page is stale
     ISTHMUS_BLESS=1 cargo test -p isthmus --test differential    # writes this page anew, to be reviewed
 
+Beside that link there is another one, a wire in each column, which the cases of \"Two links\" are about. Listeners set
+SO_REUSEADDR where a case does not say otherwise, as servers do; all else is left as each system has it by default.
+
 An observation is one step of one process. \"Same\": every observation is that of the kernel.
 ";

@@ -16,14 +16,29 @@ use nix::unistd::Pid;
 
 use crate::column::{Column, Vr};
 use crate::endpoint::{Order, PLACE, Patience, Reply};
-use crate::host::{Errno, Got, Handle, How, PATIENCE, Until, Wanted, Wishes};
+use crate::host::{Errno, Got, Handle, How, Link, PATIENCE, Until, Wanted, Wishes};
 use testing::support::stop;
 
 /// The least port that nobody chose: where Linux's ephemeral ports, and those of the stack, begin.
 const FIRST_EPHEMERAL: u16 = 32_768;
 
-/// What a link-local address is written with, after the VR that has it.
-const ON_LINK: &str = "%link";
+/// How long a call is looked at that may wait: much longer than one takes that does not, on a busy machine too, and much
+/// shorter than those wait that do.
+const LOOK_AT_CALL: Duration = Duration::from_millis(500);
+
+/// How a link-local address is written: the VR that has it, and the link.
+fn link_local_name(vr: Vr, link: Link) -> String {
+    let link = match link {
+        Link::First => "link",
+        Link::Other => "other",
+    };
+    format!("{vr}%{link}")
+}
+
+/// Whose link-local addresses there are.
+fn link_locals() -> impl Iterator<Item = (Vr, Link)> {
+    [Vr::Red, Vr::Blue].into_iter().flat_map(|vr| Link::ALL.map(|link| (vr, link)))
+}
 
 /// A case being played in a column.
 #[derive(Debug)]
@@ -73,9 +88,8 @@ impl<'a> Scene<'a> {
 
     /// An address, a link-local one by whose it is.
     fn ip(&self, address: IpAddr) -> String {
-        let is_of = |vr: &Vr| address == self.column.link_local(*vr);
-        let link_local = [Vr::Red, Vr::Blue].into_iter().find(is_of);
-        link_local.map_or(address.to_string(), |vr| format!("{vr}{ON_LINK}"))
+        let is_of = |(vr, link): &(Vr, Link)| address == self.column.link_local(*vr, *link);
+        link_locals().find(is_of).map_or(address.to_string(), |(vr, link)| link_local_name(vr, link))
     }
 
     /// An address and port, an ephemeral port by its number.
@@ -180,14 +194,13 @@ impl<'a> Process<'a> {
         self.scene.note(format!("{}: {step}: {said}", self.name));
     }
 
-    /// What stands behind a name in an address: `red%link` and `blue%link` are the link-local addresses on the link.
+    /// What stands behind a name in an address: `red%link` and `blue%link` are the link-local addresses on the first link,
+    /// `red%other` and `blue%other` those on the other one.
     pub(crate) fn parse(&self, address: &str) -> SocketAddr {
         let mut address = address.to_owned();
-        for vr in [Vr::Red, Vr::Blue] {
-            let name = format!("{vr}{ON_LINK}");
-            if address.contains(&name) {
-                address = address.replace(&name, &self.scene.column.link_local(vr).to_string());
-            }
+        for (vr, link) in link_locals() {
+            let scoped = format!("{}%{}", self.scene.column.link_local(vr, link), link.scope());
+            address = address.replace(&link_local_name(vr, link), &scoped);
         }
         address.parse().expect("an address and a port")
     }
@@ -383,6 +396,15 @@ impl<'a> Process<'a> {
         }
     }
 
+    /// Receives what there is of the pattern until the end or an error. How much that is, buffers decide.
+    pub fn drain_some(&mut self, socket: Socket) {
+        let step = format!("{socket} receive all");
+        match self.order(&Order::Drain { socket: socket.0, enough: u64::MAX }) {
+            Reply::Drained { bytes: 1.., intact: true, end } => self.remark(&format!("{step}: some, intact{end}")),
+            other => self.note(&step, &other),
+        }
+    }
+
     /// Receives the pattern until the end or an error.
     pub fn drain(&mut self, socket: Socket) {
         self.step(&format!("{socket} receive all"), &Order::Drain { socket: socket.0, enough: u64::MAX });
@@ -395,6 +417,32 @@ impl<'a> Process<'a> {
         let (mine, its) = (self.finish(), other.finish());
         self.note(&format!("{own} send {send} bytes, receive {receive}"), &mine);
         other.note(&format!("{theirs} send {receive} bytes, receive {send}"), &its);
+    }
+
+    /// Closes, while something happens; whether the call waits for it shows.
+    pub fn close_while(&mut self, socket: Socket, meanwhile: impl FnOnce()) {
+        self.wait_while(&format!("{socket} close"), &Order::Close { socket: socket.0 }, meanwhile);
+    }
+
+    /// Sends so much of the pattern with calls that wait, while something happens.
+    pub fn write_while(&mut self, socket: Socket, bytes: u64, meanwhile: impl FnOnce()) {
+        let order = Order::Write { socket: socket.0, bytes };
+        self.wait_while(&format!("{socket} write {bytes} bytes"), &order, meanwhile);
+    }
+
+    /// Sends so much of the pattern with calls that wait.
+    pub fn write(&mut self, socket: Socket, bytes: u64) {
+        self.step(&format!("{socket} write {bytes} bytes"), &Order::Write { socket: socket.0, bytes });
+    }
+
+    fn wait_while(&mut self, step: &str, order: &Order, meanwhile: impl FnOnce()) {
+        self.begin(order);
+        let early = self.replies.recv_timeout(LOOK_AT_CALL).ok();
+        let waits = if early.is_some() { "does not wait" } else { "waits" };
+        self.remark(&format!("{step}: {waits}"));
+        meanwhile();
+        let reply = early.unwrap_or_else(|| self.finish());
+        self.note(step, &reply);
     }
 
     /// Closes while `other` does the same.

@@ -1,11 +1,11 @@
 //! What a script says of datagrams.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use crate::datagram_endpoint::{ANY_SIZE, DatagramOrder, DatagramReply};
 use crate::datagram_host::{Letter, Parcel, Speaks};
 use crate::endpoint::{Order, Patience, Reply};
-use crate::host::{Until, Wishes};
+use crate::host::{Link, Until, Wishes};
 use crate::scene::{Process, Socket, socket};
 
 /// Longer texts are written as their length.
@@ -30,7 +30,7 @@ impl Process<'_> {
 
     /// A raw socket that is `how`.
     pub fn raw_as(&mut self, protocol: u8, at: &str, how: &str, wishes: Wishes) -> Socket {
-        let at_port = SocketAddr::new(self.address(at), 0);
+        let at_port = self.parse(&with_no_port(at));
         let create = DatagramOrder::Create { speaks: Speaks::Raw(protocol), at: at_port, wishes };
         socket(&self.say(&format!("raw socket of protocol {protocol} on {at}{how}"), create))
     }
@@ -48,27 +48,36 @@ impl Process<'_> {
 
     /// Sends a datagram.
     pub fn send_to(&mut self, socket: Socket, to: &str, text: &str) {
-        let letter = Letter { to: Some(self.parse(to)), from: None, ttl: None, tos: 0, text: text.to_owned() };
+        let letter =
+            Letter { to: Some(self.parse(to)), from: None, by: None, ttl: None, tos: 0, text: text.to_owned() };
         self.send_letter(socket, &format!("to {to}"), letter);
     }
 
     /// Sends a datagram to the socket's peer.
     pub fn send_on(&mut self, socket: Socket, text: &str) {
-        let letter = Letter { to: None, from: None, ttl: None, tos: 0, text: text.to_owned() };
+        let letter = Letter { to: None, from: None, by: None, ttl: None, tos: 0, text: text.to_owned() };
         self.send_letter(socket, "to its peer", letter);
     }
 
     /// Sends a datagram with a TTL and a TOS.
     pub fn send_with(&mut self, socket: Socket, to: &str, ttl: u8, tos: u8, text: &str) {
-        let letter = Letter { to: Some(self.parse(to)), from: None, ttl: Some(ttl), tos, text: text.to_owned() };
+        let letter =
+            Letter { to: Some(self.parse(to)), from: None, by: None, ttl: Some(ttl), tos, text: text.to_owned() };
         self.send_letter(socket, &format!("to {to} with TTL {ttl}, TOS {tos:#04x}"), letter);
     }
 
     /// Sends a datagram from an address of its own.
     pub fn send_from(&mut self, socket: Socket, from: &str, to: &str, text: &str) {
         let own = Some(self.address(from));
-        let letter = Letter { to: Some(self.parse(to)), from: own, ttl: None, tos: 0, text: text.to_owned() };
+        let letter = Letter { to: Some(self.parse(to)), from: own, by: None, ttl: None, tos: 0, text: text.to_owned() };
         self.send_letter(socket, &format!("from {from} to {to}"), letter);
+    }
+
+    /// Sends a datagram by a link.
+    pub fn send_by(&mut self, socket: Socket, link: Link, to: &str, text: &str) {
+        let by = Some(link);
+        let letter = Letter { to: Some(self.parse(to)), from: None, by, ttl: None, tos: 0, text: text.to_owned() };
+        self.send_letter(socket, &format!("to {to} by the {link}"), letter);
     }
 
     fn send_letter(&mut self, socket: Socket, to: &str, letter: Letter) {
@@ -78,8 +87,14 @@ impl Process<'_> {
 
     /// Sends datagrams and dies at once, by its own hand: nothing of it runs behind the last call.
     pub fn send_and_die(&mut self, socket: Socket, to: &str, texts: &[&str]) {
-        let letter =
-            |text: &&str| Letter { to: Some(self.parse(to)), from: None, ttl: None, tos: 0, text: (*text).to_owned() };
+        let letter = |text: &&str| Letter {
+            to: Some(self.parse(to)),
+            from: None,
+            by: None,
+            ttl: None,
+            tos: 0,
+            text: (*text).to_owned(),
+        };
         let sends = texts.iter().map(letter).map(|letter| DatagramOrder::Send { socket: socket.0, letter });
         let order = Order::Last(sends.map(Order::Datagram).collect());
         let what: Vec<String> = texts.iter().map(|text| shown(text)).collect();
@@ -122,16 +137,26 @@ impl Process<'_> {
         self.say(&format!("{socket} error"), DatagramOrder::TakeError { socket: socket.0 });
     }
 
-    /// Joins a group on the link.
+    /// Joins a group on the first link.
     pub fn join(&mut self, socket: Socket, group: &str) {
-        let order = DatagramOrder::Join { socket: socket.0, group: self.address(group) };
-        self.say(&format!("{socket} join {group}"), order);
+        self.join_on(socket, Link::First, group);
     }
 
-    /// Leaves a group on the link.
+    /// Joins a group on a link.
+    pub fn join_on(&mut self, socket: Socket, on: Link, group: &str) {
+        let order = DatagramOrder::Join { socket: socket.0, group: self.address(group), on };
+        self.say(&format!("{socket} join {group} on the {on}"), order);
+    }
+
+    /// Leaves a group on the first link.
     pub fn leave(&mut self, socket: Socket, group: &str) {
-        let order = DatagramOrder::Leave { socket: socket.0, group: self.address(group) };
-        self.say(&format!("{socket} leave {group}"), order);
+        self.leave_on(socket, Link::First, group);
+    }
+
+    /// Leaves a group on a link.
+    pub fn leave_on(&mut self, socket: Socket, on: Link, group: &str) {
+        let order = DatagramOrder::Leave { socket: socket.0, group: self.address(group), on };
+        self.say(&format!("{socket} leave {group} on the {on}"), order);
     }
 
     /// Sends many datagrams.
@@ -160,8 +185,7 @@ impl Process<'_> {
     }
 
     fn address(&self, text: &str) -> IpAddr {
-        let bracketed = if text.contains([':', '%']) { format!("[{text}]:0") } else { format!("{text}:0") };
-        self.parse(&bracketed).ip()
+        self.parse(&with_no_port(text)).ip()
     }
 
     /// A reply, as the transcript has it.
@@ -178,13 +202,17 @@ impl Process<'_> {
     }
 
     fn parcel(&self, parcel: &Parcel) -> String {
-        let Parcel { from, to, ttl, tos, by_link, text, cut_from } = parcel;
-        let way = if *by_link { "the link" } else { "another way" };
+        let Parcel { from, to, ttl, tos, by, text, cut_from } = parcel;
+        let way = by.map_or("another way".to_owned(), |link| format!("the {link}"));
         let cut = cut_from.map_or(String::new(), |whole| format!(", cut from {whole} bytes"));
         let what = shown(text);
         let (from, to) = (self.shown_address(*from), self.shown_ip(*to));
         format!("{what}{cut} from {from} to {to}, TTL {ttl}, TOS {tos:#04x}, by {way}")
     }
+}
+
+fn with_no_port(address: &str) -> String {
+    if address.contains([':', '%']) { format!("[{address}]:0") } else { format!("{address}:0") }
 }
 
 fn shown(text: &str) -> String {

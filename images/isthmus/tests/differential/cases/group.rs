@@ -27,7 +27,8 @@ fn ospf_hellos_reach_all_that_joined(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
     let (mut second, mut third) = (scene.process(Vr::Blue), scene.process(Vr::Blue));
     let one = red.raw(89, "0.0.0.0");
-    let joined = [blue.raw(89, "0.0.0.0"), second.raw(89, "0.0.0.0"), third.raw(89, "0.0.0.0")];
+    let third_socket = third.raw_as(89, "0.0.0.0", ", own groups alone", own_groups());
+    let joined = [blue.raw(89, "0.0.0.0"), second.raw(89, "0.0.0.0"), third_socket];
     blue.join(joined[0], HELLO);
     second.join(joined[1], HELLO);
     // A socket that stands says that those before it, with their groups, are known.
@@ -79,7 +80,7 @@ fn a_group_is_joined_once(scene: &Scene<'_>) {
 fn own_messages_come_back_where_the_loop_is_on(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
     let mut neighbor = scene.process(Vr::Red);
-    let loops = Wishes { loops: true, ..Wishes::default() };
+    let loops = Wishes { loops: Some(true), ..Wishes::default() };
     let one = red.raw_as(89, "0.0.0.0", ", loop on", loops);
     let (two, three) = (blue.raw(89, "0.0.0.0"), neighbor.raw(89, "0.0.0.0"));
     red.join(one, HELLO);
@@ -94,7 +95,8 @@ fn own_messages_come_back_where_the_loop_is_on(scene: &Scene<'_>) {
 
 fn own_messages_stay_away_where_the_loop_is_off(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
-    let (one, two) = (red.raw(89, "0.0.0.0"), blue.raw(89, "0.0.0.0"));
+    let silent = Wishes { loops: Some(false), ..Wishes::default() };
+    let (one, two) = (red.raw_as(89, "0.0.0.0", ", loop off", silent), blue.raw(89, "0.0.0.0"));
     red.join(one, HELLO);
     blue.join(two, HELLO);
     blue.udp("0.0.0.0:5301");
@@ -149,7 +151,7 @@ fn one_of_several_processes_leaves_a_group_and_the_others_stay(scene: &Scene<'_>
     blue.join(two, HELLO);
     blue.udp("0.0.0.0:5301");
     let joined = [0, 1].map(|at| {
-        let socket = others[at].raw(89, "0.0.0.0");
+        let socket = others[at].raw_as(89, "0.0.0.0", ", own groups alone", own_groups());
         others[at].join(socket, HELLO);
         others[at].udp(&format!("0.0.0.0:{}", 5302 + at));
         socket
@@ -195,4 +197,9 @@ fn a_killed_sender_to_a_group_is_heard_by_all(scene: &Scene<'_>) {
     red.send_and_die(one, "224.0.0.5:0", &["last hello"]);
     blue.receive_from(two);
     other.receive_from(three);
+}
+
+/// Linux lets a socket hear the groups that others have joined, unless told otherwise.
+fn own_groups() -> Wishes {
+    Wishes { own_groups: true, ..Wishes::default() }
 }

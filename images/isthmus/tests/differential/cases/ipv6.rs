@@ -67,7 +67,7 @@ fn nobody_listens_on_ipv6(scene: &Scene<'_>) {
 fn the_families_have_listeners_of_their_own(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
     let four = blue.listen("0.0.0.0:7000");
-    let six = blue.listen("[::]:7000");
+    let six = blue.listen_as("[::]:7000", ", of IPv6 alone", 16, of_ipv6_alone());
     red.connect("[2001:db8::2]:7000");
     blue.accept(six);
     red.connect("10.0.0.2:7000");
@@ -175,9 +175,9 @@ fn the_largest_ipv6_datagram_and_one_that_is_too_large(scene: &Scene<'_>) {
 fn the_families_have_udp_ports_of_their_own(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
     let four = blue.udp("0.0.0.0:5300");
-    let six = blue.udp("[::]:5300");
+    let six = blue.udp_as("[::]:5300", ", of IPv6 alone", of_ipv6_alone());
     blue.udp("[2001:db8::2]:5300");
-    let (client, client6) = (red.udp("0.0.0.0:4000"), red.udp("[::]:4000"));
+    let (client, client6) = (red.udp("0.0.0.0:4000"), red.udp_as("[::]:4000", ", of IPv6 alone", of_ipv6_alone()));
     red.send_to(client, "10.0.0.2:5300", "four");
     red.send_to(client6, "[2001:db8::2]:5300", "six");
     blue.receive_from(six);
@@ -222,7 +222,7 @@ fn ospfv3_hellos_reach_all_that_joined(scene: &Scene<'_>) {
 
 fn own_ipv6_messages_come_back_where_the_loop_is_on(scene: &Scene<'_>) {
     let mut red = scene.process(Vr::Red);
-    let loops = Wishes { loops: true, ..Wishes::default() };
+    let loops = Wishes { loops: Some(true), ..Wishes::default() };
     let one = red.udp_as("[::]:1985", ", loop on", loops);
     red.join(one, "ff02::2");
     red.send_to(one, "[ff02::2]:1985", "to all routers");
@@ -274,4 +274,9 @@ fn each_address_of_the_link_has_listeners_of_its_own(scene: &Scene<'_>) {
     blue.receive_from_by_now(one);
     blue.send_to(two, "[2001:db8::11]:4000", "and back");
     red.receive_from(client);
+}
+
+/// Linux takes IPv4 with a socket of IPv6 unless told otherwise, the library does not.
+fn of_ipv6_alone() -> Wishes {
+    Wishes { v6_only: true, ..Wishes::default() }
 }

@@ -29,7 +29,7 @@ cases! { "A link that is cut":
 const AT: &str = "10.0.0.2:7000";
 
 /// A connection whose two ends give up soon.
-fn impatient_connection(red: &mut Process<'_>, blue: &mut Process<'_>) -> (Socket, Socket) {
+pub fn impatient_connection(red: &mut Process<'_>, blue: &mut Process<'_>) -> (Socket, Socket) {
     let listener = blue.listen_as("0.0.0.0:7000", ", impatient", 16, impatient());
     let client = red.begin_connect_as(AT, ", impatient", impatient());
     red.connected(client);
@@ -42,7 +42,7 @@ fn impatient() -> Wishes {
 }
 
 /// The error is told once; then the connection is over.
-fn is_over(process: &mut Process<'_>, socket: Socket) {
+pub fn is_over(process: &mut Process<'_>, socket: Socket) {
     process.wait(socket, Until::HungUp);
     process.receive_now(socket, 100);
     process.receive_now(socket, 100);

@@ -1,5 +1,6 @@
 //! The cases, a file for each part of what sockets do.
 
+mod defaults;
 mod group;
 mod ipv6;
 mod link;
@@ -10,8 +11,11 @@ mod tcp_end;
 mod tcp_open;
 mod tcp_options;
 mod tcp_reset;
+mod tcp_wait;
+mod two_links;
 mod udp;
 mod udp_choice;
+mod unreachable;
 
 pub use tcp_data::connection;
 
@@ -42,5 +46,15 @@ pub fn all() -> Vec<Case> {
     let tcp = [tcp_open::CASES, tcp_data::CASES, tcp_end::CASES, tcp_reset::CASES, tcp_both::CASES, tcp_options::CASES]
         .concat();
     let datagrams = [udp::CASES, udp_choice::CASES, raw::CASES, group::CASES].concat();
-    [tcp.as_slice(), &datagrams, ipv6::CASES, link::CASES].concat()
+    [
+        tcp.as_slice(),
+        &datagrams,
+        ipv6::CASES,
+        two_links::CASES,
+        link::CASES,
+        tcp_wait::CASES,
+        unreachable::CASES,
+        defaults::CASES,
+    ]
+    .concat()
 }

@@ -2,7 +2,7 @@
 
 use super::cases;
 use crate::column::Vr;
-use crate::host::{Probing, Until, Wishes};
+use crate::host::{Link, Probing, Until, Wishes};
 use crate::scene::{Process, Scene, Socket};
 
 cases! { "TCP: options":
@@ -321,5 +321,5 @@ fn ttl(ttl: u8) -> Wishes {
 }
 
 fn on_link() -> Wishes {
-    Wishes { on_link: true, ..Wishes::default() }
+    Wishes { on: Some(Link::First), ..Wishes::default() }
 }

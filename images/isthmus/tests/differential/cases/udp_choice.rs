@@ -2,7 +2,7 @@
 
 use super::cases;
 use crate::column::Vr;
-use crate::host::{Until, Wishes};
+use crate::host::{Link, Until, Wishes};
 use crate::scene::Scene;
 
 cases! { "UDP: addresses, shared ports, readiness":
@@ -174,7 +174,7 @@ fn a_dead_process_is_not_reached(scene: &Scene<'_>) {
 fn a_socket_on_the_link_hears_what_comes_by_it(scene: &Scene<'_>) {
     let (mut red, mut blue) = scene.two();
     let client = red.udp("0.0.0.0:4000");
-    let on_link = Wishes { on_link: true, ..Wishes::default() };
+    let on_link = Wishes { on: Some(Link::First), ..Wishes::default() };
     let server = blue.udp_as("0.0.0.0:5300", ", bound to the link", on_link);
     red.send_to(client, "10.0.0.2:5300", "by the link");
     red.send_to(client, "192.0.2.2:5300", "by the link too");
