@@ -157,6 +157,8 @@ pub struct Stream {
     /// Whether the inter-VR interface has once led to the peer's address.
     led_there: bool,
     failure: Option<Failure>,
+    /// What a call said of it last.
+    told: Option<SocketError>,
     /// The peer's process is gone, and had read all: an end of file, as if it had closed.
     peer_died: bool,
     read_shut: bool,
@@ -187,6 +189,7 @@ impl Stream {
             stuck: None,
             led_there: false,
             failure: None,
+            told: None,
             peer_died: false,
             read_shut: false,
             write_shut: false,

@@ -82,7 +82,10 @@ fn receive_on(held: Held, into: &mut [u8], flags: i32, mut found: Result<Receive
                 }
             }
             Ok(Received::NothingYet) => {}
-            Err(_) if received > 0 => return Ok(received),
+            Err(_) if received > 0 => {
+                leave_error(held);
+                return Ok(received);
+            }
             Err(Errno::ENOTCONN) => return not_connected(held),
             Err(error) => return Err(error),
         }
@@ -147,7 +150,10 @@ fn send_on(held: Held, bytes: &[u8], flags: i32, mut outcome: Result<(usize, Pac
                     Pace::Timed => keep_time(held),
                 }
             }
-            Err(_) if sent > 0 => return Ok(sent),
+            Err(_) if sent > 0 => {
+                leave_error(held);
+                return Ok(sent);
+            }
             Err(Errno::ENOTCONN) => return not_connected(held).map_err(pipe_of),
             Err(error) => return Err(error),
         }
@@ -165,6 +171,16 @@ fn send_on(held: Held, bytes: &[u8], flags: i32, mut outcome: Result<(usize, Pac
             Err(error) => return Err(error),
         }
         outcome = begin_to_send(held, bytes.get(sent..).unwrap_or_default(), flags);
+    }
+}
+
+/// A part went before the error, and is said: the error is the next call's to say.
+#[cold]
+pub fn leave_error(held: Held) {
+    if let Ok(mut stream) = held.lock()
+        && let Some(stream) = stream.as_mut()
+    {
+        stream.tell_again();
     }
 }
 

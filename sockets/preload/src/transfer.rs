@@ -28,7 +28,10 @@ pub fn send_file(held: Held, from: RawFd, mut offset: Option<&mut libc::off_t>, 
         }
         let taken = match stream::send(held, &piece[..read], 0) {
             Ok(taken) => taken,
-            Err(_) if sent > 0 => break,
+            Err(_) if sent > 0 => {
+                stream::leave_error(held);
+                break;
+            }
             Err(error) => return Err(error),
         };
         sent += taken;

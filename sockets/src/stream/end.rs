@@ -20,7 +20,7 @@ impl Stream {
     pub(super) fn end_of_receiving(&mut self) -> Result<Received, SocketError> {
         match self.failure {
             Some(Failure::Untold(error)) if !self.peer_ended() && !self.read_shut => {
-                self.failure = Some(Failure::Told);
+                (self.failure, self.told) = (Some(Failure::Told), Some(error));
                 Err(error)
             }
             Some(Failure::Untold(_) | Failure::Told) | None => Ok(Received::EndOfFile),
@@ -77,10 +77,18 @@ impl Stream {
         match self.failure {
             None => Ok(()),
             Some(Failure::Untold(error)) => {
-                self.failure = Some(Failure::Told);
+                (self.failure, self.told) = (Some(Failure::Told), Some(error));
                 Err(error)
             }
             Some(Failure::Told) => Err(SocketError::BrokenPipe),
+        }
+    }
+
+    /// For a caller that was just told why the connection is over, and cannot say so: a part of what it was to send or
+    /// receive went before. The next call is told again, as on Linux.
+    pub fn tell_again(&mut self) {
+        if let Some(error) = self.told.take() {
+            self.failure = Some(Failure::Untold(error));
         }
     }
 

@@ -311,7 +311,10 @@ unsafe fn gather(of: &[iovec], held: Held, to: Option<Receiver>, flags: c_int, c
                     break;
                 }
             }
-            Err(_) if sent > 0 => break,
+            Err(_) if sent > 0 => {
+                stream::leave_error(held);
+                break;
+            }
             Err(error) => return Err(error),
         }
     }
@@ -347,7 +350,10 @@ unsafe fn scatter(of: &[iovec], held: Held, flags: c_int) -> Result<usize, Errno
                     break;
                 }
             }
-            Err(_) if received > 0 => break,
+            Err(_) if received > 0 => {
+                stream::leave_error(held);
+                break;
+            }
             Err(error) => return Err(error),
         }
     }
