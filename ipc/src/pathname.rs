@@ -235,8 +235,12 @@ impl FromStr for Pathname {
             (Some(family), "udp", [p]) => Criteria::Udp(family, port(p)?),
             (Some(family), "ospf", []) => Criteria::Raw(family, IpProtocol::OSPF),
             (Some(family), protocol, []) => {
-                let protocol: u8 = number(protocol).ok_or_else(form)?;
-                Criteria::Raw(family, IpProtocol::try_from(protocol)?)
+                let protocol = IpProtocol::try_from(number::<u8>(protocol).ok_or_else(form)?)?;
+                // It has a name, and each pathname one spelling.
+                if protocol == IpProtocol::OSPF {
+                    return Err(form());
+                }
+                Criteria::Raw(family, protocol)
             }
             (None, "isis", []) if l3 == "osi" => Criteria::Osi(OsiProtocol::IsIs),
             _ => return Err(form()),
@@ -278,6 +282,7 @@ mod tests {
             "/2/417/osi/tcp/1",
             "/2/417/ipv4/tcp/0",
             "/2/417/ipv4/6",
+            "/2/417/ipv4/89",
             "/02/stack",
             "/2/417/ipv4/tcp",
             "/2/",

@@ -59,7 +59,8 @@ impl Server {
             let here = listener.vr == vr && listener.is_bound_to(plane, came_by);
             here && bound && listener.family == Family::of(local.ip())
         };
-        let find = |address| self.listeners.iter().find(|(_, listener)| fits(listener, address)).map(|(id, _)| *id);
+        let all = |address| self.listeners.iter().filter(move |(_, listener)| fits(listener, address));
+        let find = |address| all(address).map(|(id, _)| *id).min();
         find(Some(local.ip())).or_else(|| find(None))
     }
 

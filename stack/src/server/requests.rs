@@ -116,9 +116,19 @@ impl Server {
         let backlog = usize::from(backlog.max(1));
         let listener =
             Listener { vr, owner: pid, pathname, family, local, interface, port, backlog, options, pending: 0 };
-        plane.ifib.apply(&[IfibChange::Set(key(&listener), ifib_entry(id))]);
+        let key = key(&listener);
         self.listeners.insert(id, listener);
+        self.lead_to_oldest(plane, key);
         Ok(())
+    }
+
+    /// What comes for a place where several processes of a family listen goes to the oldest: it stays the one while others
+    /// are forked and end, which is heard of a moment later.
+    fn lead_to_oldest(&self, plane: &mut Plane, key: IfibKey) {
+        let there = self.listeners.iter().filter(|(_, listener)| self::key(listener) == key);
+        let oldest = there.map(|(id, _)| *id).min();
+        let change = oldest.map_or(IfibChange::Remove(key), |id| IfibChange::Set(key, ifib_entry(id)));
+        plane.ifib.apply(&[change]);
     }
 
     fn reserve_port(
@@ -154,12 +164,7 @@ impl Server {
         let ids: Vec<SocketId> = found.map(|(id, _)| *id).collect();
         for id in ids {
             if let Some(entry) = self.listeners.remove(&id) {
-                let key = key(&entry);
-                // Another process of the family may listen there too.
-                let heir = self.listeners.iter().find(|(_, other)| self::key(other) == key).map(|(id, _)| *id);
-                plane
-                    .ifib
-                    .apply(&[heir.map_or(IfibChange::Remove(key), |heir| IfibChange::Set(key, ifib_entry(heir)))]);
+                self.lead_to_oldest(plane, key(&entry));
                 self.ports(entry.vr).unbind(owner, entry.family, entry.local, entry.port);
             }
         }

@@ -193,6 +193,8 @@ impl Bird {
     fn spawn(outside: &Namespace, config: &Path, socket: &Path, options: &[&str]) -> Child {
         let mut command = outside.command(find("bird").unwrap());
         command.args(options).args(["-c".as_ref(), config.as_os_str(), "-s".as_ref(), socket.as_os_str()]);
+        // What it thinks of the configuration stands there.
+        command.stderr(std::fs::File::create(config.with_extension("stderr")).unwrap());
         command.spawn().unwrap()
     }
 

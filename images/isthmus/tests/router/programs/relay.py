@@ -25,8 +25,8 @@ VR = "ISTHMUS_PRELOAD_VR"
 # The longest datagram.
 MOST = 65536
 
-# Of a connection the relay takes so many bytes at once, and its sockets' buffers are as long: what is on the way to one
-# that does not read is to be little, as between two sockets.
+# Of a connection the relay takes so many bytes at once, and its sockets' send buffers are as long: what is on the way to
+# one that does not read is to be little, as between two sockets.
 BUFFER = 8192
 
 # A port where nobody listens: a connect that the server refuses is refused there.
@@ -271,8 +271,9 @@ class Relay:
 
 
 def keep_little(end):
-    for option in (socket.SO_RCVBUF, socket.SO_SNDBUF):
-        end.setsockopt(socket.SOL_SOCKET, option, BUFFER)
+    # What it receives into stays as it is: a writer that finds little room before it begins TLS meets an assertion of
+    # asyncio's own (SSLProtocol.resume_writing).
+    end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, BUFFER)
 
 
 class Couple:
