@@ -83,6 +83,8 @@ pub struct Channel {
     shared: bool,
     /// How many turns it has had.
     turns: u32,
+    /// The last sibling has ended since [`may_have_missed_a_ring`](Self::may_have_missed_a_ring) was asked.
+    left_alone: bool,
     gate_closed: bool,
     /// The end of what the peer wrote was handed out: nothing more is to be waited for.
     end_reported: bool,
@@ -137,6 +139,7 @@ impl Channel {
             memory: exec::is_expected().then_some(parts.memory),
             shared: false,
             turns: 0,
+            left_alone: false,
             gate_closed: false,
             end_reported: false,
             spin: Spin::default(),

@@ -269,9 +269,14 @@ impl Library {
                 waiting_is_shared |= listening.waiting().any(|stream| stream.is_shared());
             }
         }
-        let is_shared = |socket: &Socket| matches!(socket, Socket::Connected { stream, .. } if stream.is_shared());
-        let shared: Vec<SocketId> =
-            self.sockets.iter().filter(|(_, socket)| is_shared(socket)).map(|(id, _)| *id).collect();
+        let mut shared = Vec::new();
+        for (id, socket) in &mut self.sockets {
+            if let Socket::Connected { stream, .. } = socket
+                && stream.channel().may_have_missed_a_ring()
+            {
+                shared.push(*id);
+            }
+        }
         let datagrams_are_shared = self.look_at_shared_datagrams();
         self.look_at_shared_at = (waiting_is_shared || datagrams_are_shared || !shared.is_empty()).then(|| now + LOOK);
         shared.into_iter().for_each(|socket| self.ready(reactor, socket));

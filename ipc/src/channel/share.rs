@@ -11,6 +11,7 @@
 //!   ring for [`NAP`], so that the sibling that it rang for hears it; and each looks by itself every [`LOOK`], for what a
 //!   sibling took note of, or died over.
 
+use std::mem;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -85,6 +86,12 @@ impl Channel {
         self.shared
     }
 
+    /// Whether a sibling may have silenced a bell that rang for this process: while it uses this end too, and once more when
+    /// it was found to have ended. What this process had armed is then to be looked at and armed again.
+    pub fn may_have_missed_a_ring(&mut self) -> bool {
+        self.shared || mem::take(&mut self.left_alone)
+    }
+
     /// Does something with the end while no sibling does. An end that was never shared pays for a look at a flag.
     #[inline]
     pub(super) fn in_turn<T>(
@@ -134,6 +141,7 @@ impl Channel {
         }
         if !is_shared {
             self.set_shared(false);
+            self.left_alone = true;
         }
         self.tx.show();
         self.rx.show();

@@ -524,6 +524,20 @@ fn a_reader_that_sleeps_or_is_joined_by_a_sibling_has_told_of_all_that_it_freed(
 }
 
 #[test]
+fn whoever_is_left_alone_is_told_once_more_that_a_sibling_may_have_silenced_the_bell() {
+    let (mut a, mut b) = Channel::pair().unwrap();
+    assert!(!b.may_have_missed_a_ring());
+    b.share().unwrap();
+    assert!(b.may_have_missed_a_ring() && b.may_have_missed_a_ring());
+    b.take_share_back();
+    // Whatever it does next finds out that it is alone.
+    b.write(b"x").unwrap();
+    assert_eq!(a.read(&mut [0; 4]).unwrap(), 1);
+    assert!(!b.is_used_in_turn());
+    assert!(b.may_have_missed_a_ring() && !b.may_have_missed_a_ring());
+}
+
+#[test]
 fn a_writer_that_waits_for_nobody_moves_to_a_window_that_holds_a_burst() {
     let (mut a, mut b) = Channel::pair().unwrap();
     a.tx.grow_at_once();

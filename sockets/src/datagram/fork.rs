@@ -166,19 +166,25 @@ impl Library {
     /// Looks at channels that a sibling reads too: it may have silenced a bell that rang for this process.
     pub(crate) fn look_at_shared_datagrams(&mut self) -> bool {
         let Datagrams { sockets, incoming, .. } = &mut self.datagrams;
-        // One that was just left alone once more: the other may have silenced the bell and ended.
-        let has_some = |channel: &Channel| {
-            channel.is_used_in_turn() && (!channel.is_shared() || channel.available().is_ok_and(|bytes| bytes > 0))
+        let has_some = |channel: &mut Channel| {
+            let looks = channel.may_have_missed_a_ring();
+            looks && (!channel.is_shared() || channel.available().is_ok_and(|bytes| bytes > 0))
         };
-        let servers = sockets.iter_mut().filter(|(_, socket)| socket.channel_ref().is_some_and(&has_some));
-        let readable: Vec<SocketId> = servers
-            .map(|(id, socket)| {
+        let mut readable = Vec::new();
+        for (id, socket) in sockets {
+            if let Server::Bound(channel, _) = &mut socket.server
+                && has_some(channel)
+            {
                 socket.server_is_armed = false;
-                *id
-            })
-            .collect();
-        let hot: Vec<Token> =
-            incoming.iter().filter(|(_, incoming)| has_some(&incoming.channel)).map(|(token, _)| *token).collect();
+                readable.push(*id);
+            }
+        }
+        let mut hot = Vec::new();
+        for (token, incoming) in incoming {
+            if has_some(&mut incoming.channel) {
+                hot.push(*token);
+            }
+        }
         self.events.extend(readable.into_iter().map(|socket| LibraryEvent::Readable { socket }));
         hot.into_iter().for_each(|token| self.heat(token));
         self.datagrams.any_is_shared()

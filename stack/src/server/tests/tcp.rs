@@ -5,6 +5,7 @@ use ipc::protocol::Identity;
 use stack_api::socket::{Addresses, Connect, ConnectResult, OptionsOf, SocketReply, SocketRequest};
 
 use super::*;
+use crate::ifib::{IfibKey, PuntTarget};
 use crate::wire::ipv4::Ipv4View;
 
 impl Router {
@@ -70,6 +71,34 @@ fn what_comes_by_another_interface_than_the_listeners_is_refused() {
     assert_eq!(router.listen("blue", 7, Some("Loopback0"), Options::default()), SocketReply::Done { ticket: 1 });
     let (_, mut socket) = router.open_tcp("10.0.0.1:7", None, Options::default());
     assert_eq!(result(&mut socket), ConnectResult::Failed(SocketError::ConnectionRefused));
+}
+
+#[test]
+fn of_processes_that_share_a_listener_the_oldest_is_led_to_until_it_is_gone() {
+    let mut router = Router::new();
+    let listen = |router: &mut Router| {
+        assert_eq!(router.listen("blue", 7, None, Options::default()), SocketReply::Done { ticket: 1 });
+        Pid(router.next_pid)
+    };
+    let led_to = |router: &Router| {
+        let entries = router.plane.ifib.snapshot().entries();
+        let targets = entries.iter().filter(|(key, _)| matches!(key, IfibKey::Listener { port: 7, .. }));
+        let owner =
+            |target| if let PuntTarget::Socket(id) = target { Some(router.server.listeners[&id].owner) } else { None };
+        targets.map(|(_, entry)| owner(entry.target).unwrap()).collect::<Vec<_>>()
+    };
+    let end = |router: &mut Router, pid| {
+        let who = Identity { pid, ..router.process("blue") };
+        router.server.library_gone(&mut router.plane, &who);
+    };
+    let [parent, child, grandchild] = [(); 3].map(|()| listen(&mut router));
+    assert_eq!(led_to(&router), [parent]);
+    end(&mut router, grandchild);
+    assert_eq!(led_to(&router), [parent]);
+    end(&mut router, parent);
+    assert_eq!(led_to(&router), [child]);
+    end(&mut router, child);
+    assert_eq!(led_to(&router), []);
 }
 
 #[test]
