@@ -194,7 +194,10 @@ fn a_process_that_keeps_dying_is_reported_and_the_rest_works() {
         if rows[0]["state"] == "backoff" && rows[0]["restarts"].as_u64() >= Some(2) {
             return Some(rows[0].clone());
         }
-        if let Some(pid) = rows[0]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok()) {
+        let pid = rows[0]["pid"].as_i64().and_then(|pid| i32::try_from(pid).ok());
+        if let Some(pid) = pid.filter(|_| rows[0]["state"] == "ready") {
+            // So that it has said something.
+            router.wait_for_session();
             // It may just have ended.
             let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), Signal::SIGKILL);
         }
