@@ -2,7 +2,6 @@
 
 use super::cases;
 use crate::column::Vr;
-use crate::host::Wishes;
 use crate::scene::Scene;
 
 cases! { "UDP: datagrams":
@@ -25,7 +24,6 @@ cases! { "UDP: datagrams":
     who_speaks_with_another_says_nothing_to_a_socket_without_a_peer,
     who_turns_to_another_refuses_whom_it_heard_before,
     what_is_not_read_is_lost_at_the_end,
-    a_small_receive_buffer_holds_fewer_datagrams,
     a_closed_socket_is_not_reached,
     a_killed_sender_of_a_datagram_is_heard,
     a_killed_sender_of_many_datagrams_is_heard,
@@ -225,20 +223,6 @@ fn what_is_not_read_is_lost_at_the_end(scene: &Scene<'_>) {
     blue.collect(server, 6000);
     red.send_to(client, "10.0.0.2:5300", "and now?");
     blue.receive_from(server);
-}
-
-fn a_small_receive_buffer_holds_fewer_datagrams(scene: &Scene<'_>) {
-    let (mut red, mut blue) = scene.two();
-    let client = red.udp("0.0.0.0:4000");
-    let usual = blue.udp("0.0.0.0:5300");
-    let wishes = Wishes { receive_buffer: Some(8192), ..Wishes::default() };
-    let small = blue.udp_as("0.0.0.0:5301", ", small buffer", wishes);
-    let [usual, small] = [("10.0.0.2:5300", usual), ("10.0.0.2:5301", small)].map(|(to, server)| {
-        red.flood(client, to, 2000);
-        blue.collect(server, 2000)
-    });
-    // How many it is, is nobody's to rely on.
-    blue.remark(if 0 < small && small < usual / 2 { "far fewer found room" } else { "no fewer found room" });
 }
 
 fn a_closed_socket_is_not_reached(scene: &Scene<'_>) {
