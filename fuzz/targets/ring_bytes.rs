@@ -104,8 +104,8 @@ fn run(scene: &mut Scene, coming: &mut InFlight, going: &mut InFlight, buffer: &
         Step::CloseWrite => scene.own.close_write(),
         Step::FreeInBatches => scene.own.rx.free_in_batches(),
         Step::LookForRoom => {
-            let roomy = scene.own.tx.is_roomy();
-            assert!(scene.lied || roomy.is_ok());
+            let writable = scene.own.tx.is_writable();
+            assert!(scene.lied || writable.is_ok());
         }
     }
 }

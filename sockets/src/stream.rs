@@ -368,7 +368,7 @@ impl Stream {
     /// What it allows as far as the rings tell, without a system call: a peer's death is not seen, nor is a bell armed.
     pub fn glance(&self) -> Readiness {
         let seen = self.glance_to_read();
-        let has_room = || self.channel.tx.is_roomy().unwrap_or(true);
+        let has_room = || self.channel.tx.is_writable().unwrap_or(true);
         Readiness { writable: seen.writable || has_room(), ..seen }
     }
 

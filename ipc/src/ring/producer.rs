@@ -112,19 +112,19 @@ impl Producer {
     /// the head's line from it for each few bytes. Of a smaller window less is enough: writers that find it full make the
     /// ring move on, and one that looks before each few writes would never find that.
     #[inline]
-    pub fn is_roomy(&self) -> Result<bool, PeerFault> {
+    pub fn is_writable(&self) -> Result<bool, PeerFault> {
         if self.room_after(self.head()) >= ROOM_WORTH_WRITING {
             return Ok(true);
         }
         let head = self.observe()?;
         let window = self.switch().window();
         let part = bytes_of(window) / WAKE_FRACTION as u64;
-        let roomy = self.room_after(head) >= if window < self.stream_window { ROOM_WORTH_WRITING } else { part };
-        if roomy {
+        let writable = self.room_after(head) >= if window < self.stream_window { ROOM_WORTH_WRITING } else { part };
+        if writable {
             // Not known before it is enough: the next look would be content with what this one was not.
             self.note(head);
         }
-        Ok(roomy)
+        Ok(writable)
     }
 
     /// Bytes written that the peer has not consumed.

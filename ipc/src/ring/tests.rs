@@ -305,17 +305,17 @@ fn a_writer_that_looks_first_goes_on_with_what_it_knows_of_and_then_waits_for_a_
     let (tx, rx) = (&mut ends.a.0, &mut ends.b.1);
     let mut into = [0; 1000];
     assert_eq!(tx.write(&[7; 100_000]).unwrap(), 100_000, "moves on to the largest window of a stream");
-    while tx.is_roomy().unwrap() {
+    while tx.is_writable().unwrap() {
         tx.write(&[7; 100]).unwrap();
     }
     assert!(tx.free().unwrap() < 256, "all that was known of was used");
     let mut read = 0;
-    while !tx.is_roomy().unwrap() {
+    while !tx.is_writable().unwrap() {
         read += rx.read(&mut into).unwrap();
     }
     let part = bytes_of(STREAM_WINDOW) as usize / 4;
     assert!((part - 256..part + into.len()).contains(&read), "{read}: looks that found less were forgotten");
-    assert!(tx.write(&[7; 60_000]).unwrap() == 60_000 && tx.is_roomy().unwrap());
+    assert!(tx.write(&[7; 60_000]).unwrap() == 60_000 && tx.is_writable().unwrap());
 }
 
 #[test]
@@ -324,9 +324,9 @@ fn a_writer_that_looks_first_fills_a_small_window_so_that_it_moves_on() {
     let (tx, rx) = (&mut ends.a.0, &mut ends.b.1);
     let mut into = [0; 300];
     assert_eq!(tx.write(&[7; 4096]).unwrap(), 4096);
-    assert!(!tx.is_roomy().unwrap());
+    assert!(!tx.is_writable().unwrap());
     rx.read(&mut into).unwrap();
-    assert!(tx.is_roomy().unwrap(), "far from a quarter");
+    assert!(tx.is_writable().unwrap(), "far from a quarter");
 }
 
 #[test]

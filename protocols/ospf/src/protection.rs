@@ -9,10 +9,7 @@ use log::Level;
 use sdk::InterfaceName;
 use sdk::core::Time;
 
-use crate::area::Area;
-use crate::early::EarlyLsas;
 use crate::instance::Ospf;
-use crate::lsdb::Lsdb;
 
 /// How long nobody is spoken to: IOS-XR's `ignore-time`.
 const IGNORE_TIME: Duration = Duration::from_secs(300);
@@ -53,13 +50,7 @@ impl Ospf {
 
     fn ignore_everybody(&mut self, now: Time) {
         self.protection.ignoring_until = Some(now + IGNORE_TIME);
-        for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
-            self.close_interface(now, &name);
-        }
-        self.areas.values_mut().for_each(|area| *area = Area::new(area.config.clone()));
-        self.external = Lsdb::default();
-        self.backoffs.clear();
-        self.early = EarlyLsas::default();
+        self.forget_all(now);
         self.spf.event(now);
     }
 

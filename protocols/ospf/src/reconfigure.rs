@@ -29,7 +29,7 @@ impl Ospf {
         let was_configured = self.config.as_ref().is_some_and(|old| old.router_id.is_some());
         // One that was chosen stays while nothing else is configured, so that adjacencies do not move.
         if (router_id.is_some() || was_configured || new.is_none()) && self.router_id != router_id {
-            self.forget_all(now);
+            self.begin_anew(now);
             self.router_id = router_id;
         }
         let before = std::mem::replace(&mut self.config, new);
@@ -85,10 +85,15 @@ impl Ospf {
         }
     }
 
-    /// All adjacencies and LSAs go: this router becomes another.
-    fn forget_all(&mut self, now: Time) {
+    /// This router becomes another.
+    fn begin_anew(&mut self, now: Time) {
         self.stop(now);
         self.stopped = false;
+        self.forget_all(now);
+    }
+
+    /// All adjacencies and LSAs go.
+    pub(crate) fn forget_all(&mut self, now: Time) {
         for name in self.interfaces.keys().cloned().collect::<Vec<_>>() {
             self.close_interface(now, &name);
         }

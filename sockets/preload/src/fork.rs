@@ -12,7 +12,6 @@ use sockets::{SocketError, Stream};
 
 use crate::control::Phase;
 use crate::description::{Description, Waiters};
-use crate::limit::Settled;
 use crate::lock::{Guard, Taken};
 use crate::process::{self, Process, State};
 use crate::readiness::epoll::{self, EpollSet};
@@ -26,7 +25,7 @@ struct Locked {
     state: Taken<'static, State>,
     streams: Vec<(&'static Description, Guard<'static, Option<Stream>>)>,
     waiters: Vec<Taken<'static, Waiters>>,
-    limit: Option<Settled>,
+    limit: Option<Taken<'static, ()>>,
     _inside: Inside,
 }
 

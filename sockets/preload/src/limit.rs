@@ -36,18 +36,14 @@ const LOWEST: u64 = 64;
 /// Had while the limit is raised.
 static RAISED: Mutex<()> = Mutex::new(());
 
-/// Meanwhile the limit is what the program has set.
-#[derive(Debug)]
-pub struct Settled(#[allow(dead_code)] Taken<'static, ()>); // Held, and never looked at.
-
-/// Waits until no other thread has raised the limit, and keeps it so.
-pub fn settled() -> Settled {
-    Settled(lock::take(&RAISED))
+/// Waits until no other thread has raised the limit. While the result is held it is what the program has set.
+pub fn settled() -> Taken<'static, ()> {
+    lock::take(&RAISED)
 }
 
 /// Does what opens descriptors of this library's own; it is told the lowest number that these should have.
 pub fn beyond<T>(open: impl FnOnce(RawFd) -> T) -> T {
-    let _alone = lock::take(&RAISED);
+    let _alone = settled();
     let limits = kernel::descriptor_limits();
     let (soft, hard) = limits;
     let base = soft.clamp(BASE, HIGHEST_BASE);

@@ -4,11 +4,12 @@ use std::ffi::c_int;
 
 use libc::{__rlimit_resource_t, pid_t, rlimit};
 
-use crate::limit::{Settled, settled};
+use crate::limit::settled;
+use crate::lock::Taken;
 use crate::original;
 
 /// This library raises the limit of descriptors now and then.
-fn settled_if(resource: __rlimit_resource_t) -> Option<Settled> {
+fn settled_if(resource: __rlimit_resource_t) -> Option<Taken<'static, ()>> {
     (resource == libc::RLIMIT_NOFILE).then(settled)
 }
 

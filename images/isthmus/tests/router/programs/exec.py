@@ -14,6 +14,8 @@ import subprocess
 import sys
 import time
 
+from children import ended, forked, say
+
 libc = ctypes.CDLL(None, use_errno=True)
 libc.popen.restype = ctypes.c_void_p
 
@@ -43,30 +45,11 @@ with socket.socket(fileno=int(sys.argv[1])) as listener:
 """
 
 
-def say(*what):
-    print(*what, flush=True)
-
-
 def standard(connection):
     """As inetd: standard input and output."""
     os.dup2(connection.fileno(), 0)
     os.dup2(connection.fileno(), 1)
     connection.close()
-
-
-def forked(what):
-    child = os.fork()
-    if child == 0:
-        try:
-            what()
-        except OSError as error:
-            os._exit(error.errno)
-        os._exit(0)
-    return child
-
-
-def ended(name, child):
-    say(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def executes(listener, name, *line, parent_closes=True, **more):

@@ -11,6 +11,8 @@ import socket
 import struct
 import sys
 
+from children import ended, forked, say
+
 # Answers datagrams at the descriptor that it is told, and the last one with what it finds out about it.
 ANSWERS = """
 import errno, os, socket, struct, sys
@@ -36,25 +38,6 @@ mine.settimeout(20)
 mine.sendto(b"unbound", ("127.0.0.1", int(sys.argv[1])))
 print(mine.recv(99), flush=True)
 """
-
-
-def say(*what):
-    print(*what, flush=True)
-
-
-def forked(what):
-    child = os.fork()
-    if child == 0:
-        try:
-            what()
-        except OSError as error:
-            os._exit(error.errno)
-        os._exit(0)
-    return child
-
-
-def ended(name, child):
-    say(name, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
 
 
 def bound(port):
